@@ -1,0 +1,2 @@
+// Package tidings carries domain events between the modules of a Go monolith.
+package tidings

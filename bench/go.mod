@@ -1,7 +1,30 @@
 module github.com/tidings-go/tidings/bench
 
-go 1.25.0
+go 1.26.0
 
-require github.com/tidings-go/tidings v0.0.0
+require (
+	github.com/ThreeDotsLabs/watermill v1.5.1
+	github.com/asaskevich/EventBus v0.0.0-20200907212545-49d423059eef
+	github.com/google/uuid v1.6.0
+	github.com/gookit/event v1.2.0
+	github.com/jilio/ebu v0.17.0
+	github.com/kelindar/event v1.5.2
+	github.com/maniartech/signals v1.3.1
+	github.com/mehdihadeli/go-mediatr v1.4.0
+	github.com/mustafaturan/bus/v3 v3.0.3
+	github.com/stretchr/testify v1.11.1
+)
+
+require (
+	github.com/davecgh/go-spew v1.1.1 // indirect
+	github.com/gookit/goutil v0.7.1 // indirect
+	github.com/lithammer/shortuuid/v3 v3.0.7 // indirect
+	github.com/oklog/ulid v1.3.1 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+	github.com/pmezard/go-difflib v1.0.0 // indirect
+	github.com/rogpeppe/go-internal v1.16.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
+)
 
 replace github.com/tidings-go/tidings => ../

@@ -1,0 +1,145 @@
+package tidings
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// asyncTransport is the transport of Async. Each handler has a queue.
+// Queues that hold events wait in line for a worker; a worker takes one
+// event and puts the queue back at the end of the line. So no two events of
+// a queue are handled at once, and no queue starves. Workers are goroutines
+// started on demand, which end when the line is empty.
+type asyncTransport struct {
+	bus    *EventBus
+	serial atomic.Uint64 // numbers handlers without a name
+
+	mu      sync.Mutex
+	queues  map[string]*asyncQueue
+	line    []*asyncQueue // queues that hold events and that no worker has
+	workers int
+}
+
+type asyncQueue struct {
+	deliver func(context.Context, Event) error
+	tasks   []asyncTask
+	busy    bool // in line, or with a worker
+}
+
+type asyncTask struct {
+	ctx   *node
+	event Event
+	done  *stripe // what Close waits for
+}
+
+func newAsyncTransport(bus *EventBus) *asyncTransport {
+	return &asyncTransport{bus: bus, queues: map[string]*asyncQueue{}}
+}
+
+func (a *asyncTransport) Phase() Phase { return AfterCommit }
+
+func (a *asyncTransport) Handle(name string, deliver func(context.Context, Event) error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queues[name] = &asyncQueue{deliver: deliver}
+	return nil
+}
+
+// forget drops a handler. What waits in its queue is still handled.
+func (a *asyncTransport) forget(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.queues, name)
+}
+
+// Send queues every event for every handler that has room.
+func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error {
+	// The handlers' context: the values of the publisher's, and leave to
+	// publish while Close drains the queue.
+	base := context.WithoutCancel(ctx)
+	var errs []error
+	for _, d := range deliveries {
+		for _, name := range d.Handlers {
+			if err := a.send(base, d.Event, name); err != nil {
+				errs = append(errs, &HandlerError{Handler: name, Event: d.Event, Err: err})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *asyncTransport) send(ctx context.Context, event Event, name string) error {
+	done := a.bus.inflight.start()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	q := a.queues[name]
+	switch {
+	case a.bus.drained.Load():
+		a.bus.inflight.finish(done)
+		return ErrClosed
+	case q == nil: // unsubscribed while the event was published
+		a.bus.inflight.finish(done)
+		return nil
+	case a.bus.queueLimit > 0 && len(q.tasks) >= a.bus.queueLimit:
+		a.bus.inflight.finish(done)
+		return ErrQueueFull
+	}
+	n := &node{Context: ctx, topic: &topicInfo{bus: a.bus}}
+	q.tasks = append(q.tasks, asyncTask{n, event, done})
+	if !q.busy {
+		q.busy = true
+		a.line = append(a.line, q)
+		if a.workers < a.bus.workers {
+			a.workers++
+			go a.work()
+		}
+	}
+	return nil
+}
+
+// work handles events until no queue is in line.
+func (a *asyncTransport) work() {
+	returned := false
+	defer func() {
+		if !returned { // a handler has ended this goroutine
+			go a.work()
+		}
+	}()
+	for a.workOne() {
+	}
+	returned = true
+}
+
+// workOne handles one event; false: there is none, and the worker is off.
+func (a *asyncTransport) workOne() bool {
+	a.mu.Lock()
+	if len(a.line) == 0 {
+		a.workers--
+		a.mu.Unlock()
+		return false
+	}
+	q := a.line[0]
+	a.line = a.line[1:]
+	task := q.tasks[0]
+	q.tasks[0] = asyncTask{}
+	q.tasks = q.tasks[1:]
+	a.mu.Unlock()
+
+	defer func() {
+		task.ctx.ended.Store(true)
+		a.mu.Lock()
+		if len(q.tasks) > 0 {
+			a.line = append(a.line, q)
+		} else {
+			q.busy = false
+		}
+		a.mu.Unlock()
+		a.bus.inflight.finish(task.done)
+	}()
+	if err := q.deliver(task.ctx, task.event); err != nil {
+		a.bus.report(task.ctx, err)
+	}
+	return true
+}

@@ -1,0 +1,222 @@
+package tidings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidings-go/tidings/internal/testhook"
+)
+
+// An EventBus carries events to their handlers. Make one with [New]; the
+// zero EventBus is not usable. All of its methods, and [Publish] and
+// [Subscribe], are safe to call concurrently and inside a handler.
+type EventBus struct {
+	config
+
+	// topics holds one registry per event type. Publishers load the map
+	// without a lock; it is replaced under mu and never changed.
+	topics  atomic.Pointer[map[reflect.Type]anyTopic]
+	closed  atomic.Bool // Close was called
+	drained atomic.Bool // and has returned nil
+
+	inflight inflight
+	async    *asyncTransport
+
+	// mu guards what follows, and the registries against concurrent
+	// writers. It is never held while code of a user runs.
+	mu    sync.RWMutex
+	subs  []*Subscription          // in order of subscription
+	named map[string]*Subscription // by the name given with Named
+}
+
+// New returns a bus. It panics on a nil or impossible option.
+func New(opts ...Option) *EventBus {
+	b := &EventBus{config: newConfig(opts), named: map[string]*Subscription{}}
+	b.topics.Store(&map[reflect.Type]anyTopic{})
+	b.async = newAsyncTransport(b)
+	return b
+}
+
+func init() {
+	testhook.Drain = func(ctx context.Context, bus any) error { return bus.(*EventBus).inflight.wait(ctx) }
+}
+
+var defaultBus atomic.Pointer[EventBus]
+
+// Default returns the process's default bus, made on first use.
+func Default() *EventBus {
+	if b := defaultBus.Load(); b != nil {
+		return b
+	}
+	defaultBus.CompareAndSwap(nil, New())
+	return defaultBus.Load()
+}
+
+// SetDefault makes bus the one that [Default] returns.
+func SetDefault(bus *EventBus) {
+	mustNotBeNil(bus == nil, "SetDefault", "*EventBus")
+	defaultBus.Store(bus)
+}
+
+// Publish stamps event, unless it is stamped, and gives it to the handlers
+// that are subscribed to its type, or to an interface that it implements.
+//
+// Outside a transaction all of them run now, in this goroutine and in the
+// order of subscription; Publish returns what failed, each as a
+// [*HandlerError], joined with [errors.Join]. Inside a transaction ([InTx],
+// [Transact], [Begin]) InTransaction handlers run now and Publish returns
+// the first failure; the others wait for the commit, and their failures go
+// to the bus's error handler.
+//
+// The error is ctx.Err() for a cancelled ctx (if it is cancelled while
+// handlers run, the remaining ones are skipped and the error says so), and
+// wraps [ErrClosed], [ErrTxDone] or [ErrMaxDepth] where those apply. An
+// event type through which handlers could share memory is refused, see
+// [Event]; no handler runs then.
+//
+// Publish is safe to call concurrently. Inside a handler it is immediate
+// and depth first.
+func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
+	if bus == nil {
+		return errNilBus
+	}
+	if t, ok := (*bus.topics.Load())[reflect.TypeFor[E]()].(*topic[E]); ok {
+		return t.publish(ctx, &event)
+	}
+	return publishUnknown(ctx, bus, event)
+}
+
+var (
+	errNilBus   = errors.New("tidings: Publish on a nil *EventBus")
+	errNilEvent = errors.New("tidings: Publish of a nil event")
+)
+
+// publishUnknown publishes the first event of a type, and events whose
+// static type is an interface.
+func publishUnknown[E Event](ctx context.Context, bus *EventBus, event E) error {
+	if reflect.TypeFor[E]().Kind() != reflect.Interface {
+		return topicFor[E](bus).publish(ctx, &event)
+	}
+	if any(event) == nil {
+		return errNilEvent
+	}
+	return bus.topicOf(event).publishBoxed(ctx, event)
+}
+
+// topicFor returns the registry of E, which is no interface.
+func topicFor[E Event](bus *EventBus) *topic[E] {
+	typ := reflect.TypeFor[E]()
+	if t, ok := (*bus.topics.Load())[typ].(*topic[E]); ok {
+		return t
+	}
+	bus.mu.Lock()
+	defer bus.mu.Unlock()
+	// Only boxed events of this type were seen so far, if any.
+	if t, ok := (*bus.topics.Load())[typ].(*topic[E]); ok {
+		return t
+	}
+	t := newTopic[E](bus, typ)
+	bus.addTopicLocked(typ, t)
+	return t
+}
+
+// topicOf returns the registry for the dynamic type of event.
+func (b *EventBus) topicOf(event Event) anyTopic {
+	typ := reflect.TypeOf(event)
+	if t, ok := (*b.topics.Load())[typ]; ok {
+		return t
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t, ok := (*b.topics.Load())[typ]; ok {
+		return t
+	}
+	t := newTopic[Event](b, typ)
+	b.addTopicLocked(typ, t)
+	return t
+}
+
+func (b *EventBus) addTopicLocked(typ reflect.Type, t anyTopic) {
+	for _, sub := range b.subs {
+		if sub.accepts(typ) {
+			t.add(sub)
+		}
+	}
+	topics := maps.Clone(*b.topics.Load())
+	topics[typ] = t
+	b.topics.Store(&topics)
+}
+
+// Subscriptions returns what is subscribed, in the order of subscription.
+func (b *EventBus) Subscriptions() []SubscriptionInfo {
+	b.mu.RLock()
+	subs := slices.Clone(b.subs)
+	b.mu.RUnlock()
+	infos := make([]SubscriptionInfo, len(subs))
+	for i, sub := range subs {
+		infos[i] = sub.info()
+	}
+	return infos
+}
+
+// Close refuses new events with [ErrClosed], except those that handlers
+// still running publish, and waits until these handlers have returned and
+// the queues of [Async] handlers are empty, or returns ctx.Err(). A second
+// call waits again. Events queued in a transaction that is still open are
+// not waited for; those of their handlers that run in this goroutine run at
+// its commit, the others are reported as ErrClosed. Close returns an error
+// at once inside a handler of b, which it would wait for.
+func (b *EventBus) Close(ctx context.Context) error {
+	b.mu.Lock()
+	b.closed.Store(true)
+	b.mu.Unlock()
+	if nodeFrom(ctx).within(b) {
+		return errors.New("tidings: Close inside a handler of the same bus would wait for itself; new events are refused from now on")
+	}
+	if err := b.inflight.wait(ctx); err != nil {
+		return err
+	}
+	b.drained.Store(true)
+	return nil
+}
+
+// report passes a failure that has no caller left to the error handler.
+func (b *EventBus) report(ctx context.Context, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log(ctx, err)
+			b.log(ctx, fmt.Errorf("tidings: the error handler panicked: %v", p))
+		}
+	}()
+	if b.errorHandler != nil {
+		b.errorHandler(ctx, err)
+	} else {
+		b.log(ctx, err)
+	}
+}
+
+func (b *EventBus) log(ctx context.Context, err error) {
+	logger := b.logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	attrs := []slog.Attr{slog.Any("error", err)}
+	if he := (*HandlerError)(nil); errors.As(err, &he) {
+		attrs = append(attrs,
+			slog.String("handler", he.Handler),
+			slog.String("event_type", nameOf(he.Event)),
+			slog.String("event_id", he.Event.EventID().String()),
+			slog.String("correlation_id", he.Event.CorrelationID().String()))
+	}
+	if pe := (*PanicError)(nil); errors.As(err, &pe) {
+		attrs = append(attrs, slog.String("stack", string(pe.Stack)))
+	}
+	logger.LogAttrs(ctx, slog.LevelError, "event handler failed", attrs...)
+}

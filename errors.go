@@ -1,0 +1,95 @@
+package tidings
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+)
+
+var (
+	// ErrClosed is returned for an event that is published after
+	// [EventBus.Close] began, unless by a handler that Close waits for.
+	ErrClosed = errors.New("tidings: bus closed")
+
+	// ErrTxDone is returned for an event that is published with the
+	// context of a transaction that has committed or rolled back, or is
+	// being committed. Publish with the context from outside the
+	// transaction instead.
+	ErrTxDone = errors.New("tidings: transaction has already been committed or rolled back")
+
+	// ErrMaxDepth is returned for an event that would nest handlers deeper
+	// than [WithMaxDepth] allows. The error that wraps it shows the chain
+	// of events.
+	ErrMaxDepth = errors.New("tidings: events nested too deeply")
+
+	// ErrQueueFull is returned for an event that finds the queue of an
+	// [Async] handler at the length of [WithQueueLimit].
+	ErrQueueFull = errors.New("tidings: queue full")
+)
+
+// A HandlerError says which handler failed with which event. Its Unwrap
+// gives the handler's own error.
+type HandlerError struct {
+	Handler string // the handler's name: Named, or that of the function
+	Event   Event  // what it was given
+	Err     error  // what it returned, or a *PanicError
+}
+
+func (e *HandlerError) Error() string {
+	return fmt.Sprintf("tidings: %s handling %s: %v", e.Handler, nameOf(e.Event), e.Err)
+}
+
+// Unwrap returns e.Err.
+func (e *HandlerError) Unwrap() error { return e.Err }
+
+// A PanicError is what a handler's panic becomes.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // as of debug.Stack
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap returns the value of the panic if it is an error, else nil.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// protect calls fn and turns a panic into a *PanicError.
+func protect(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return fn()
+}
+
+// errGoexit is the failure of a handler that ended its goroutine.
+var errGoexit = errors.New("handler called runtime.Goexit (t.FailNow, t.Skip and the like do)")
+
+// depthError is ErrMaxDepth with the chain of events that led to event.
+func depthError(n *node, event *eventType, limit int) error {
+	names := []string{event.name}
+	for ; n != nil; n = n.up {
+		if n.topic != nil && n.topic.event != nil {
+			names = append(names, n.topic.event.name)
+		}
+	}
+	// Outermost first; the middle of a long chain is a repetition.
+	const head, tail = 6, 3
+	var b strings.Builder
+	for i := len(names) - 1; i >= 0; i-- {
+		if i == len(names)-1-head && i >= tail {
+			fmt.Fprintf(&b, "… %d more … > ", i-tail+1)
+			i = tail - 1
+		}
+		b.WriteString(names[i])
+		if i > 0 {
+			b.WriteString(" > ")
+		}
+	}
+	return fmt.Errorf("%w (more than %d, see WithMaxDepth): %s", ErrMaxDepth, limit, b.String())
+}

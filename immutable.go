@@ -1,0 +1,131 @@
+package tidings
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A List is an immutable slice, for the fields of events. The zero List is
+// empty. It marshals as a JSON array. Its elements are checked like the
+// fields of the event. It is safe for concurrent use.
+type List[T any] struct{ items []T }
+
+// ListOf returns a List with a copy of items.
+func ListOf[T any](items ...T) List[T] { return List[T]{slices.Clone(items)} }
+
+// At returns element i. It panics if i is out of range.
+func (l List[T]) At(i int) T { return l.items[i] }
+
+// Len returns the number of elements.
+func (l List[T]) Len() int { return len(l.items) }
+
+// All iterates over the elements and their indices.
+func (l List[T]) All() iter.Seq2[int, T] { return slices.All(l.items) }
+
+// MarshalJSON implements [json.Marshaler]: an array, never null.
+func (l List[T]) MarshalJSON() ([]byte, error) {
+	if l.items == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal(l.items)
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. It gives l new memory, so
+// that copies of the List made before keep their elements.
+func (l *List[T]) UnmarshalJSON(data []byte) error {
+	var items []T
+	if err := json.Unmarshal(data, &items); err != nil {
+		return err
+	}
+	l.items = items
+	return nil
+}
+
+func (List[T]) element() reflect.Type { return reflect.TypeFor[T]() }
+
+// lists is implemented by every List, and by structs that embed one.
+type lists interface{ element() reflect.Type }
+
+// knownImmutable holds types whose memory nobody can change through a copy,
+// although they contain pointers.
+var knownImmutable = []reflect.Type{
+	domainEventType,
+	reflect.TypeFor[time.Time](),
+	reflect.TypeFor[uuid.UUID](),
+	reflect.TypeFor[netip.Addr](),
+	reflect.TypeFor[netip.AddrPort](),
+	reflect.TypeFor[netip.Prefix](),
+}
+
+// immutability decides which event types let handlers share memory.
+type immutability struct {
+	known []reflect.Type // WithImmutable
+	off   bool           // WithSharedEvents
+}
+
+// check returns an error that names the first field through which two
+// copies of an event of type t share memory.
+func (im *immutability) check(t *eventType) error {
+	if im.off || t.clone >= 0 {
+		return nil
+	}
+	path, typ := im.shared(t.typ, "", map[reflect.Type]bool{})
+	if typ == nil {
+		return nil
+	}
+	remedy := ""
+	if typ.Kind() == reflect.Slice {
+		remedy = fmt.Sprintf("use a tidings.List[%s], or ", typ.Elem())
+	}
+	return fmt.Errorf("tidings: handlers of %s would share memory through its field %s of type %s: %sgive %s a method Clone() %s that copies deeply, or declare the type immutable with tidings.WithImmutable[%s]()",
+		t.name, path, typ, remedy, t.name, t.name, typ)
+}
+
+// shared returns the path to, and the type of, the first mutable memory
+// reachable from a copy of typ, or nil. seen breaks cycles, which only
+// Lists can form.
+func (im *immutability) shared(typ reflect.Type, path string, seen map[reflect.Type]bool) (string, reflect.Type) {
+	if seen[typ] || slices.Contains(knownImmutable, typ) || slices.Contains(im.known, typ) || isHandle(typ) {
+		return "", nil
+	}
+	seen[typ] = true
+	if elem := listElement(typ); elem != nil {
+		return im.shared(elem, path+"[]", seen)
+	}
+	switch typ.Kind() {
+	case reflect.Array:
+		return im.shared(typ.Elem(), path+"[]", seen)
+	case reflect.Struct:
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if p, t := im.shared(f.Type, strings.TrimPrefix(path+"."+f.Name, "."), seen); t != nil {
+				return p, t
+			}
+		}
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
+		return path, typ
+	}
+	return "", nil
+}
+
+// listElement returns T if typ is a List[T], else nil.
+func listElement(typ reflect.Type) reflect.Type {
+	if typ.PkgPath() != domainEventType.PkgPath() || !strings.HasPrefix(typ.Name(), "List[") {
+		return nil
+	}
+	return reflect.Zero(typ).Interface().(lists).element()
+}
+
+// isHandle reports whether typ is a unique.Handle, whose pointer leads to
+// memory that only the unique package sees.
+func isHandle(typ reflect.Type) bool {
+	return typ.PkgPath() == "unique" && strings.HasPrefix(typ.Name(), "Handle[")
+}

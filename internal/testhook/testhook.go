@@ -1,0 +1,29 @@
+// Package testhook is how package tidingstest reaches into package tidings.
+package testhook
+
+import "context"
+
+// A Base is a transaction that a test has begun and will roll back: code
+// that begins one on DB gets a savepoint in Tx, and counts as committed
+// when that is released.
+type Base struct {
+	DB, Tx any
+	Outer  *Base
+}
+
+type baseKey struct{}
+
+// WithBase returns a context in which tx stands for new transactions on db.
+func WithBase(ctx context.Context, db, tx any) context.Context {
+	return context.WithValue(ctx, baseKey{}, &Base{DB: db, Tx: tx, Outer: BaseFrom(ctx)})
+}
+
+// BaseFrom returns the innermost Base of ctx, or nil.
+func BaseFrom(ctx context.Context) *Base {
+	b, _ := ctx.Value(baseKey{}).(*Base)
+	return b
+}
+
+// Drain waits until no handler of the bus runs and no asynchronous queue
+// holds an event. Package tidings sets it; bus is its *EventBus.
+var Drain func(ctx context.Context, bus any) error

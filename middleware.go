@@ -1,0 +1,56 @@
+package tidings
+
+import "context"
+
+// A HandlerFunc runs one handler for one event, somewhere in a chain of
+// [Middleware].
+type HandlerFunc func(ctx context.Context, d Delivery) error
+
+// A Middleware wraps a handler: next runs the rest of the chain. It is
+// called once, when the handler is subscribed; what it returns is called
+// for every event, from several goroutines at once, wherever the handler
+// runs: in the publisher's goroutine, on an [Async] worker, or when a
+// transport delivers.
+//
+//	func Timed(next tidings.HandlerFunc) tidings.HandlerFunc {
+//		return func(ctx context.Context, d tidings.Delivery) error {
+//			start := time.Now()
+//			err := next(ctx, d)
+//			slog.InfoContext(ctx, "handled", "handler", d.Handler(), "took", time.Since(start), "error", err)
+//			return err
+//		}
+//	}
+//
+// The context may be replaced by one derived from it. A panic of the
+// handler reaches the middleware as a [*PanicError]. A Middleware is a
+// [SubscribeOption]; for all handlers of a bus use [WithMiddleware].
+type Middleware func(next HandlerFunc) HandlerFunc
+
+// A Delivery is one event on its way to one handler.
+type Delivery struct {
+	sub    *Subscription
+	source boxer
+}
+
+// A boxer is a *frame[E] to code that does not know E.
+type boxer interface{ boxed() Event }
+
+// Event returns the event: a copy, as the handler gets one.
+func (d Delivery) Event() Event { return d.source.boxed() }
+
+// Handler returns the handler's name: that of [Named], or the function's.
+func (d Delivery) Handler() string { return d.sub.name }
+
+// Phase returns the phase that the handler runs in.
+func (d Delivery) Phase() Phase { return d.sub.phase }
+
+// compose wraps handler in middleware, the first outermost.
+func compose(handler HandlerFunc, middleware []Middleware) HandlerFunc {
+	chain := func(ctx context.Context, d Delivery) error {
+		return protect(func() error { return handler(ctx, d) })
+	}
+	for i := len(middleware) - 1; i >= 0; i-- {
+		chain = middleware[i](chain)
+	}
+	return chain
+}

@@ -1,0 +1,217 @@
+package tidings
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// Subscribe calls handler for every event of type E that is published on
+// bus from now on. E may be an interface: the handler then receives every
+// event that implements it, all of them for [Event] itself.
+//
+// Without options the handler runs once the publisher's transaction has
+// committed, and at once where there is none, in the publisher's goroutine.
+// It is called from several goroutines if several publish. Each handler
+// has its own copy of the event, and a context that carries the event, so
+// that what it publishes is correlated.
+//
+// The same function may be subscribed several times; each call is a
+// subscription of its own. Subscribe panics on a nil bus or handler, an
+// event type that handlers could share memory through, a second handler of
+// the same [Named] name, and options that contradict each other. It is safe
+// to call concurrently; inside a handler it takes effect from the next
+// event.
+func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, opts ...SubscribeOption) *Subscription {
+	mustNotBeNil(bus == nil, "Subscribe", "*EventBus")
+	mustNotBeNil(handler == nil, "Subscribe", "handler")
+
+	sub := &Subscription{bus: bus, event: reflect.TypeFor[E](), name: functionName(reflect.ValueOf(handler).Pointer())}
+	var caller [1]uintptr
+	runtime.Callers(2, caller[:])
+	sub.caller = caller[0]
+	s := settings{sub: sub}
+	for _, o := range opts {
+		if o == nil {
+			panic("tidings: Subscribe with a nil SubscribeOption")
+		}
+		o.subscribe(&s)
+	}
+	middleware := slices.Concat(bus.middleware, s.middleware)
+
+	if sub.event.Kind() == reflect.Interface {
+		call := func(ctx context.Context, event Event) error { return handler(ctx, event.(E)) }
+		if len(middleware) > 0 {
+			chain := compose(func(ctx context.Context, d Delivery) error {
+				return handler(ctx, d.Event().(E))
+			}, middleware)
+			call = func(ctx context.Context, _ Event) error { return chain(ctx, Delivery{sub, ctx.(boxer)}) }
+		}
+		if s.once {
+			call = onlyOnce(sub, call)
+		}
+		sub.call = call
+	} else {
+		topicFor[E](bus).mustAccept()
+		call := handler
+		if len(middleware) > 0 {
+			chain := compose(func(ctx context.Context, d Delivery) error {
+				return handler(ctx, d.source.(*frame[E]).event)
+			}, middleware)
+			call = func(ctx context.Context, _ E) error { return chain(ctx, Delivery{sub, ctx.(boxer)}) }
+		}
+		if s.once {
+			call = onlyOnce(sub, call)
+		}
+		sub.call = call
+	}
+	s.finish()
+	bus.subscribe(sub)
+	return sub
+}
+
+// onlyOnce lets the first call pass, and unsubscribes.
+func onlyOnce[E Event](sub *Subscription, call func(context.Context, E) error) func(context.Context, E) error {
+	var called atomic.Bool
+	return func(ctx context.Context, event E) error {
+		if !called.CompareAndSwap(false, true) {
+			return nil
+		}
+		sub.Unsubscribe()
+		return call(ctx, event)
+	}
+}
+
+// A Subscription is one handler on one bus.
+type Subscription struct {
+	bus       *EventBus
+	event     reflect.Type // E: a struct or an interface
+	name      string
+	phase     Phase
+	named     bool
+	removed   atomic.Bool
+	transport Transport // nil: called by the publisher
+	id        string    // what the transport knows it by; see key
+	caller    uintptr   // program counter of the call of Subscribe
+
+	// call is a func(context.Context, E) error, or where E is an interface
+	// a func(context.Context, Event) error.
+	call any
+}
+
+// Unsubscribe ends the subscription: no event that is published after it
+// has returned reaches the handler, and no event queued in a transaction
+// that commits after it. A publish that is under way goes on to the
+// handlers that it began with. What a transport has accepted already is
+// still delivered by [Async]; elsewhere it fails, so that the transport
+// keeps it. Unsubscribe is idempotent, safe to call concurrently and inside
+// any handler, also the one that it removes.
+func (s *Subscription) Unsubscribe() { s.bus.unsubscribe(s) }
+
+// accepts reports whether events of type typ, a struct, are for s.
+func (s *Subscription) accepts(typ reflect.Type) bool {
+	return s.event == typ || s.event.Kind() == reflect.Interface && typ.Implements(s.event)
+}
+
+// subscribe adds sub. The name is taken first, then the transport told, then
+// events routed: no event is sent for a name that nobody handles.
+func (b *EventBus) subscribe(sub *Subscription) {
+	if other := b.reserve(sub); other != nil {
+		panic(fmt.Sprintf("tidings: Subscribe: a handler named %q exists already, subscribed at %s; stored jobs and queues are bound to names, so each handler needs its own",
+			sub.name, other.info().location()))
+	}
+	if sub.transport != nil {
+		if err := sub.transport.Handle(sub.key(), sub.deliver); err != nil {
+			b.unsubscribe(sub)
+			panic(fmt.Sprintf("tidings: Subscribe: %T does not take the handler %q: %v", sub.transport, sub.name, err))
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.subs = append(b.subs, sub)
+	for t := range b.topicsOfLocked(sub) {
+		t.add(sub)
+	}
+}
+
+// reserve takes sub's name, or returns the subscription that has it.
+func (b *EventBus) reserve(sub *Subscription) *Subscription {
+	if !sub.named {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if other := b.named[sub.name]; other != nil {
+		return other
+	}
+	b.named[sub.name] = sub
+	return nil
+}
+
+func (b *EventBus) unsubscribe(sub *Subscription) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if sub.removed.Swap(true) {
+		return
+	}
+	if i := slices.Index(b.subs, sub); i >= 0 {
+		b.subs = slices.Delete(b.subs, i, i+1)
+	}
+	if sub.named {
+		delete(b.named, sub.name)
+	}
+	for t := range b.topicsOfLocked(sub) {
+		t.remove(sub)
+	}
+	if sub.transport == b.async {
+		b.async.forget(sub.key())
+	}
+}
+
+// topicsOfLocked yields the registries of the event types that sub is for.
+func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[anyTopic] {
+	return func(yield func(anyTopic) bool) {
+		topics := *b.topics.Load()
+		if sub.event.Kind() != reflect.Interface {
+			yield(topics[sub.event])
+			return
+		}
+		for typ, t := range topics {
+			if typ.Implements(sub.event) && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// A SubscriptionInfo describes a subscription, see [EventBus.Subscriptions].
+type SubscriptionInfo struct {
+	EventType reflect.Type // E of Subscribe, a struct or an interface
+	Handler   string       // the name given with Named, or the function's
+	Phase     Phase        // of a transport: when it is handed the event
+	Transport Transport    // nil if the publisher calls the handler itself
+	File      string       // where Subscribe was called
+	Line      int
+}
+
+func (s *Subscription) info() SubscriptionInfo {
+	frame, _ := runtime.CallersFrames([]uintptr{s.caller}).Next()
+	return SubscriptionInfo{
+		EventType: s.event, Handler: s.name, Phase: s.phase, Transport: s.transport,
+		File: frame.File, Line: frame.Line,
+	}
+}
+
+func (i SubscriptionInfo) location() string { return fmt.Sprintf("%s:%d", i.File, i.Line) }
+
+// functionName returns "crm.onAccepted" for the function with that entry.
+func functionName(pc uintptr) string {
+	name := runtime.FuncForPC(pc).Name()
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	return strings.TrimSuffix(name, "-fm") // a method value
+}

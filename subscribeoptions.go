@@ -1,0 +1,119 @@
+package tidings
+
+import "fmt"
+
+// A SubscribeOption configures one subscription, see [Subscribe]: [Named],
+// [Once], a [Phase], [Async], [Via] or a [Middleware].
+type SubscribeOption interface{ subscribe(*settings) }
+
+type subscribeOption func(*settings)
+
+func (o subscribeOption) subscribe(s *settings) { o(s) }
+
+// settings collects the options of one subscription.
+type settings struct {
+	sub        *Subscription
+	once       bool
+	phased     bool
+	middleware []Middleware
+}
+
+// Named gives the handler a name that outlives refactoring: it is what
+// errors and [EventBus.Subscriptions] show, and what a transport binds
+// stored jobs and queues to. A name is used once per bus.
+func Named(name string) SubscribeOption {
+	if name == "" {
+		panic(`tidings: Named(""): give the handler a name like "clients.onboard"`)
+	}
+	return subscribeOption(func(s *settings) { s.sub.name, s.sub.named = name, true })
+}
+
+// Once ends the subscription with the first event that reaches the handler,
+// whether or not it fails. Of several events published at once, one does.
+func Once() SubscribeOption {
+	return subscribeOption(func(s *settings) { s.once = true })
+}
+
+// A Phase says when a handler runs, relative to the transaction of the
+// publisher. It is a [SubscribeOption].
+type Phase int
+
+const (
+	// AfterCommit handlers run once the transaction has committed, and at
+	// once where there is none. It is the default.
+	AfterCommit Phase = iota
+	// InTransaction handlers run at once, inside the publisher's
+	// transaction ([TxFrom] gives it); Publish returns the error of the
+	// first that fails.
+	InTransaction
+	// BeforeCommit handlers run inside the transaction, just before its
+	// outermost commit; the first that fails rolls it back.
+	BeforeCommit
+	// AfterRollback handlers run once the transaction has rolled back, or
+	// failed to commit.
+	AfterRollback
+
+	phases = 4
+)
+
+func (p Phase) subscribe(s *settings) {
+	if p < 0 || p >= phases {
+		panic(fmt.Sprintf("tidings: Subscribe with an unknown phase, %v", p))
+	}
+	if s.phased && s.sub.phase != p {
+		panic(fmt.Sprintf("tidings: Subscribe with two phases, %v and %v", s.sub.phase, p))
+	}
+	s.sub.phase, s.phased = p, true
+}
+
+// String returns the name of the constant.
+func (p Phase) String() string {
+	switch p {
+	case AfterCommit:
+		return "AfterCommit"
+	case InTransaction:
+		return "InTransaction"
+	case BeforeCommit:
+		return "BeforeCommit"
+	case AfterRollback:
+		return "AfterRollback"
+	}
+	return fmt.Sprintf("Phase(%d)", int(p))
+}
+
+func (m Middleware) subscribe(s *settings) {
+	mustNotBeNil(m == nil, "Subscribe", "Middleware")
+	s.middleware = append(s.middleware, m)
+}
+
+func (s *settings) via(t Transport) {
+	if s.sub.transport != nil && s.sub.transport != t {
+		panic(fmt.Sprintf("tidings: Subscribe with two transports, %T and %T", s.sub.transport, t))
+	}
+	s.sub.transport = t
+}
+
+// finish settles what the options say together.
+func (s *settings) finish() {
+	sub := s.sub
+	async := sub.bus.async
+	switch {
+	case sub.transport == nil && !s.phased:
+		sub.transport = sub.bus.transport // often nil
+	case sub.transport != nil && s.phased:
+		panic(fmt.Sprintf("tidings: Subscribe with %v and a transport: the transport's own phase counts; leave one of them out", sub.phase))
+	}
+	switch {
+	case sub.transport == nil:
+		return
+	case sub.transport == async:
+	case !sub.named:
+		panic(fmt.Sprintf("tidings: Subscribe: %s goes through %T, which binds to the handler's name: add tidings.Named(%q) or the like", sub.name, sub.transport, sub.name))
+	case s.once:
+		panic(fmt.Sprintf("tidings: Subscribe: Once counts in this process, and %T may deliver in another: leave one of them out", sub.transport))
+	}
+	sub.phase = sub.transport.Phase()
+	if !sub.named {
+		sub.id = fmt.Sprintf("%s#%d", sub.name, async.serial.Add(1))
+	}
+}

@@ -1,0 +1,135 @@
+package tidings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// A Transport runs handlers elsewhere or later: as stored jobs, or behind a
+// broker. Users name it in [Via] or [WithTransport]; what follows is for
+// those who write one. Package tidingstest has a suite that checks it.
+//
+//   - All methods are safe to call concurrently.
+//   - The dynamic type is comparable, best a pointer. A transport may hand
+//     out views of itself, to carry the settings of one handler.
+//   - An event goes to the handlers of the names that it was sent for, each
+//     independently of the others, at least once unless the transport says
+//     otherwise. Events of one transaction are sent in order of publishing.
+//   - The context that deliver gets may carry the transaction of the work
+//     ([WithTx], [Transact]). It must not carry that of the publisher.
+type Transport interface {
+	// Phase says when Send is called: InTransaction or BeforeCommit where
+	// Send joins the publisher's transaction, which [TxFrom] finds in ctx
+	// (an outbox), AfterCommit otherwise. It is always the same.
+	Phase() Phase
+
+	// Send hands events over, for the handlers of these names. It must not
+	// keep the slice. An error fails the publish or, in BeforeCommit, the
+	// transaction; after a commit it is reported, for every event. Where
+	// only some were not accepted, Send returns a [*HandlerError] for each
+	// of these, joined by [errors.Join]. It is called with all events of a
+	// transaction, or with one outside a transaction and in InTransaction.
+	Send(ctx context.Context, deliveries []Outgoing) error
+
+	// Handle registers what runs when an event arrives for the handler of
+	// this name. deliver returns the handler's error, a [*HandlerError]; a
+	// transport that retries does so on any error. A second call for a
+	// name replaces the first.
+	Handle(name string, deliver func(context.Context, Event) error) error
+}
+
+// Outgoing is an event on its way out of the bus. Handlers is empty for an
+// event that [WithTransport] sends although nothing here subscribes to it.
+type Outgoing struct {
+	Event    Event
+	Handlers []string
+}
+
+// Via lets t run the handler. The handler must be [Named], and has no
+// [Phase] of its own: that of the transport counts.
+func Via(t Transport) SubscribeOption {
+	mustNotBeNil(t == nil, "Via", "Transport")
+	mustBeSound(t)
+	return subscribeOption(func(s *settings) { s.via(t) })
+}
+
+// Async runs the handler on a worker of this process, after the commit:
+// one event at a time, in the order of publishing. The publisher does not
+// wait, and never for room in the queue, see [WithQueueLimit]. Failures go
+// to the bus's error handler. The handler's context has the values of the
+// publisher's, but neither its cancellation nor its transaction. What is
+// queued when the process dies is lost; [EventBus.Close] drains it.
+func Async() SubscribeOption {
+	return subscribeOption(func(s *settings) { s.via(s.sub.bus.async) })
+}
+
+func mustBeSound(t Transport) {
+	if !reflect.TypeOf(t).Comparable() {
+		panic(fmt.Sprintf("tidings: %T is not comparable: make the transport a pointer", t))
+	}
+	if p := t.Phase(); p != AfterCommit && p != InTransaction && p != BeforeCommit {
+		panic(fmt.Sprintf("tidings: %T sends in phase %v: it must be InTransaction, BeforeCommit or AfterCommit", t, p))
+	}
+}
+
+// key is what the transport knows the handler by.
+func (s *Subscription) key() string {
+	if s.id != "" {
+		return s.id
+	}
+	return s.name
+}
+
+// deliver runs the handler for an event that its transport delivers.
+func (s *Subscription) deliver(ctx context.Context, event Event) error {
+	if event == nil {
+		return errors.New("tidings: a nil event was delivered")
+	}
+	typ := reflect.TypeOf(event)
+	if !s.accepts(typ) {
+		return fmt.Errorf("tidings: %s handles %s, but %s was delivered to it", s.name, s.event, typ)
+	}
+	if s.removed.Load() && s.transport != s.bus.async {
+		return fmt.Errorf("tidings: %s is no longer subscribed", s.name)
+	}
+	return s.bus.topicOf(event).deliver(ctx, event, s)
+}
+
+// A route is a transport that events of one type are sent through, and the
+// handlers there. Routes are immutable.
+type route struct {
+	transport Transport
+	phase     Phase
+	subs      []*Subscription
+	keys      []string
+}
+
+// hand calls Send, and contains its panics.
+func hand(ctx context.Context, t Transport, deliveries []Outgoing) error {
+	return protect(func() error { return t.Send(ctx, deliveries) })
+}
+
+// sendErrors returns an error for each event that t did not accept.
+func sendErrors(t Transport, deliveries []Outgoing, err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if he := (*HandlerError)(nil); errors.As(err, &he) {
+		return []error{err}
+	}
+	errs := make([]error, len(deliveries))
+	for i, d := range deliveries {
+		name := strings.Join(d.Handlers, ", ")
+		if name == "" {
+			name = fmt.Sprintf("%T", t)
+		}
+		errs[i] = &HandlerError{Handler: name, Event: d.Event, Err: fmt.Errorf("not accepted by %T: %w", t, err)}
+	}
+	return errs
+}

@@ -1,0 +1,376 @@
+package tidings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings/internal/testhook"
+)
+
+// A TxFunc runs body inside a database transaction: it begins one, calls
+// body, and commits if body returns nil, else rolls back and returns the
+// error. body gets the context of TxFunc with the transaction in it, see
+// [WithTx]. Inside another transaction of the same database, which [TxFrom]
+// finds, a TxFunc uses a savepoint. It may call body again, to retry.
+//
+// [InTx] has one for database/sql. One for GORM, whose Transaction does the
+// savepoints, is
+//
+//	func(ctx context.Context, body func(context.Context) error) error {
+//		tx, ok := tidings.TxFrom[*gorm.DB](ctx)
+//		if !ok {
+//			tx = db.WithContext(ctx)
+//		}
+//		return tx.Transaction(func(tx *gorm.DB) error { return body(tidings.WithTx(ctx, tx)) })
+//	}
+type TxFunc func(ctx context.Context, body func(context.Context) error) error
+
+// Transact runs fn inside the transaction that run makes. What fn publishes
+// with its ctx waits until run has committed, and is dropped if it rolls
+// back. Inside another Transact, the new scope is part of the outer one:
+// what it publishes waits for the outermost commit.
+//
+// Transact returns nil if and only if the transaction committed, or joined
+// the outer one. Handlers that fail after the commit do not change that;
+// the bus's error handler gets their errors. They run before Transact
+// returns, when run has given the connection back, with the values of ctx
+// but not its cancellation.
+//
+// The transaction counts as rolled back if fn or a BeforeCommit handler
+// returns an error (also where run swallows it: Transact returns it then),
+// panics or ends the goroutine, and if run fails. If run calls its body
+// again, what the earlier attempt published counts as rolled back.
+func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) error {
+	if run == nil || fn == nil {
+		return errors.New("tidings: Transact with a nil function")
+	}
+	parent, err := nodeFrom(ctx).openHook()
+	if err != nil {
+		return err
+	}
+	return transact(ctx, parent, run, fn)
+}
+
+// openHook returns the scope that a new one is nested in; nil if none.
+func (n *node) openHook() (*TxHook, error) {
+	if n == nil || n.tx == nil || n.tx.hook == nil {
+		return nil, nil
+	}
+	if err := n.tx.hook.check(); err != nil {
+		return nil, err
+	}
+	if n.tx.hook.queue.implicit {
+		return nil, nil // there is no database transaction to be part of
+	}
+	return n.tx.hook, nil
+}
+
+// transact is Transact in the scope parent, or outermost if that is nil.
+func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
+	var (
+		hook      = newTxHook(parent) // of the latest attempt
+		queue     = hook.queue
+		attempted bool
+		returned  bool // the latest attempt has
+		bodyErr   error
+		committed bool
+	)
+	defer func() {
+		if committed {
+			return
+		}
+		// An error, or fn is panicking or ending the goroutine.
+		hook.rollback()
+		if parent == nil {
+			queue.finish(outside(ctx), report)
+		}
+	}()
+	err := run(withBaseTx(ctx, parent), func(ctx context.Context) error {
+		if attempted {
+			hook = hook.retry()
+		}
+		attempted, returned = true, false
+		inside := hook.enter(ctx)
+		bodyErr = fn(inside)
+		if bodyErr == nil {
+			bodyErr = hook.Prepare(inside)
+		}
+		returned = true
+		return bodyErr
+	})
+	switch {
+	case err != nil:
+		return err
+	case !attempted:
+		return errors.New("tidings: the TxFunc returned nil without calling its body")
+	case !returned:
+		return errors.New("tidings: the TxFunc recovered a panic of its body and returned nil")
+	case bodyErr != nil:
+		return bodyErr
+	}
+	if err := hook.commit(); err != nil {
+		return err
+	}
+	committed = true
+	if parent == nil {
+		queue.finish(outside(ctx), report)
+	}
+	return nil
+}
+
+// outside returns the context for what runs after the end of a transaction.
+func outside(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
+
+// withBaseTx lets a TxFunc find the transaction of a test, which it is to
+// nest in, see internal/testhook.
+func withBaseTx(ctx context.Context, parent *TxHook) context.Context {
+	if parent == nil {
+		for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+			ctx = WithTx(ctx, b.Tx)
+		}
+	}
+	return ctx
+}
+
+// A txState is one step into transactions: a value that WithTx added, or a
+// scope that was entered. Only the innermost scope takes events.
+type txState struct {
+	hook  *TxHook // the innermost scope here, nil outside
+	value any     // for TxFrom
+	sql   *sqlTx  // of value, where InTx made it
+	next  *txState
+}
+
+func (n *node) push(s *txState) *node {
+	s.next = n.tx
+	if n.tx != nil && s.hook == nil {
+		s.hook = n.tx.hook
+	}
+	n.tx = s
+	return n
+}
+
+// WithTx returns a context in which [TxFrom] finds tx. It is for the body
+// of a [TxFunc], and for code that calls [Begin].
+func WithTx(ctx context.Context, tx any) context.Context {
+	return nodeFrom(ctx).child(ctx).push(&txState{value: tx})
+}
+
+// TxFrom returns the innermost transaction of type T that ctx is in: for
+// handlers in the phases InTransaction and BeforeCommit, and wherever else
+// code runs inside of one.
+func TxFrom[T any](ctx context.Context) (T, bool) {
+	if n := nodeFrom(ctx); n != nil {
+		for s := n.tx; s != nil; s = s.next {
+			if tx, ok := s.value.(T); ok {
+				return tx, true
+			}
+		}
+	}
+	var none T
+	return none, false
+}
+
+// OnCommit calls fn once the transaction of ctx has committed, in line with
+// the events published there, and now where there is no transaction. fn's
+// context is that of AfterCommit handlers. OnCommit returns [ErrTxDone] for
+// a finished transaction, and the error of fn if it was called now; later
+// failures go to the error handler of [Default].
+func OnCommit(ctx context.Context, fn func(context.Context) error) error {
+	if fn == nil {
+		return errors.New("tidings: OnCommit with a nil function")
+	}
+	n := nodeFrom(ctx)
+	if n == nil || n.tx == nil || n.tx.hook == nil {
+		return fn(ctx)
+	}
+	hook := n.tx.hook
+	return hook.queue.add(&callback{queued: queued{scope: hook, from: n}, fn: fn})
+}
+
+// A callback is an item of OnCommit.
+type callback struct {
+	queued
+	fn func(context.Context) error
+}
+
+func (c *callback) bus() *EventBus          { return Default() }
+func (c *callback) name() string            { return "OnCommit" }
+func (c *callback) awaits(phase Phase) bool { return phase == AfterCommit }
+func (c *callback) dispatch(Phase, *outbox) {}
+
+func (c *callback) run(ctx context.Context, _ Phase, _ *txState) []error {
+	n := &node{Context: ctx, head: c.from.head, up: c.from, depth: c.from.nextDepth()}
+	returned := false
+	defer func() {
+		if !returned {
+			c.bus().report(n, fmt.Errorf("tidings: OnCommit: %w", errGoexit))
+		}
+	}()
+	err := protect(func() error { return c.fn(n) })
+	returned = true
+	if err != nil {
+		return []error{fmt.Errorf("tidings: OnCommit: %w", err)}
+	}
+	return nil
+}
+
+// A TxHook is the scope of a transaction whose begin and commit are written
+// by hand; with [Transact] or [InTx] there is no need for it:
+//
+//	ctx, hook := tidings.Begin(ctx)
+//	defer hook.Rollback(ctx)
+//	tx, err := pool.Begin(ctx)
+//	...
+//	defer tx.Rollback(ctx)
+//	ctx = tidings.WithTx(ctx, tx)
+//	...                                        // publish with ctx
+//	if err := hook.Prepare(ctx); err != nil {  // BeforeCommit handlers
+//		return err
+//	}
+//	if err := tx.Commit(ctx); err != nil {
+//		return err
+//	}
+//	return hook.Commit(ctx)                    // AfterCommit handlers
+//
+// Its methods are safe to call concurrently, and so is publishing.
+type TxHook struct {
+	queue  *txQueue
+	parent *TxHook // nil for the outermost scope
+	state  txEnd   // guarded by queue.mu; does not change once the outermost scope has ended
+}
+
+type txEnd int
+
+const (
+	txOpen txEnd = iota
+	txCommitted
+	txRolledBack
+)
+
+// Begin opens a scope: what is published with the returned context waits
+// for [TxHook.Commit]. Inside another scope it becomes part of that one.
+// With the context of a finished transaction everything that is published
+// in the new scope fails with [ErrTxDone].
+func Begin(ctx context.Context) (context.Context, *TxHook) {
+	parent, err := nodeFrom(ctx).openHook()
+	hook := newTxHook(parent)
+	if err != nil {
+		hook.rollback()
+	}
+	return hook.enter(ctx), hook
+}
+
+func newTxHook(parent *TxHook) *TxHook {
+	if parent != nil {
+		return &TxHook{queue: parent.queue, parent: parent}
+	}
+	return &TxHook{queue: &txQueue{}}
+}
+
+// retry rolls h back and returns the scope of another attempt.
+func (h *TxHook) retry() *TxHook {
+	h.rollback()
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	if h.parent == nil {
+		h.queue.sealed, h.queue.doomed = false, nil
+	}
+	return &TxHook{queue: h.queue, parent: h.parent}
+}
+
+// enter returns a node on top of ctx in which events go to h.
+func (h *TxHook) enter(ctx context.Context) *node {
+	return nodeFrom(ctx).child(ctx).push(&txState{hook: h})
+}
+
+// openLocked reports whether h takes events.
+func (h *TxHook) openLocked() bool {
+	for ; h != nil; h = h.parent {
+		if h.state != txOpen || h.parent == nil && h.queue.sealed {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *TxHook) check() error {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	if !h.openLocked() {
+		return ErrTxDone
+	}
+	return nil
+}
+
+// dropped reports whether h or a scope around it has rolled back. The
+// caller holds queue.mu, or has ended the outermost scope.
+func (h *TxHook) dropped() bool {
+	for ; h != nil; h = h.parent {
+		if h.state == txRolledBack {
+			return true
+		}
+	}
+	return false
+}
+
+// end moves h out of the open state, once.
+func (h *TxHook) end(as txEnd) error {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	for outer := h; outer != nil; outer = outer.parent {
+		if outer.state != txOpen {
+			return ErrTxDone
+		}
+	}
+	h.state = as
+	return nil
+}
+
+func (h *TxHook) commit() error { return h.end(txCommitted) }
+
+func (h *TxHook) rollback() bool { return h.end(txRolledBack) == nil }
+
+// Prepare runs the BeforeCommit handlers and hands events to the transports
+// of that phase. Call it inside the transaction, with its context, before
+// the database commits; if it fails, roll back. Once it has succeeded
+// nothing more can be published in the transaction. In a nested scope there
+// is nothing to prepare before the outermost commit.
+func (h *TxHook) Prepare(ctx context.Context) error {
+	if err := h.check(); err != nil || h.parent != nil {
+		return err
+	}
+	n := nodeFrom(ctx)
+	if n == nil || n.tx == nil || n.tx.hook != h {
+		n = h.enter(ctx)
+	}
+	return h.queue.prepare(n, n.tx)
+}
+
+// Commit delivers what was published in the transaction: call it after the
+// database has committed. The handlers get the values of ctx, but neither
+// its cancellation nor its transaction. Commit returns what failed, joined;
+// [ErrTxDone] if the scope has ended already; and an error, after delivery,
+// if BeforeCommit handlers were missed because Prepare was not called or
+// failed. A nested scope hands its events to the outer one.
+func (h *TxHook) Commit(ctx context.Context) error {
+	if err := h.commit(); err != nil || h.parent != nil {
+		return err
+	}
+	var missed error
+	if it := h.queue.missed(); it != nil {
+		missed = fmt.Errorf("tidings: BeforeCommit handlers of %s did not run: TxHook.Commit needs a Prepare that succeeds before the database commits", it.name())
+	}
+	return errors.Join(missed, h.queue.finishJoined(outside(ctx)))
+}
+
+// Rollback drops what was published in the scope: call it when the database
+// has rolled back. AfterRollback handlers run once the outermost scope has
+// ended; what fails goes to the bus's error handler. It does nothing if the
+// scope has ended, so that it can be deferred.
+func (h *TxHook) Rollback(ctx context.Context) {
+	if h.rollback() && h.parent == nil {
+		h.queue.finish(outside(ctx), report)
+	}
+}

@@ -46,6 +46,8 @@ func (f *inflight) finish(s *stripe) {
 // ended before all that started; where the sums agree, there was a moment
 // between the two readings at which they were equal.
 func (f *inflight) check() {
+	f.mu.Lock() // first, so that the moment lies after every wait that began
+	defer f.mu.Unlock()
 	var started, ended uint64
 	for i := range f.stripes {
 		ended += f.stripes[i].ended.Load()
@@ -56,8 +58,6 @@ func (f *inflight) check() {
 	if started != ended {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for _, w := range f.waiting {
 		close(w)
 	}

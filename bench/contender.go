@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 )
 
 // A Contender is a bus, or the bare loop.
@@ -10,7 +11,10 @@ type Contender struct {
 	Name        string
 	Module      string // where it comes from; empty for the bare loop
 	Synchronous bool   // handlers run in the goroutine of the publisher
-	Remarks     string
+	Errors      string // what becomes of those that handlers return
+	Recovers    bool   // a panicking handler does not take the publisher along
+	Traces      bool   // a handler's context says which event led to what it publishes
+	Note        string // what else a reader must know to compare
 	// Setup makes a bus on which so many handlers wait for [OrderPlaced]. Its
 	// runner publishes.
 	Setup func(handlers int) (*Runner, error)
@@ -19,38 +23,86 @@ type Contender struct {
 // Names of the contenders that bars speak of.
 const (
 	Bare     = "bare"
-	Tidings  = "tidings"
 	Mediatr  = "go-mediatr"
 	Signals  = "signals"
-	noModule = ""
+	errFirst = "stops at the first error"
+	errNone  = "handlers return no errors"
 )
 
 // Contenders lists who takes part: the bare loop, tidings, the other buses.
 func Contenders() []Contender {
-	return []Contender{
-		{Bare, noModule, true,
-			"synchronous; a loop over []func(context.Context, E) error that stops at the first error", setupBare},
-		{Signals, "github.com/maniartech/signals", true,
-			"synchronous (SyncSignal.TryEmit); stops at the first error; panics escape", setupSignals},
-		{Mediatr, "github.com/mehdihadeli/go-mediatr", true,
-			"synchronous; stops at the first error; panics escape; one registry for the process, no unsubscribe", setupMediatr},
-		{"gookit-event", "github.com/gookit/event", true,
-			"synchronous (FireEventCtx); stops at the first error; panics escape; no lock by default", setupGookit},
-		{"mustafaturan-bus", "github.com/mustafaturan/bus/v3", true,
-			"synchronous; stamps an ID, a transaction ID and the time on every event; handlers return no errors; panics escape", setupMustafaturan},
-		{"ebu", "github.com/jilio/ebu", true,
-			"synchronous; recovers panics per handler; handlers return no errors", setupEbu},
-		{"EventBus", "github.com/asaskevich/EventBus", true,
-			"synchronous, by reflection, under one lock; handlers return no errors; panics escape", setupEventBus},
-		{"kelindar-event", "github.com/kelindar/event", false,
-			"asynchronous, a queue and a goroutine per handler; no context, no errors; time until the last event is delivered", setupKelindar},
-		{"watermill-gochannel", "github.com/ThreeDotsLabs/watermill", false,
-			"goroutines of the subscribers; carries bytes; Publish waits until every handler has acknowledged", setupWatermill},
+	return []Contender{{
+		Name: Bare, Synchronous: true, Errors: errFirst,
+		Note:  "a loop over []func(context.Context, E) error: no bus at all",
+		Setup: setupBare,
+	}, {
+		Name: Tidings, Module: "github.com/tidings-go/tidings",
+		Synchronous: true, Errors: "runs all handlers and joins their errors", Recovers: true, Traces: true,
+		Note:  "typed; checks that handlers share no memory; hands on phases and transactions",
+		Setup: setupTidings,
+	}, {
+		Name: Signals, Module: "github.com/maniartech/signals",
+		Synchronous: true, Errors: errFirst,
+		Note:  "SyncSignal.TryEmit; a signal is one event type, so nothing is looked up",
+		Setup: setupSignals,
+	}, {
+		Name: Mediatr, Module: "github.com/mehdihadeli/go-mediatr",
+		Synchronous: true, Errors: errFirst,
+		Note:  "one registry for the process; no unsubscribe",
+		Setup: setupMediatr,
+	}, {
+		Name: "gookit-event", Module: "github.com/gookit/event",
+		Synchronous: true, Errors: errFirst,
+		Note:  "FireEventCtx with an event type of one's own; routes by name; no lock by default",
+		Setup: setupGookit,
+	}, {
+		Name: "mustafaturan-bus", Module: "github.com/mustafaturan/bus/v3",
+		Synchronous: true, Errors: errNone,
+		Note:  "routes by name; stamps an ID, a transaction ID and the time on every event",
+		Setup: setupMustafaturan,
+	}, {
+		Name: "ebu", Module: "github.com/jilio/ebu",
+		Synchronous: true, Errors: errNone, Recovers: true,
+		Note:  "typed",
+		Setup: setupEbu,
+	}, {
+		Name: "EventBus", Module: "github.com/asaskevich/EventBus",
+		Synchronous: true, Errors: errNone,
+		Note:  "routes by name, calls by reflection, holds a lock while handlers run",
+		Setup: setupEventBus,
+	}, {
+		Name: "kelindar-event", Module: "github.com/kelindar/event",
+		Errors: errNone,
+		Note: "a queue and a goroutine for each handler, served every half a millisecond; handlers get no context; " +
+			"the time is that until the last event is delivered",
+		Setup: setupKelindar,
+	}, {
+		Name: "watermill-gochannel", Module: "github.com/ThreeDotsLabs/watermill",
+		Errors: "a nack delivers again",
+		Note:   "carries bytes; Publish waits until every subscriber has acknowledged",
+		Setup:  setupWatermill,
+	}}
+}
+
+// Remarks sums up what the contender does for its time.
+func (c Contender) Remarks() string {
+	remarks := []string{"asynchronous"}
+	if c.Synchronous {
+		remarks[0] = "synchronous"
 	}
+	remarks = append(remarks, c.Errors)
+	if c.Recovers {
+		remarks = append(remarks, "recovers panics")
+	}
+	if c.Traces {
+		remarks = append(remarks, "traces causation")
+	}
+	return strings.Join(remarks, "; ")
 }
 
 // Version returns the version of the contender's module that is built into this
-// program, or "" where the program does not say or there is no module.
+// program, or "" where the program does not say (a test's does not) or there is
+// no module.
 func (c Contender) Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || c.Module == "" {
@@ -68,7 +120,7 @@ func (c Contender) Version() string {
 func (c Contender) Subject(handlers int) Subject {
 	return Subject{
 		Name: c.Name,
-		Note: c.Remarks,
+		Note: c.Remarks(),
 		Setup: func() (*Runner, error) {
 			r, err := c.Setup(handlers)
 			if err != nil {

@@ -64,7 +64,7 @@ func TestContendersAreToldApart(t *testing.T) {
 	for _, contender := range bench.Contenders() {
 		require.NotEmpty(t, contender.Name)
 		require.NotContains(t, contender.Name, "/", "a slash would split the name of the sub-benchmark")
-		require.NotEmpty(t, contender.Remarks)
+		require.NotEmpty(t, contender.Remarks())
 		require.False(t, seen[contender.Name], "%s twice", contender.Name)
 		seen[contender.Name] = true
 		require.Contains(t, string(requirements), contender.Module, "the report looks its version up by this path")

@@ -2,14 +2,14 @@ package bench
 
 import "sync/atomic"
 
-// lanes bounds how many goroutines may publish at once.
-const lanes = 64
+// Lanes bounds how many goroutines may publish at once.
+const Lanes = 64
 
 // counts is the sink that keeps handlers honest: one counter for each lane, two
 // cache lines apart, so that counting costs one plain increment. No two
 // goroutines write the same counter, as long as handlers run in the goroutine of
 // the publisher; see tallies for those that do not.
-var counts [lanes]struct {
+var counts [Lanes]struct {
 	n int64
 	_ [120]byte
 }

@@ -3,25 +3,14 @@ package bench
 import (
 	"context"
 	"encoding/binary"
-	"time"
 
-	"github.com/google/uuid"
+	"github.com/tidings-go/tidings"
 )
-
-type header struct {
-	id, correlation, causation uuid.UUID
-	occurred                   int64
-}
-
-func (h header) EventID() uuid.UUID       { return h.id }
-func (h header) OccurredAt() time.Time    { return time.UnixMicro(h.occurred).UTC() }
-func (h header) CorrelationID() uuid.UUID { return h.correlation }
-func (h header) CausationID() uuid.UUID   { return h.causation }
 
 // OrderPlaced is the event that every contender carries: the header of a
 // tidings event and two numbers, by value.
 type OrderPlaced struct {
-	header
+	tidings.DomainEvent
 	OrderID int64
 	// Lane is the goroutine that publishes the event. Handlers count in the
 	// lane's own counter, so that two publishers share no memory but the bus's.
@@ -35,14 +24,9 @@ func (OrderPlaced) Type() uint32 { return 1 }
 // is a case of its own.
 var orders = stampOrders()
 
-func stampOrders() (events [lanes]OrderPlaced) {
+func stampOrders() (events [Lanes]OrderPlaced) {
 	for lane := range events {
-		id := uuid.Must(uuid.NewV7())
-		events[lane] = OrderPlaced{
-			header:  header{id: id, correlation: id, occurred: time.Now().UnixMicro()},
-			OrderID: int64(lane) + 1,
-			Lane:    int64(lane),
-		}
+		events[lane] = tidings.Stamp(context.Background(), OrderPlaced{OrderID: int64(lane) + 1, Lane: int64(lane)})
 	}
 	return events
 }
@@ -62,11 +46,11 @@ func encodeOrder(e OrderPlaced) []byte {
 
 // handle is the handler that the synchronous contenders run.
 func handle(_ context.Context, e OrderPlaced) error {
-	counts[uint64(e.Lane)%lanes].n++
+	counts[uint64(e.Lane)%Lanes].n++
 	return nil
 }
 
 // handleOnly is handle for buses whose handlers return no error.
 func handleOnly(_ context.Context, e OrderPlaced) {
-	counts[uint64(e.Lane)%lanes].n++
+	counts[uint64(e.Lane)%Lanes].n++
 }

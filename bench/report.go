@@ -1,0 +1,62 @@
+package bench
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A Report is everything that was measured.
+type Report struct {
+	Tables        []Table
+	Subscriptions []SubscriptionCost
+	Queue         []QueueCost
+}
+
+// Run measures the cases whose keys match, one after the other, and says to
+// progress which one begins.
+func Run(plan Plan, match *regexp.Regexp, progress func(key string)) (Report, error) {
+	var report Report
+	if plan.Count < 1 || plan.Time <= 0 {
+		return report, fmt.Errorf("nothing to do: %d measurements of %v", plan.Count, plan.Time)
+	}
+	if !slices.ContainsFunc(Keys(), match.MatchString) {
+		return report, fmt.Errorf("no case matches %q; there are %s", match, strings.Join(Keys(), ", "))
+	}
+	for _, c := range Cases() {
+		if !match.MatchString(c.Key) {
+			continue
+		}
+		progress(c.Key)
+		table, err := c.Measure(plan)
+		if err != nil {
+			return report, err
+		}
+		report.Tables = append(report.Tables, table)
+	}
+	var err error
+	if match.MatchString(keySubscriptions) {
+		progress(keySubscriptions)
+		if report.Subscriptions, err = SubscriptionCosts(plan); err != nil {
+			return report, err
+		}
+	}
+	if match.MatchString(keyQueue) {
+		progress(keyQueue)
+		if report.Queue, err = QueueCosts(plan); err != nil {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// row returns the row of that case, subject and number of goroutines.
+func (r Report) row(key, name string, goroutines int) (Row, bool) {
+	for _, table := range r.Tables {
+		if table.Case.Key == key {
+			return table.Row(name, goroutines)
+		}
+	}
+	return Row{}, false
+}

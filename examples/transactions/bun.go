@@ -1,0 +1,23 @@
+package transactions
+
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+
+	"github.com/tidings-go/tidings"
+)
+
+// Bun runs transactions of db. Code inside finds them with TxFrom[bun.Tx].
+// The savepoints are those of bun.Tx's own RunInTx.
+func Bun(db *bun.DB) tidings.TxFunc {
+	return func(ctx context.Context, body func(context.Context) error) error {
+		run := func(_ context.Context, tx bun.Tx) error { return body(tidings.WithTx(ctx, tx)) }
+		if tx, ok := tidings.TxFrom[bun.Tx](ctx); ok {
+			// bun rolls back to the savepoint with the context given here,
+			// and has to manage also when ctx has ended.
+			return tx.RunInTx(context.WithoutCancel(ctx), nil, run)
+		}
+		return db.RunInTx(ctx, nil, run)
+	}
+}

@@ -3,6 +3,7 @@ package tidings
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -63,7 +64,8 @@ func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error 
 	for _, d := range deliveries {
 		for _, name := range d.Handlers {
 			if err := a.send(base, d.Event, name); err != nil {
-				errs = append(errs, &HandlerError{Handler: name, Event: d.Event, Err: err})
+				handler, _, _ := strings.Cut(name, "\x00") // see Subscription.key
+				errs = append(errs, &HandlerError{Handler: handler, Event: d.Event, Err: err})
 			}
 		}
 	}
@@ -128,7 +130,6 @@ func (a *asyncTransport) workOne() bool {
 	a.mu.Unlock()
 
 	defer func() {
-		task.ctx.ended.Store(true)
 		a.mu.Lock()
 		if len(q.tasks) > 0 {
 			a.line = append(a.line, q)
@@ -139,7 +140,7 @@ func (a *asyncTransport) workOne() bool {
 		a.bus.inflight.finish(task.done)
 	}()
 	if err := q.deliver(task.ctx, task.event); err != nil {
-		a.bus.report(task.ctx, err)
+		a.bus.report(a.bus.topicOf(task.event).contextOf(task.ctx, task.event), err)
 	}
 	return true
 }

@@ -87,6 +87,9 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 	if bus == nil {
 		return errNilBus
 	}
+	if ctx == nil {
+		return errNilContext
+	}
 	if t, ok := (*bus.topics.Load())[reflect.TypeFor[E]()].(*topic[E]); ok {
 		return t.publish(ctx, &event)
 	}
@@ -94,8 +97,9 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 }
 
 var (
-	errNilBus   = errors.New("tidings: Publish on a nil *EventBus")
-	errNilEvent = errors.New("tidings: Publish of a nil event")
+	errNilBus     = errors.New("tidings: Publish on a nil *EventBus")
+	errNilContext = errors.New("tidings: Publish with a nil context")
+	errNilEvent   = errors.New("tidings: Publish of a nil event")
 )
 
 // publishUnknown publishes the first event of a type, and events whose
@@ -150,6 +154,9 @@ func (b *EventBus) addTopicLocked(typ reflect.Type, t anyTopic) {
 		}
 	}
 	topics := maps.Clone(*b.topics.Load())
+	if boxed := topics[typ]; boxed != nil {
+		boxed.retire()
+	}
 	topics[typ] = t
 	b.topics.Store(&topics)
 }
@@ -209,11 +216,13 @@ func (b *EventBus) log(ctx context.Context, err error) {
 	}
 	attrs := []slog.Attr{slog.Any("error", err)}
 	if he := (*HandlerError)(nil); errors.As(err, &he) {
-		attrs = append(attrs,
-			slog.String("handler", he.Handler),
-			slog.String("event_type", nameOf(he.Event)),
-			slog.String("event_id", he.Event.EventID().String()),
-			slog.String("correlation_id", he.Event.CorrelationID().String()))
+		attrs = append(attrs, slog.String("handler", he.Handler))
+		if he.Event != nil {
+			attrs = append(attrs,
+				slog.String("event_type", nameOf(he.Event)),
+				slog.String("event_id", he.Event.EventID().String()),
+				slog.String("correlation_id", he.Event.CorrelationID().String()))
+		}
 	}
 	if pe := (*PanicError)(nil); errors.As(err, &pe) {
 		attrs = append(attrs, slog.String("stack", string(pe.Stack)))

@@ -2,29 +2,23 @@ package tidings
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // A node is what tidings keeps in a context. The innermost one answers
-// everything: whoever derives a context takes over what the outer one says
-// and changes what is new. Nodes do not change once handed out, but for ended.
+// everything, if need be by asking the one further out. Nodes are immutable.
 type node struct {
 	context.Context
 
-	head  *DomainEvent // whence published events take correlation and causation; nil: a new workflow
-	up    *node        // the next node outward; for handlers, where their event was published
-	topic *topicInfo   // in the context of handlers: of their event; else nil
-	tx    *txState     // transactions, innermost first; nil outside
-	depth int32        // how many handlers are nested here
-	ended atomic.Bool  // the handlers have returned
+	up    *node      // the next node outward; that of a handler: where its event was published
+	topic *topicInfo // what was entered here: a handler, mostly; nil where only tx changes
+	tx    *txState   // transactions, innermost first; nil outside
 }
 
 type nodeKey struct{}
 
-// nodeFrom returns the innermost node of ctx, or nil.
+// nodeFrom returns the innermost node of ctx, or nil. All methods of a node
+// accept nil, which is outside of everything.
 func nodeFrom(ctx context.Context) *node {
 	n, _ := ctx.Value(nodeKey{}).(*node)
 	return n
@@ -37,18 +31,47 @@ func (n *node) Value(key any) any {
 	return n.Context.Value(key)
 }
 
-// child returns a node on top of ctx that says what n, which may be nil, says.
+// child returns a node on top of ctx, and of n.
 func (n *node) child(ctx context.Context) *node {
 	if n == nil {
 		return &node{Context: ctx}
 	}
-	return &node{Context: ctx, up: n, head: n.head, tx: n.tx, depth: n.depth}
+	return &node{Context: ctx, up: n, tx: n.tx}
 }
 
-// within reports whether n lies inside a handler of bus that still runs.
+// hook returns the innermost scope of a transaction, nil outside.
+func (n *node) hook() *TxHook {
+	if n == nil || n.tx == nil {
+		return nil
+	}
+	return n.tx.hook
+}
+
+// depth returns how many handlers are nested here.
+func (n *node) depth() (depth int) {
+	for ; n != nil; n = n.up {
+		if n.topic != nil && n.topic.event != nil {
+			depth++
+		}
+	}
+	return depth
+}
+
+// origin returns whence events published here take their correlation and,
+// from its ID, their causation.
+func (n *node) origin() DomainEvent {
+	for ; n != nil; n = n.up {
+		if n.topic != nil && n.topic.header != nil {
+			return n.topic.header(n)
+		}
+	}
+	return DomainEvent{}
+}
+
+// within reports whether n lies inside a handler of bus.
 func (n *node) within(bus *EventBus) bool {
 	for ; n != nil; n = n.up {
-		if n.topic != nil && n.topic.bus == bus && !n.ended.Load() {
+		if n.topic != nil && n.topic.bus == bus {
 			return true
 		}
 	}
@@ -58,7 +81,7 @@ func (n *node) within(bus *EventBus) bool {
 // clock returns that of the bus whose handler n belongs to; nil: time.Now.
 func (n *node) clock() func() time.Time {
 	for ; n != nil; n = n.up {
-		if n.topic != nil {
+		if n.topic != nil && n.topic.bus != nil {
 			return n.topic.bus.clock
 		}
 	}
@@ -68,7 +91,7 @@ func (n *node) clock() func() time.Time {
 // A frame is the context of the handlers of one event, which it carries:
 // one allocation for both.
 type frame[E Event] struct {
-	node
+	node  // first, see newTopic
 	event E
 }
 
@@ -85,44 +108,10 @@ func (f *frame[E]) Value(key any) any {
 }
 
 // boxed returns a copy of the event that the caller may keep.
-func (f *frame[E]) boxed() Event {
-	if f.topic.event.clone >= 0 {
-		return f.topic.event.cloneBoxed(f.event)
-	}
-	return f.event
-}
+func (f *frame[E]) boxed() Event { return f.topic.event.copyBoxed(f.event) }
 
 // newFrame returns a frame for event, published in up, whose handlers see
 // the values of ctx and the transactions of tx.
 func (t *topic[E]) newFrame(ctx context.Context, up *node, tx *txState, event *E) *frame[E] {
-	f := &frame[E]{event: *event}
-	f.Context, f.up, f.topic, f.tx, f.depth = ctx, up, &t.topicInfo, tx, up.nextDepth()
-	f.head = t.headerOf(&f.event)
-	return f
-}
-
-func (n *node) nextDepth() int32 {
-	if n == nil {
-		return 1
-	}
-	return n.depth + 1
-}
-
-// headerOf returns the header of *event: in place where E is a struct, of a
-// copy where it is boxed.
-func (t *topic[E]) headerOf(event *E) *DomainEvent {
-	if t.boxes {
-		h := (*event).domainEvent()
-		return &h
-	}
-	return headerAt(event, t.event.header)
-}
-
-// stamp fills in the header of *event, published in n, unless it has one.
-func (t *topic[E]) stamp(n *node, event *E) {
-	if t.boxes {
-		*event = any(t.event.stampBoxed(n, t.bus.clock, *event)).(E)
-	} else if head := headerAt(event, t.event.header); head.id == uuid.Nil {
-		*head = newHeader(n, t.bus.clock)
-	}
+	return &frame[E]{node{ctx, up, &t.topicInfo, tx}, *event}
 }

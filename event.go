@@ -93,11 +93,8 @@ func Stamp[E Event](ctx context.Context, event E) E {
 // Inside a handler the causation stays what it was.
 func WithCorrelationID(ctx context.Context, id uuid.UUID) context.Context {
 	n := nodeFrom(ctx).child(ctx)
-	head := DomainEvent{correlation: id}
-	if n.head != nil {
-		head.id = n.head.id
-	}
-	n.head = &head
+	head := DomainEvent{id: n.up.origin().id, correlation: id}
+	n.topic = &topicInfo{header: func(*node) DomainEvent { return head }}
 	return n
 }
 
@@ -114,8 +111,12 @@ func newHeader(n *node, clock func() time.Time) DomainEvent {
 	now := time.Now()
 	h := DomainEvent{id: newID(now)}
 	h.correlation = h.id
-	if n != nil && n.head != nil {
-		h.correlation, h.causation = n.head.correlation, n.head.id
+	if n != nil {
+		origin := n.origin()
+		h.causation = origin.id
+		if origin.correlation != uuid.Nil {
+			h.correlation = origin.correlation
+		}
 	}
 	if clock != nil {
 		now = clock()

@@ -109,6 +109,14 @@ func (t *eventType) cloneBoxed(event Event) Event {
 	return t.withHeader(clone, event.domainEvent())
 }
 
+// copyBoxed returns a copy of event that shares no memory with it.
+func (t *eventType) copyBoxed(event Event) Event {
+	if t.clone >= 0 {
+		return t.cloneBoxed(event)
+	}
+	return event
+}
+
 // nameOf returns the name of event's type, for messages.
 func nameOf(event Event) string {
 	if event == nil {

@@ -35,6 +35,13 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	if l.items == nil {
 		return []byte("[]"), nil
 	}
+	if bytes, ok := any(l.items).([]byte); ok { // which json would write as a string
+		numbers := make([]uint16, len(bytes))
+		for i, b := range bytes {
+			numbers[i] = uint16(b)
+		}
+		return json.Marshal(numbers)
+	}
 	return json.Marshal(l.items)
 }
 
@@ -85,23 +92,33 @@ func (im *immutability) check(t *eventType) error {
 	if typ.Kind() == reflect.Slice {
 		remedy = fmt.Sprintf("use a tidings.List[%s], or ", typ.Elem())
 	}
-	return fmt.Errorf("tidings: handlers of %s would share memory through its field %s of type %s: %sgive %s a method Clone() %s that copies deeply, or declare the type immutable with tidings.WithImmutable[%s]()",
-		t.name, path, typ, remedy, t.name, t.name, typ)
+	clone := fmt.Sprintf("give %s a method Clone() %s that copies deeply", t.name, t.name)
+	if _, ok := reflect.PointerTo(t.typ).MethodByName("Clone"); ok {
+		clone = fmt.Sprintf("let the method Clone() %s have a value receiver", t.name)
+	}
+	return fmt.Errorf("tidings: handlers of %s would share memory through its field %s of type %s: %s%s, or declare the type immutable with tidings.WithImmutable[%s]()",
+		t.name, path, typ, remedy, clone, typ)
 }
 
 // shared returns the path to, and the type of, the first mutable memory
 // reachable from a copy of typ, or nil. seen breaks cycles, which only
 // Lists can form.
 func (im *immutability) shared(typ reflect.Type, path string, seen map[reflect.Type]bool) (string, reflect.Type) {
-	if seen[typ] || slices.Contains(knownImmutable, typ) || slices.Contains(im.known, typ) || isHandle(typ) {
+	if seen[typ] || slices.Contains(knownImmutable, typ) || slices.Contains(im.known, typ) {
 		return "", nil
 	}
 	seen[typ] = true
+	if elem := handleElement(typ); elem != nil {
+		return im.shared(elem, path+".Value()", seen)
+	}
 	if elem := listElement(typ); elem != nil {
 		return im.shared(elem, path+"[]", seen)
 	}
 	switch typ.Kind() {
 	case reflect.Array:
+		if typ.Len() == 0 {
+			return "", nil
+		}
 		return im.shared(typ.Elem(), path+"[]", seen)
 	case reflect.Struct:
 		for i := range typ.NumField() {
@@ -124,8 +141,13 @@ func listElement(typ reflect.Type) reflect.Type {
 	return reflect.Zero(typ).Interface().(lists).element()
 }
 
-// isHandle reports whether typ is a unique.Handle, whose pointer leads to
-// memory that only the unique package sees.
-func isHandle(typ reflect.Type) bool {
-	return typ.PkgPath() == "unique" && strings.HasPrefix(typ.Name(), "Handle[")
+// handleElement returns T if typ is a unique.Handle[T], else nil. The
+// pointer in it leads to memory that only package unique sees; what users
+// get is the T.
+func handleElement(typ reflect.Type) reflect.Type {
+	if typ.PkgPath() != "unique" || !strings.HasPrefix(typ.Name(), "Handle[") {
+		return nil
+	}
+	value, _ := typ.MethodByName("Value")
+	return value.Type.Out(0)
 }

@@ -50,7 +50,9 @@ func compose(handler HandlerFunc, middleware []Middleware) HandlerFunc {
 		return protect(func() error { return handler(ctx, d) })
 	}
 	for i := len(middleware) - 1; i >= 0; i-- {
-		chain = middleware[i](chain)
+		if chain = middleware[i](chain); chain == nil {
+			panic("tidings: a Middleware returned a nil HandlerFunc")
+		}
 	}
 	return chain
 }

@@ -96,7 +96,7 @@ type Subscription struct {
 	named     bool
 	removed   atomic.Bool
 	transport Transport // nil: called by the publisher
-	id        string    // what the transport knows it by; see key
+	serial    uint64    // tells Async handlers without a name apart; else 0
 	caller    uintptr   // program counter of the call of Subscribe
 
 	// call is a func(context.Context, E) error, or where E is an interface

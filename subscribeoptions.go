@@ -25,7 +25,12 @@ func Named(name string) SubscribeOption {
 	if name == "" {
 		panic(`tidings: Named(""): give the handler a name like "clients.onboard"`)
 	}
-	return subscribeOption(func(s *settings) { s.sub.name, s.sub.named = name, true })
+	return subscribeOption(func(s *settings) {
+		if s.sub.named && s.sub.name != name {
+			panic(fmt.Sprintf("tidings: Subscribe with two names, %q and %q", s.sub.name, name))
+		}
+		s.sub.name, s.sub.named = name, true
+	})
 }
 
 // Once ends the subscription with the first event that reaches the handler,
@@ -114,6 +119,6 @@ func (s *settings) finish() {
 	}
 	sub.phase = sub.transport.Phase()
 	if !sub.named {
-		sub.id = fmt.Sprintf("%s#%d", sub.name, async.serial.Add(1))
+		sub.serial = async.serial.Add(1)
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
+	"unsafe"
+
+	"github.com/google/uuid"
 )
 
 // A topic is the registry of one event type: the handlers of its events.
@@ -19,11 +22,13 @@ type topic[E Event] struct {
 	handlers atomic.Pointer[handlers[E]]
 }
 
-// topicInfo is what there is to know of a topic without its E.
+// topicInfo is what there is to know of a topic without its E. Nodes that
+// stand for something else than a handler have one with less in it.
 type topicInfo struct {
-	bus   *EventBus
-	event *eventType
-	err   error // why its events are refused
+	bus    *EventBus
+	event  *eventType
+	err    error                   // why its events are refused
+	header func(*node) DomainEvent // of the event in a frame, or what passes for it
 }
 
 // anyTopic is a *topic[E] to code that does not know E. The bus's mu is
@@ -31,17 +36,21 @@ type topicInfo struct {
 type anyTopic interface {
 	add(*Subscription)
 	remove(*Subscription)
+	retire()
 	publishBoxed(context.Context, Event) error
 	deliver(context.Context, Event, *Subscription) error
+	contextOf(context.Context, Event) context.Context
 }
 
 // handlers is a snapshot of who handles the events of a topic. It is
 // immutable, so an event keeps to the snapshot that it was published with.
 type handlers[E Event] struct {
-	lanes  [phases]*lane[E]
-	routes []*route
-	plain  bool // all of them run after the commit or rollback
-	none   bool
+	lanes   [phases]*lane[E]
+	routes  []*route
+	none    bool // there is nobody
+	plain   bool // there are AfterCommit handlers, called by the publisher, and at most AfterRollback ones
+	early   bool // some handler or transport has its turn before the commit
+	retired bool // another topic has replaced this one, and hears of changes
 }
 
 // A lane holds the handlers of one phase, in order of subscription. Lanes
@@ -55,6 +64,10 @@ type lane[E Event] struct {
 func newTopic[E Event](bus *EventBus, typ reflect.Type) *topic[E] {
 	t := &topic[E]{topicInfo: topicInfo{bus: bus, event: describe(typ)}}
 	t.boxes = typ != reflect.TypeFor[E]()
+	t.header = func(n *node) DomainEvent {
+		f := (*frame[E])(unsafe.Pointer(n)) // whose first field n is
+		return *t.headerOf(&f.event)
+	}
 	if t.err = t.event.err; t.err == nil {
 		t.err = bus.immutable.check(t.event)
 	}
@@ -68,12 +81,24 @@ func newTopic[E Event](bus *EventBus, typ reflect.Type) *topic[E] {
 
 // store publishes a snapshot, after deriving its flags.
 func (t *topic[E]) store(h *handlers[E]) {
-	h.plain = h.lanes[InTransaction] == nil && h.lanes[BeforeCommit] == nil
-	for _, r := range h.routes {
-		h.plain = h.plain && r.phase == AfterCommit
-	}
 	h.none = len(h.routes) == 0 && h.lanes == [phases]*lane[E]{}
+	h.early = h.lanes[InTransaction] != nil || h.lanes[BeforeCommit] != nil ||
+		slices.ContainsFunc(h.routes, func(r *route) bool { return r.phase != AfterCommit })
+	h.plain = h.lanes[AfterCommit] != nil && !h.early && len(h.routes) == 0
 	t.handlers.Store(h)
+}
+
+// retire marks t as replaced.
+func (t *topic[E]) retire() {
+	h := *t.handlers.Load()
+	h.retired = true
+	t.store(&h)
+}
+
+// stale reports whether subscriptions may have ended since h was current.
+func (t *topic[E]) stale(h *handlers[E]) bool {
+	now := t.handlers.Load()
+	return h != now || now.retired
 }
 
 func (t *topic[E]) mustAccept() {
@@ -161,34 +186,50 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 		return err
 	}
 	n := nodeFrom(ctx)
-	if n != nil && int(n.depth) >= t.bus.maxDepth {
-		return depthError(n, t.event, t.bus.maxDepth)
-	}
 	h := t.handlers.Load()
-	if h.none && (n == nil || n.tx == nil) {
+	if n != nil {
+		if n.depth() >= t.bus.maxDepth {
+			return depthError(n, t.event, t.bus.maxDepth)
+		}
+		if hook := n.hook(); hook != nil {
+			return t.enqueue(ctx, n, h, event)
+		}
+	}
+	if h.none {
 		return t.bus.admit(n)
 	}
 	s := t.bus.inflight.start()
-	defer t.bus.inflight.finish(s)
 	if err := t.bus.admit(n); err != nil {
+		t.bus.inflight.finish(s)
 		return err
 	}
-	if n != nil && n.tx != nil && n.tx.hook != nil {
-		return t.enqueue(ctx, n, h, event)
-	}
 	t.stamp(n, event)
-	if !h.plain {
+	if h.plain {
+		return joined(t.run(t.newFrame(ctx, n, nil, event), h.lanes[AfterCommit], false, s))
+	}
+	return t.publishRouted(ctx, n, h, event, s)
+}
+
+// publishRouted is publish where there is more than AfterCommit handlers of
+// this process.
+func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], event *E, s *stripe) error {
+	defer t.bus.inflight.finish(s)
+	if h.early {
 		return t.publishAlone(ctx, h, event)
 	}
-	var errs []error
+	var failures []failure
 	for _, r := range h.routes {
-		out := []Outgoing{{t.copyBoxed(event), r.keys}}
-		errs = append(errs, sendErrors(r.transport, out, hand(ctx, r.transport, out))...)
+		copied, err := t.copyBoxed(event)
+		if err != nil {
+			return err
+		}
+		b := batch{t.bus, r.transport, []Outgoing{{copied, r.keys}}}
+		failures = append(failures, b.handAfter(withoutTx(ctx))...)
 	}
 	if l := h.lanes[AfterCommit]; l != nil {
-		errs = append(errs, t.run(t.newFrame(ctx, n, nil, event), l, false)...)
+		failures = append(failures, t.run(t.newFrame(ctx, n, nil, event), l, false, t.bus.inflight.start())...)
 	}
-	return errors.Join(errs...)
+	return joined(failures)
 }
 
 // admit returns ErrClosed for what is published in n after Close.
@@ -203,8 +244,8 @@ func (b *EventBus) admit(n *node) error {
 func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) error {
 	n := nodeFrom(ctx)
 	s := t.bus.inflight.start()
-	defer t.bus.inflight.finish(s)
 	if err := t.bus.admit(n); err != nil {
+		t.bus.inflight.finish(s)
 		return err
 	}
 	var tx *txState
@@ -213,27 +254,61 @@ func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) 
 	}
 	e := event.(E)
 	l := &lane[E]{[]func(context.Context, E) error{t.callOf(sub)}, []*Subscription{sub}}
-	return errors.Join(t.run(t.newFrame(ctx, n, tx, &e), l, false)...)
+	return joined(t.run(t.newFrame(ctx, n, tx, &e), l, false, s))
+}
+
+// contextOf returns a context like that of event's handlers, for what is
+// reported about them.
+func (t *topic[E]) contextOf(ctx context.Context, event Event) context.Context {
+	e := event.(E)
+	return t.newFrame(ctx, nodeFrom(ctx), nil, &e)
+}
+
+// A failure is an error, and the context of the handler that it is from.
+type failure struct {
+	ctx context.Context
+	bus *EventBus
+	err error
+}
+
+func joined(failures []failure) error {
+	if failures == nil {
+		return nil
+	}
+	errs := make([]error, len(failures))
+	for i, f := range failures {
+		errs[i] = f.err
+	}
+	return errors.Join(errs...)
+}
+
+// report passes failures that have no caller left to the error handlers.
+func report(failures []failure) {
+	for _, f := range failures {
+		f.bus.report(f.ctx, f.err)
+	}
 }
 
 // run calls the handlers of l, each with its own copy of f's event, and
-// returns what failed. With stop it ends at the first failure.
-func (t *topic[E]) run(f *frame[E], l *lane[E], stop bool) []error {
-	r := run[E]{topic: t, frame: f, lane: l, stop: stop}
+// returns what failed. With stop it ends at the first failure. The work
+// counted in s is finished whatever the handlers do.
+func (t *topic[E]) run(f *frame[E], l *lane[E], stop bool, s *stripe) []failure {
+	r := run[E]{topic: t, frame: f, lane: l, stop: stop, stripe: s}
 	for !r.pass() {
 	}
-	f.ended.Store(true)
-	return r.errs
+	t.bus.inflight.finish(s)
+	return r.failures
 }
 
 // A run is the state of topic.run, which survives a panicking handler.
 type run[E Event] struct {
-	topic *topic[E]
-	frame *frame[E]
-	lane  *lane[E]
-	next  int // the handler to call next
-	stop  bool
-	errs  []error
+	topic    *topic[E]
+	frame    *frame[E]
+	lane     *lane[E]
+	next     int // the handler to call next
+	stop     bool
+	stripe   *stripe
+	failures []failure
 }
 
 // pass calls handlers until all are called or one panics. It recovers once
@@ -245,29 +320,49 @@ func (r *run[E]) pass() (done bool) {
 			done = r.interrupted(recover())
 		}
 	}()
-	f, calls := r.frame, r.lane.calls
-	var ctx context.Context = f
-	cancelled, clones := f.Done(), r.topic.event.clone >= 0
-	for r.next < len(calls) {
-		if cancelled != nil && closed(cancelled) {
-			r.errs = append(r.errs, fmt.Errorf("tidings: %d of %d handlers of %s skipped: %w",
-				len(calls)-r.next, len(calls), r.topic.event.name, f.Err()))
-			break
-		}
-		if clones {
-			f = r.topic.ownFrame(r.frame)
-			ctx = f
-		}
-		call := calls[r.next]
-		r.next++
-		if err := call(ctx, f.event); err != nil {
-			r.fail(f, err)
-			if r.stop {
-				break
-			}
-		}
+	if r.frame.Done() == nil && r.topic.event.clone < 0 {
+		r.plainly()
+	} else {
+		r.carefully()
 	}
 	return true
+}
+
+// plainly calls the handlers: what most events need, and all they pay for.
+func (r *run[E]) plainly() {
+	var ctx context.Context = r.frame
+	event := r.frame.event
+	for _, call := range r.lane.calls[r.next:] {
+		r.next++
+		if err := call(ctx, event); err != nil && r.fail(r.frame, err) {
+			return
+		}
+	}
+}
+
+// carefully calls the handlers, each with a clone of the event if it has a
+// Clone method, and as long as the context is not cancelled.
+func (r *run[E]) carefully() {
+	cancelled := r.frame.Done()
+	total := len(r.lane.calls)
+	for r.next < total {
+		if cancelled != nil && closed(cancelled) {
+			err := fmt.Errorf("tidings: %d of %d handlers of %s skipped: %w", total-r.next, total, r.topic.event.name, r.frame.Err())
+			r.failures = append(r.failures, failure{r.frame, r.topic.bus, err})
+			return
+		}
+		f, call := r.frame, r.lane.calls[r.next]
+		r.next++
+		if r.topic.event.clone >= 0 {
+			// The handler's context carries the clone as well: no other
+			// handler sees what this one does to it.
+			event := r.topic.event.cloneBoxed(f.event).(E)
+			f = r.topic.newFrame(f.Context, f.up, f.tx, &event)
+		}
+		if err := call(f, f.event); err != nil && r.fail(f, err) {
+			return
+		}
+	}
 }
 
 func closed(c <-chan struct{}) bool {
@@ -286,37 +381,60 @@ func closed(c <-chan struct{}) bool {
 // it rolls back. It reports whether the run is over.
 func (r *run[E]) interrupted(p any) bool {
 	if p != nil {
-		r.fail(r.frame, &PanicError{Value: p, Stack: debug.Stack()})
-		return r.stop
+		return r.fail(r.frame, &PanicError{Value: p, Stack: debug.Stack()})
 	}
-	defer r.frame.ended.Store(true)
-	r.fail(r.frame, errGoexit)
-	if !r.stop {
+	defer r.topic.bus.inflight.finish(r.stripe)
+	if !r.fail(r.frame, errGoexit) {
 		for !r.pass() {
 		}
 	}
-	for _, err := range r.errs {
-		r.topic.bus.report(r.frame, err)
-	}
+	report(r.failures)
 	return true
 }
 
-func (r *run[E]) fail(f *frame[E], err error) {
-	sub := r.lane.subs[r.next-1]
-	r.errs = append(r.errs, &HandlerError{Handler: sub.name, Event: f.boxed(), Err: err})
-}
-
-// ownFrame returns a copy of f for one handler of an event that has a Clone
-// method. No other handler sees what this one does to its event.
-func (t *topic[E]) ownFrame(f *frame[E]) *frame[E] {
-	event := t.event.cloneBoxed(f.event).(E)
-	return t.newFrame(f.Context, f.up, f.tx, &event)
-}
-
-// copyBoxed returns a copy of event that its receiver may keep.
-func (t *topic[E]) copyBoxed(event *E) Event {
-	if t.event.clone >= 0 {
-		return t.event.cloneBoxed(*event)
+// fail notes that the handler just called, in f, has failed. It reports
+// whether the run is over.
+func (r *run[E]) fail(f *frame[E], err error) bool {
+	event, cloneErr := r.topic.copyBoxed(&r.frame.event)
+	if cloneErr != nil {
+		event = r.frame.event // better the shared one than none
 	}
-	return *event
+	sub := r.lane.subs[r.next-1]
+	r.failures = append(r.failures, failure{f, r.topic.bus, &HandlerError{Handler: sub.name, Event: event, Err: err}})
+	return r.stop
+}
+
+// copyBoxed returns a copy of event that its receiver may keep. The error is
+// a panic of its Clone method.
+func (t *topic[E]) copyBoxed(event *E) (copied Event, err error) {
+	if t.event.clone < 0 {
+		return *event, nil
+	}
+	err = protect(func() error {
+		copied = t.event.cloneBoxed(*event)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tidings: %s.Clone: %w", t.event.name, err)
+	}
+	return copied, nil
+}
+
+// headerOf returns the header of *event: in place where E is a struct, of a
+// copy where it is boxed.
+func (t *topic[E]) headerOf(event *E) *DomainEvent {
+	if t.boxes {
+		h := (*event).domainEvent()
+		return &h
+	}
+	return headerAt(event, t.event.header)
+}
+
+// stamp fills in the header of *event, published in n, unless it has one.
+func (t *topic[E]) stamp(n *node, event *E) {
+	if t.boxes {
+		*event = any(t.event.stampBoxed(n, t.bus.clock, *event)).(E)
+	} else if head := headerAt(event, t.event.header); head.id == uuid.Nil {
+		*head = newHeader(n, t.bus.clock)
+	}
 }

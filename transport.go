@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -75,10 +76,11 @@ func mustBeSound(t Transport) {
 	}
 }
 
-// key is what the transport knows the handler by.
+// key is what the transport knows the handler by: its name, or if it has
+// none, which only Async allows, that of the function and a number.
 func (s *Subscription) key() string {
-	if s.id != "" {
-		return s.id
+	if s.serial > 0 {
+		return fmt.Sprintf("%s\x00%d", s.name, s.serial)
 	}
 	return s.name
 }
@@ -107,29 +109,59 @@ type route struct {
 	keys      []string
 }
 
-// hand calls Send, and contains its panics.
-func hand(ctx context.Context, t Transport, deliveries []Outgoing) error {
-	return protect(func() error { return t.Send(ctx, deliveries) })
+// live returns the names in r of those that are still subscribed, and
+// whether there is anything to send.
+func (r *route) live(bus *EventBus) (keys []string, any bool) {
+	for i, sub := range r.subs {
+		if !sub.removed.Load() {
+			keys = append(keys, r.keys[i])
+		}
+	}
+	return keys, len(keys) > 0 || r.transport == bus.transport
 }
 
-// sendErrors returns an error for each event that t did not accept.
-func sendErrors(t Transport, deliveries []Outgoing, err error) []error {
+// A batch is what is handed to one transport at once.
+type batch struct {
+	bus       *EventBus
+	transport Transport
+	events    []Outgoing
+}
+
+// hand calls Send, contains its panics, and returns an error for each event
+// that was not accepted.
+func (b batch) hand(ctx context.Context) []error {
+	err := protect(func() error { return b.transport.Send(ctx, b.events) })
 	if err == nil {
 		return nil
 	}
+	if single, ok := err.(*HandlerError); ok {
+		return []error{single}
+	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	if he := (*HandlerError)(nil); errors.As(err, &he) {
-		return []error{err}
-	}
-	errs := make([]error, len(deliveries))
-	for i, d := range deliveries {
-		name := strings.Join(d.Handlers, ", ")
-		if name == "" {
-			name = fmt.Sprintf("%T", t)
+		errs := joined.Unwrap()
+		if !slices.ContainsFunc(errs, func(err error) bool { _, ok := err.(*HandlerError); return !ok }) {
+			return errs
 		}
-		errs[i] = &HandlerError{Handler: name, Event: d.Event, Err: fmt.Errorf("not accepted by %T: %w", t, err)}
+	}
+	errs := make([]error, len(b.events))
+	for i, e := range b.events {
+		name := strings.Join(e.Handlers, ", ")
+		if name == "" {
+			name = fmt.Sprintf("%T", b.transport)
+		}
+		errs[i] = &HandlerError{Handler: name, Event: e.Event, Err: fmt.Errorf("not accepted by %T: %w", b.transport, err)}
 	}
 	return errs
+}
+
+// handAfter hands over after a commit, when failures can only be reported.
+func (b batch) handAfter(ctx context.Context) (failures []failure) {
+	for _, err := range b.hand(ctx) {
+		of := ctx
+		if he := (*HandlerError)(nil); errors.As(err, &he) && he.Event != nil {
+			of = b.bus.topicOf(he.Event).contextOf(ctx, he.Event)
+		}
+		failures = append(failures, failure{of, b.bus, err})
+	}
+	return failures
 }

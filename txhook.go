@@ -54,16 +54,17 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 
 // openHook returns the scope that a new one is nested in; nil if none.
 func (n *node) openHook() (*TxHook, error) {
-	if n == nil || n.tx == nil || n.tx.hook == nil {
+	hook := n.hook()
+	if hook == nil {
 		return nil, nil
 	}
-	if err := n.tx.hook.check(); err != nil {
+	if err := hook.check(); err != nil {
 		return nil, err
 	}
-	if n.tx.hook.queue.implicit {
+	if hook.queue.implicit {
 		return nil, nil // there is no database transaction to be part of
 	}
-	return n.tx.hook, nil
+	return hook, nil
 }
 
 // transact is Transact in the scope parent, or outermost if that is nil.
@@ -83,7 +84,7 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 		// An error, or fn is panicking or ending the goroutine.
 		hook.rollback()
 		if parent == nil {
-			queue.finish(outside(ctx), report)
+			report(queue.finish(outside(ctx)))
 		}
 	}()
 	err := run(withBaseTx(ctx, parent), func(ctx context.Context) error {
@@ -114,13 +115,23 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 	}
 	committed = true
 	if parent == nil {
-		queue.finish(outside(ctx), report)
+		report(queue.finish(outside(ctx)))
 	}
 	return nil
 }
 
-// outside returns the context for what runs after the end of a transaction.
-func outside(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
+// outside returns the context for what runs after the end of a transaction:
+// what is committed is delivered even if the client has hung up.
+func outside(ctx context.Context) context.Context { return withoutTx(context.WithoutCancel(ctx)) }
+
+// withoutTx returns a context that is in no transaction.
+func withoutTx(ctx context.Context) context.Context {
+	n := nodeFrom(ctx)
+	if n == nil || n.tx == nil {
+		return ctx
+	}
+	return &node{Context: ctx, up: n}
+}
 
 // withBaseTx lets a TxFunc find the transaction of a test, which it is to
 // nest in, see internal/testhook.
@@ -175,19 +186,26 @@ func TxFrom[T any](ctx context.Context) (T, bool) {
 // OnCommit calls fn once the transaction of ctx has committed, in line with
 // the events published there, and now where there is no transaction. fn's
 // context is that of AfterCommit handlers. OnCommit returns [ErrTxDone] for
-// a finished transaction, and the error of fn if it was called now; later
-// failures go to the error handler of [Default].
+// a finished transaction, [ErrMaxDepth] for callbacks that nest like
+// handlers but deeper than [Default] allows, and the error of fn if it was
+// called now; later failures go to the error handler of Default.
 func OnCommit(ctx context.Context, fn func(context.Context) error) error {
 	if fn == nil {
 		return errors.New("tidings: OnCommit with a nil function")
 	}
 	n := nodeFrom(ctx)
-	if n == nil || n.tx == nil || n.tx.hook == nil {
+	hook := n.hook()
+	if hook == nil {
 		return fn(ctx)
 	}
-	hook := n.tx.hook
+	if limit := Default().maxDepth; n.depth() >= limit {
+		return depthError(n, onCommit.event, limit)
+	}
 	return hook.queue.add(&callback{queued: queued{scope: hook, from: n}, fn: fn})
 }
+
+// onCommit stands for callbacks in the chain of what led to what.
+var onCommit = &topicInfo{event: &eventType{name: "OnCommit"}}
 
 // A callback is an item of OnCommit.
 type callback struct {
@@ -195,23 +213,27 @@ type callback struct {
 	fn func(context.Context) error
 }
 
-func (c *callback) bus() *EventBus          { return Default() }
-func (c *callback) name() string            { return "OnCommit" }
-func (c *callback) awaits(phase Phase) bool { return phase == AfterCommit }
-func (c *callback) dispatch(Phase, *outbox) {}
+func (c *callback) bus() *EventBus                { return Default() }
+func (c *callback) name() string                  { return onCommit.event.name }
+func (c *callback) awaits(phase Phase) bool       { return phase == AfterCommit }
+func (c *callback) dispatch(Phase, *outbox) error { return nil }
 
-func (c *callback) run(ctx context.Context, _ Phase, _ *txState) []error {
-	n := &node{Context: ctx, head: c.from.head, up: c.from, depth: c.from.nextDepth()}
+func (c *callback) run(ctx context.Context, phase Phase, _ *txState) []failure {
+	if !c.awaits(phase) {
+		return nil
+	}
+	n := &node{Context: ctx, up: c.from, topic: onCommit}
+	failed := func(err error) []failure { return []failure{{n, c.bus(), fmt.Errorf("tidings: OnCommit: %w", err)}} }
 	returned := false
 	defer func() {
 		if !returned {
-			c.bus().report(n, fmt.Errorf("tidings: OnCommit: %w", errGoexit))
+			report(failed(errGoexit))
 		}
 	}()
 	err := protect(func() error { return c.fn(n) })
 	returned = true
 	if err != nil {
-		return []error{fmt.Errorf("tidings: OnCommit: %w", err)}
+		return failed(err)
 	}
 	return nil
 }
@@ -275,7 +297,7 @@ func (h *TxHook) retry() *TxHook {
 	h.queue.mu.Lock()
 	defer h.queue.mu.Unlock()
 	if h.parent == nil {
-		h.queue.sealed, h.queue.doomed = false, nil
+		h.queue.sealed, h.queue.failed, h.queue.doomed = false, nil, nil
 	}
 	return &TxHook{queue: h.queue, parent: h.parent}
 }
@@ -342,10 +364,13 @@ func (h *TxHook) Prepare(ctx context.Context) error {
 		return err
 	}
 	n := nodeFrom(ctx)
-	if n == nil || n.tx == nil || n.tx.hook != h {
+	if n.hook() != h {
 		n = h.enter(ctx)
 	}
-	return h.queue.prepare(n, n.tx)
+	if h.queue.failed == nil {
+		h.queue.failed = h.queue.prepare(n, n.tx)
+	}
+	return h.queue.failed
 }
 
 // Commit delivers what was published in the transaction: call it after the
@@ -358,11 +383,8 @@ func (h *TxHook) Commit(ctx context.Context) error {
 	if err := h.commit(); err != nil || h.parent != nil {
 		return err
 	}
-	var missed error
-	if it := h.queue.missed(); it != nil {
-		missed = fmt.Errorf("tidings: BeforeCommit handlers of %s did not run: TxHook.Commit needs a Prepare that succeeds before the database commits", it.name())
-	}
-	return errors.Join(missed, h.queue.finishJoined(outside(ctx)))
+	missed := h.queue.missed()
+	return errors.Join(missed, joined(h.queue.finish(outside(ctx))))
 }
 
 // Rollback drops what was published in the scope: call it when the database
@@ -371,6 +393,6 @@ func (h *TxHook) Commit(ctx context.Context) error {
 // scope has ended, so that it can be deferred.
 func (h *TxHook) Rollback(ctx context.Context) {
 	if h.rollback() && h.parent == nil {
-		h.queue.finish(outside(ctx), report)
+		report(h.queue.finish(outside(ctx)))
 	}
 }

@@ -3,6 +3,7 @@ package tidings
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 )
@@ -14,10 +15,11 @@ import (
 type txQueue struct {
 	mu          sync.Mutex // guards the list and the state of the scopes
 	first, last item
-	prepared    item // the last one that BeforeCommit was run for
-	sealed      bool // nothing is accepted any more
-	doomed      error
-	implicit    bool // a publish outside a transaction, not a database's
+	prepared    item  // the last one that BeforeCommit was run for
+	sealed      bool  // nothing is accepted any more
+	doomed      error // why the database cannot commit
+	failed      error // what Prepare returned
+	implicit    bool  // a publish outside a transaction, not a database's
 }
 
 // An item of a txQueue: an event, or a callback of OnCommit.
@@ -28,9 +30,9 @@ type item interface {
 	// awaits reports whether there is something to do in that phase.
 	awaits(Phase) bool
 	// run runs the handlers of that phase and returns what failed.
-	run(ctx context.Context, phase Phase, tx *txState) []error
+	run(ctx context.Context, phase Phase, tx *txState) []failure
 	// dispatch adds the event to out, for the transports of that phase.
-	dispatch(phase Phase, out *outbox)
+	dispatch(phase Phase, out *outbox) error
 }
 
 // queued is the part that all items have.
@@ -86,10 +88,12 @@ func (q *txQueue) prepare(ctx context.Context, tx *txState) error {
 	for {
 		var out outbox
 		for it := q.unprepared(); it != nil; it = q.unprepared() {
-			if errs := it.run(ctx, BeforeCommit, tx); len(errs) > 0 {
-				return errors.Join(errs...)
+			if err := joined(it.run(ctx, BeforeCommit, tx)); err != nil {
+				return err
 			}
-			it.dispatch(BeforeCommit, &out)
+			if err := it.dispatch(BeforeCommit, &out); err != nil {
+				return err
+			}
 		}
 		if err := out.send(ctx); err != nil {
 			return err
@@ -116,11 +120,15 @@ func (q *txQueue) doom(err error) {
 	q.doomed = err
 }
 
-// missed returns an item whose BeforeCommit handlers did not run, or nil.
-func (q *txQueue) missed() item {
+// missed returns an error if the transaction has committed although
+// BeforeCommit did not succeed for all that was published.
+func (q *txQueue) missed() error {
+	if q.failed != nil {
+		return fmt.Errorf("tidings: TxHook.Commit although Prepare failed: %w", q.failed)
+	}
 	for it := q.unprepared(); it != nil; it = q.unprepared() {
 		if it.awaits(BeforeCommit) {
-			return it
+			return fmt.Errorf("tidings: TxHook.Commit without Prepare: BeforeCommit handlers of %s did not run", it.name())
 		}
 	}
 	return nil
@@ -129,92 +137,57 @@ func (q *txQueue) missed() item {
 // finish delivers, once the outermost transaction has ended: AfterCommit
 // for what was committed, AfterRollback for the rest, in order of
 // publishing. Transports come first, so that a handler that takes the
-// process down does not take their events along. Failures go to fail.
-func (q *txQueue) finish(ctx context.Context, fail func(context.Context, *EventBus, error)) {
+// process down does not take their events along. ctx is outside of the
+// transaction. If a handler ends the goroutine, the rest is delivered in
+// the deferred call and all failures are reported.
+func (q *txQueue) finish(ctx context.Context) (failures []failure) {
 	var out outbox
 	for it := q.first; it != nil; it = it.entry().next {
 		if !it.entry().scope.dropped() {
-			it.dispatch(AfterCommit, &out)
+			if err := it.dispatch(AfterCommit, &out); err != nil {
+				failures = append(failures, failure{ctx, it.bus(), err})
+			}
 		}
 	}
 	for _, b := range out.batches {
-		for _, err := range sendErrors(b.transport, b.events, hand(ctx, b.transport, b.events)) {
-			fail(ctx, b.bus, err)
-		}
+		failures = append(failures, b.handAfter(ctx)...)
 	}
-	first := q.first
+	rest := q.first
 	q.first, q.last, q.prepared = nil, nil, nil // a context that is kept does not keep the events
-	q.runFrom(ctx, first, fail)
-}
-
-// runFrom runs the handlers of it and all after it. If one of them ends the
-// goroutine, the rest run in the deferred call: they are committed too.
-func (q *txQueue) runFrom(ctx context.Context, it item, fail func(context.Context, *EventBus, error)) {
-	defer func() {
-		if it != nil {
-			q.runFrom(ctx, it, report)
-		}
-	}()
-	for it != nil {
-		current := it
-		it = it.entry().next
-		phase := AfterCommit
-		if current.entry().scope.dropped() {
-			phase = AfterRollback
-		}
-		if current.awaits(phase) {
-			for _, err := range current.run(ctx, phase, nil) {
-				fail(ctx, current.bus(), err)
-			}
-		}
-	}
-}
-
-// finishJoined is finish for a caller who wants the failures.
-func (q *txQueue) finishJoined(ctx context.Context) error {
-	var failures []failure
 	returned := false
 	defer func() {
-		if !returned { // a handler ends the goroutine
-			for _, f := range failures {
-				f.bus.report(f.ctx, f.err)
+		if !returned {
+			report(failures)
+			for rest != nil {
+				report(deliverNext(ctx, &rest))
 			}
 		}
 	}()
-	q.finish(ctx, func(ctx context.Context, bus *EventBus, err error) {
-		failures = append(failures, failure{ctx, bus, err})
-	})
-	returned = true
-	errs := make([]error, len(failures))
-	for i, f := range failures {
-		errs[i] = f.err
+	for rest != nil {
+		failures = append(failures, deliverNext(ctx, &rest)...)
 	}
-	return errors.Join(errs...)
+	returned = true
+	return failures
 }
 
-type failure struct {
-	ctx context.Context
-	bus *EventBus
-	err error
+// deliverNext takes an item off the list and runs its handlers.
+func deliverNext(ctx context.Context, rest *item) []failure {
+	it := *rest
+	*rest = it.entry().next
+	if it.entry().scope.dropped() {
+		return it.run(ctx, AfterRollback, nil)
+	}
+	return it.run(ctx, AfterCommit, nil)
 }
-
-// report is what finish calls for failures that have no caller left.
-func report(ctx context.Context, bus *EventBus, err error) { bus.report(ctx, err) }
 
 // An outbox collects events by transport.
 type outbox struct{ batches []*batch }
 
-type batch struct {
-	bus       *EventBus
-	transport Transport
-	events    []Outgoing
-}
-
 // send hands everything over, and stops at the first transport that fails.
 func (o *outbox) send(ctx context.Context) error {
 	for _, b := range o.batches {
-		if err := hand(ctx, b.transport, b.events); err != nil {
-			return errors.Join(sendErrors(b.transport, b.events, err)...)
+		if errs := b.hand(ctx); len(errs) > 0 {
+			return errors.Join(errs...)
 		}
 	}
 	return nil
@@ -246,48 +219,71 @@ func (q *queuedEvent[E]) awaits(phase Phase) bool {
 	return q.handlers.lanes[phase] != nil || slices.ContainsFunc(q.handlers.routes, func(r *route) bool { return r.phase == phase })
 }
 
-func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []error {
+func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []failure {
 	l := q.handlers.lanes[phase]
-	if l != nil && q.handlers != q.topic.handlers.Load() {
+	if l != nil && q.topic.stale(q.handlers) {
 		l = l.without(func(s *Subscription) bool { return s.removed.Load() })
 	}
 	if l == nil {
 		return nil
 	}
-	bus := q.topic.bus
-	s := bus.inflight.start()
-	defer bus.inflight.finish(s)
-	return q.topic.run(q.topic.newFrame(ctx, q.from, tx, &q.event), l, phase == InTransaction || phase == BeforeCommit)
+	stop := phase == InTransaction || phase == BeforeCommit
+	return q.topic.run(q.topic.newFrame(ctx, q.from, tx, &q.event), l, stop, q.topic.bus.inflight.start())
 }
 
-func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) {
+func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {
 	for _, r := range q.handlers.routes {
-		if r.phase == phase {
-			out.add(q.topic.bus, r.transport, Outgoing{q.topic.copyBoxed(&q.event), r.keys})
+		if r.phase != phase {
+			continue
 		}
+		keys := r.keys
+		if q.topic.stale(q.handlers) {
+			var any bool
+			if keys, any = r.live(q.topic.bus); !any {
+				continue
+			}
+		}
+		event, err := q.topic.copyBoxed(&q.event)
+		if err != nil {
+			return err
+		}
+		out.add(q.topic.bus, r.transport, Outgoing{event, keys})
 	}
+	return nil
 }
 
 // enqueue adds event, published in n, to the transaction of n, and runs the
 // InTransaction handlers.
 func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *E) error {
-	hook := n.tx.hook
+	hook := n.hook()
+	if err := t.bus.admit(n); err != nil {
+		return err
+	}
 	if h.none {
 		return hook.check()
 	}
 	t.stamp(n, event)
 	q := &queuedEvent[E]{queued: queued{scope: hook, from: n}, topic: t, handlers: h, event: *event}
 	if t.event.clone >= 0 { // the publisher may go on to change its own
-		q.event = t.event.cloneBoxed(*event).(E)
+		copied, err := t.copyBoxed(event)
+		if err != nil {
+			return err
+		}
+		q.event = copied.(E)
 	}
 	if err := hook.queue.add(q); err != nil {
 		return err
 	}
-	if errs := q.run(ctx, InTransaction, n.tx); len(errs) > 0 {
-		return errors.Join(errs...)
+	if !h.early {
+		return nil
+	}
+	if err := joined(q.run(ctx, InTransaction, n.tx)); err != nil {
+		return err
 	}
 	var out outbox
-	q.dispatch(InTransaction, &out)
+	if err := q.dispatch(InTransaction, &out); err != nil {
+		return err
+	}
 	return out.send(ctx)
 }
 
@@ -302,7 +298,7 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 	defer func() {
 		if !ended { // a handler ends the goroutine
 			hook.rollback()
-			hook.queue.finish(ctx, report)
+			report(hook.queue.finish(withoutTx(ctx)))
 		}
 	}()
 	err := t.enqueue(inside, inside, h, event)
@@ -315,5 +311,5 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 		hook.rollback()
 	}
 	ended = true
-	return errors.Join(err, hook.queue.finishJoined(ctx))
+	return errors.Join(err, joined(hook.queue.finish(withoutTx(ctx))))
 }

@@ -22,7 +22,7 @@ type EventBus struct {
 
 	// topics holds one registry per event type. Publishers load the map
 	// without a lock; it is replaced under mu and never changed.
-	topics  atomic.Pointer[map[reflect.Type]anyTopic]
+	topics  atomic.Pointer[map[typeID]anyTopic]
 	closed  atomic.Bool // Close was called
 	drained atomic.Bool // and has returned nil
 
@@ -39,7 +39,7 @@ type EventBus struct {
 // New returns a bus. It panics on a nil or impossible option.
 func New(opts ...Option) *EventBus {
 	b := &EventBus{config: newConfig(opts), named: map[string]*Subscription{}}
-	b.topics.Store(&map[reflect.Type]anyTopic{})
+	b.topics.Store(&map[typeID]anyTopic{})
 	b.async = newAsyncTransport(b)
 	return b
 }
@@ -90,7 +90,7 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 	if ctx == nil {
 		return errNilContext
 	}
-	if t, ok := (*bus.topics.Load())[reflect.TypeFor[E]()].(*topic[E]); ok {
+	if t, ok := (*bus.topics.Load())[idOf(reflect.TypeFor[E]())].(*topic[E]); ok {
 		return t.publish(ctx, &event)
 	}
 	return publishUnknown(ctx, bus, event)
@@ -117,13 +117,13 @@ func publishUnknown[E Event](ctx context.Context, bus *EventBus, event E) error 
 // topicFor returns the registry of E, which is no interface.
 func topicFor[E Event](bus *EventBus) *topic[E] {
 	typ := reflect.TypeFor[E]()
-	if t, ok := (*bus.topics.Load())[typ].(*topic[E]); ok {
+	if t, ok := (*bus.topics.Load())[idOf(typ)].(*topic[E]); ok {
 		return t
 	}
 	bus.mu.Lock()
 	defer bus.mu.Unlock()
 	// Only boxed events of this type were seen so far, if any.
-	if t, ok := (*bus.topics.Load())[typ].(*topic[E]); ok {
+	if t, ok := (*bus.topics.Load())[idOf(typ)].(*topic[E]); ok {
 		return t
 	}
 	t := newTopic[E](bus, typ)
@@ -134,12 +134,12 @@ func topicFor[E Event](bus *EventBus) *topic[E] {
 // topicOf returns the registry for the dynamic type of event.
 func (b *EventBus) topicOf(event Event) anyTopic {
 	typ := reflect.TypeOf(event)
-	if t, ok := (*b.topics.Load())[typ]; ok {
+	if t, ok := (*b.topics.Load())[idOf(typ)]; ok {
 		return t
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t, ok := (*b.topics.Load())[typ]; ok {
+	if t, ok := (*b.topics.Load())[idOf(typ)]; ok {
 		return t
 	}
 	t := newTopic[Event](b, typ)
@@ -154,10 +154,10 @@ func (b *EventBus) addTopicLocked(typ reflect.Type, t anyTopic) {
 		}
 	}
 	topics := maps.Clone(*b.topics.Load())
-	if boxed := topics[typ]; boxed != nil {
+	if boxed := topics[idOf(typ)]; boxed != nil {
 		boxed.retire()
 	}
-	topics[typ] = t
+	topics[idOf(typ)] = t
 	b.topics.Store(&topics)
 }
 

@@ -26,6 +26,14 @@ var (
 	eventInterface  = reflect.TypeFor[Event]()
 )
 
+// A typeID is the address of a type's descriptor: what a reflect.Type is
+// equal by, without the cost of hashing an interface.
+type typeID unsafe.Pointer
+
+func idOf(typ reflect.Type) typeID {
+	return typeID((*[2]unsafe.Pointer)(unsafe.Pointer(&typ))[1])
+}
+
 func describe(typ reflect.Type) *eventType {
 	if t, ok := eventTypes.Load(typ); ok {
 		return t.(*eventType)

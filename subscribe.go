@@ -178,11 +178,11 @@ func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[anyTopic] {
 	return func(yield func(anyTopic) bool) {
 		topics := *b.topics.Load()
 		if sub.event.Kind() != reflect.Interface {
-			yield(topics[sub.event])
+			yield(topics[idOf(sub.event)])
 			return
 		}
-		for typ, t := range topics {
-			if typ.Implements(sub.event) && !yield(t) {
+		for _, t := range topics {
+			if sub.accepts(t.info().event.typ) && !yield(t) {
 				return
 			}
 		}

@@ -34,6 +34,7 @@ type topicInfo struct {
 // anyTopic is a *topic[E] to code that does not know E. The bus's mu is
 // held for add and remove.
 type anyTopic interface {
+	info() *topicInfo
 	add(*Subscription)
 	remove(*Subscription)
 	retire()
@@ -100,6 +101,8 @@ func (t *topic[E]) stale(h *handlers[E]) bool {
 	now := t.handlers.Load()
 	return h != now || now.retired
 }
+
+func (t *topic[E]) info() *topicInfo { return &t.topicInfo }
 
 func (t *topic[E]) mustAccept() {
 	if t.err != nil {

@@ -66,6 +66,17 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 	}
 }
 
+func init() {
+	testhook.WithTx = func(ctx context.Context, db, tx any) context.Context {
+		if db, ok := db.(*sql.DB); ok {
+			if tx, ok := tx.(*sql.Tx); ok {
+				return withSQLTx(ctx, tx, db, nil)
+			}
+		}
+		return WithTx(ctx, tx)
+	}
+}
+
 // A sqlTx is what InTx knows of the transaction that it put into a context.
 type sqlTx struct {
 	db        *sql.DB
@@ -108,7 +119,12 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, T
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-			return nil, savepoint(tx, &sqlTx{db: db}, nil, func(error) {})
+			run := savepoint(tx, &sqlTx{db: db}, nil, func(error) {})
+			return nil, func(ctx context.Context, body func(context.Context) error) error {
+				b.Mu.Lock()
+				defer b.Mu.Unlock()
+				return run(ctx, body)
+			}
 		}
 	}
 	return nil, nil

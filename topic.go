@@ -235,9 +235,10 @@ func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], e
 	return joined(failures)
 }
 
-// admit returns ErrClosed for what is published in n after Close.
+// admit returns ErrClosed for what is published in n after Close began,
+// unless it is part of the work that Close waits for.
 func (b *EventBus) admit(n *node) error {
-	if b.closed.Load() && !n.within(b) {
+	if b.closed.Load() && (b.drained.Load() || !n.within(b)) {
 		return ErrClosed
 	}
 	return nil

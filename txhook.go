@@ -136,12 +136,17 @@ func withoutTx(ctx context.Context) context.Context {
 // withBaseTx lets a TxFunc find the transaction of a test, which it is to
 // nest in, see internal/testhook.
 func withBaseTx(ctx context.Context, parent *TxHook) context.Context {
-	if parent == nil {
-		for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-			ctx = WithTx(ctx, b.Tx)
-		}
+	if parent != nil {
+		return ctx
 	}
-	return ctx
+	return withBases(ctx, testhook.BaseFrom(ctx))
+}
+
+func withBases(ctx context.Context, b *testhook.Base) context.Context {
+	if b == nil {
+		return ctx
+	}
+	return WithTx(withBases(ctx, b.Outer), b.Tx) // the innermost last, for TxFrom
 }
 
 // A txState is one step into transactions: a value that WithTx added, or a

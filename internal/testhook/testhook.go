@@ -1,7 +1,10 @@
 // Package testhook is how package tidingstest reaches into package tidings.
 package testhook
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // A Base is a transaction that a test has begun and will roll back: code
 // that begins one on DB gets a savepoint in Tx, and counts as committed
@@ -9,6 +12,7 @@ import "context"
 type Base struct {
 	DB, Tx any
 	Outer  *Base
+	Mu     sync.Mutex // held from setting a savepoint to releasing it: they nest
 }
 
 type baseKey struct{}
@@ -23,6 +27,11 @@ func BaseFrom(ctx context.Context) *Base {
 	b, _ := ctx.Value(baseKey{}).(*Base)
 	return b
 }
+
+// WithTx is tidings.WithTx for a transaction that a test has begun on db:
+// code inside of it that begins one on db gets a savepoint. Package tidings
+// sets it.
+var WithTx func(ctx context.Context, db, tx any) context.Context
 
 // Drain waits until no handler of the bus runs and no asynchronous queue
 // holds an event. Package tidings sets it; bus is its *EventBus.

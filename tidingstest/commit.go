@@ -1,0 +1,124 @@
+package tidingstest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testhook"
+)
+
+// Commit runs fn as if in a transaction of its own that commits, although
+// tx, which the test has begun on db, stays open, for the test to roll back
+// at its end. The handlers of what fn publishes run, of every phase, and so
+// do those of what these publish in turn:
+//
+//   - fn's context is inside of tx: [tidings.TxFrom] finds it, and events
+//     wait. Once fn has returned nil, the BeforeCommit handlers run, and
+//     after them the others.
+//   - Code in fn or in a handler that begins a transaction on db, with
+//     [tidings.InTx], or with [tidings.Transact] and a TxFunc that uses what
+//     TxFrom finds, gets a savepoint in tx. Its events wait for the end of
+//     fn inside of fn, and else for the release of this savepoint.
+//   - Code that uses db itself is outside of tx and sees nothing of it.
+//
+// db and tx are a [*sql.DB] and [*sql.Tx], or what takes their place in
+// another library: a *pgxpool.Pool and pgx.Tx, a *gorm.DB and *gorm.DB.
+//
+// Commit returns the error of fn or of a BeforeCommit handler, and the
+// AfterRollback handlers have run then; or else the errors of the handlers
+// after the commit, joined. Where tx has the ExecContext of database/sql,
+// what fn wrote before it failed is undone.
+//
+// Other than after a commit, AfterCommit handlers and the test share one
+// connection: those that are [tidings.Async] should be done ([Drain])
+// before the test goes on to use tx.
+func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) error {
+	if db == nil || tx == nil || fn == nil {
+		return errors.New("tidingstest: Commit with a nil database, transaction or function")
+	}
+	outside := testhook.WithBase(ctx, db, tx)
+	inside, hook := tidings.Begin(tidings.WithTx(outside, tx))
+	defer hook.Rollback(outside)
+	err := undoable(ctx, tx, func() error {
+		if err := fn(inside); err != nil {
+			return err
+		}
+		return hook.Prepare(inside)
+	})
+	if err != nil {
+		return err
+	}
+	return hook.Commit(outside)
+}
+
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+var savepoints atomic.Uint64
+
+// undoable runs fn in a savepoint of tx, if tx can set one.
+func undoable(ctx context.Context, tx any, fn func() error) (err error) {
+	db, ok := tx.(execer)
+	if !ok {
+		return fn()
+	}
+	name := fmt.Sprintf("tidingstest_%d", savepoints.Add(1))
+	if _, err := db.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
+		return fmt.Errorf("tidingstest: Commit: setting a savepoint in the test's transaction: %w", err)
+	}
+	returned := false
+	defer func() {
+		if returned && err == nil {
+			return
+		}
+		// An error, or fn is panicking or ending the goroutine. ctx may be
+		// cancelled, and the test will still want to use tx.
+		if _, rerr := db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK TO SAVEPOINT "+name); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("tidingstest: Commit: undoing what failed: %w", rerr))
+		}
+	}()
+	err = fn()
+	returned = true
+	if err != nil {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {
+		return fmt.Errorf("tidingstest: Commit: releasing the savepoint: %w", err)
+	}
+	return nil
+}
+
+// Sandbox begins a transaction on db, to be rolled back at the end of the
+// test, and returns a context in which this stands for db: where code
+// begins a transaction with [tidings.InTx], it gets a savepoint, and counts
+// as committed when that is released. So code that is written to commit can
+// be tested, with all of its handlers, and leaves no trace:
+//
+//	ctx, tx := tidingstest.Sandbox(t, db)
+//	err := crm.Accept(ctx, 7) // calls tidings.InTx(ctx, db, ...)
+//	...
+//	tx.QueryRow("SELECT state FROM proposals WHERE id = 7") // sees it
+//
+// See [Commit] for code that is called inside a transaction, and for the
+// rules. Call Sandbox before [NewBus], so that the bus is closed while
+// handlers can still use the transaction.
+func Sandbox(t testing.TB, db *sql.DB) (context.Context, *sql.Tx) {
+	t.Helper()
+	// Not t.Context(), which ends before the bus is closed.
+	tx, err := db.BeginTx(context.Background(), nil)
+	if err != nil {
+		t.Fatalf("tidingstest: Sandbox: begin: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := tx.Rollback(); err != nil {
+			t.Errorf("tidingstest: Sandbox: rolling back: %v", err)
+		}
+	})
+	return testhook.WithBase(t.Context(), db, tx), tx
+}

@@ -1,0 +1,32 @@
+// Package tidingstest tests code that publishes and handles events.
+//
+//	func TestAcceptCreatesClient(t *testing.T) {
+//		bus := tidingstest.NewBus(t)
+//		rec := tidingstest.Record(bus)
+//		clients.Register(bus)
+//
+//		err := tidings.Publish(t.Context(), bus, crm.ProposalAccepted{ProposalID: 7, FirmID: 1})
+//		require.NoError(t, err)
+//
+//		created := tidingstest.Require[clients.ClientCreated](t, rec.Delivered())
+//		require.EqualValues(t, 1, created.FirmID)
+//		tidingstest.RequireNone[clients.Rejected](t, rec.Delivered())
+//	}
+//
+// Nothing here sleeps or polls. Handlers run in the goroutine of the
+// publisher, so that everything has happened when Publish, InTx or [Commit]
+// returns; for [tidings.Async] handlers there is [Drain].
+//
+// # What is there
+//
+//   - [NewBus] makes a bus that ends with the test, and fails it for errors
+//     that no caller gets.
+//   - [Record] notes what was delivered, and what was published but rolled
+//     back.
+//   - [Require], [RequireNone], [RequireSequence], [RequireSubsequence] and
+//     [All] look for events by type, and return what they found. A failure
+//     lists all events with their fields.
+//   - [Sandbox] and [Commit] run code that commits in a transaction that the
+//     test rolls back.
+//   - [Clock] is the time of a bus, at the test's command.
+package tidingstest

@@ -1,0 +1,22 @@
+// Package proposal holds what crm knows about a proposal: how it is read, and
+// how it is stored.
+package proposal
+
+import (
+	"time"
+
+	"github.com/tidings-go/tidings/examples/proposals/events"
+)
+
+// A Proposal is what a firm offers to a company.
+type Proposal struct {
+	Firm         string
+	Number       string
+	Type         events.ProposalType
+	Company      string
+	ContactEmail string
+	Service      string
+	Amount       events.Money
+	StartsOn     time.Time
+	Portal       bool
+}

@@ -1,0 +1,73 @@
+package database
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+)
+
+// A Table says what is in a table. Two are equal if the table has not changed.
+type Table struct {
+	Name    string
+	Rows    int
+	content [sha256.Size]byte
+}
+
+// Tables looks at all tables of db, in the order of their creation. It is for
+// the summary: no module looks into the tables of another.
+func Tables(ctx context.Context, db *sql.DB) ([]Table, error) {
+	names, err := tableNames(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	tables := make([]Table, len(names))
+	for i, name := range names {
+		if tables[i], err = readTable(ctx, db, name); err != nil {
+			return nil, fmt.Errorf("read table %s: %w", name, err)
+		}
+	}
+	return tables, nil
+}
+
+func tableNames(ctx context.Context, db *sql.DB) (names []string, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY rowid`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
+
+func readTable(ctx context.Context, db *sql.DB, name string) (Table, error) {
+	rows, err := db.QueryContext(ctx, fmt.Sprintf(`SELECT * FROM %q ORDER BY rowid`, name))
+	if err != nil {
+		return Table{}, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return Table{}, err
+	}
+	values, targets := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	table, content := Table{Name: name}, sha256.New()
+	for rows.Next() {
+		if err := rows.Scan(targets...); err != nil {
+			return Table{}, err
+		}
+		fmt.Fprintf(content, "%q\n", values)
+		table.Rows++
+	}
+	content.Sum(table.content[:0])
+	return table, rows.Err()
+}

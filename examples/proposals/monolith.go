@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"net/url"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/proposals/clients"
+	"github.com/tidings-go/tidings/examples/proposals/credit"
+	"github.com/tidings-go/tidings/examples/proposals/crm"
+	"github.com/tidings-go/tidings/examples/proposals/events"
+	"github.com/tidings-go/tidings/examples/proposals/internal/trace"
+	"github.com/tidings-go/tidings/examples/proposals/portal"
+	"github.com/tidings-go/tidings/examples/proposals/projects"
+)
+
+// creditLimit is what a company may order from a firm.
+const creditLimit events.Money = 100_000_00
+
+// A monolith is all modules, on one bus and one database.
+type monolith struct {
+	bus   *tidings.EventBus
+	crm   *crm.Service
+	trace *trace.Trace
+}
+
+// assemble is the only place that knows all modules.
+func assemble(ctx context.Context, db *sql.DB, portalURL *url.URL) (*monolith, error) {
+	m := &monolith{trace: &trace.Trace{}}
+	m.bus = tidings.New(tidings.WithErrorHandler(m.trace.HandleError))
+
+	var err error
+	if m.crm, err = crm.Register(ctx, m.bus, db); err != nil {
+		return nil, err
+	}
+	if err := credit.Register(ctx, m.bus, db, creditLimit); err != nil {
+		return nil, err
+	}
+	if err := clients.Register(ctx, m.bus, db); err != nil {
+		return nil, err
+	}
+	if err := projects.Register(ctx, m.bus, db); err != nil {
+		return nil, err
+	}
+	portal.Register(m.bus, portalURL)
+	m.trace.Register(m.bus)
+	return m, nil
+}

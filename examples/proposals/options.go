@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+)
+
+// options are what the command line says.
+type options struct {
+	csv    string // empty: the sheet in the program
+	db     string // empty: a temporary file
+	portal *url.URL
+}
+
+// Nothing listens there, so that one handler fails in the default run.
+const deadPortal = "http://127.0.0.1:1"
+
+const usage = `Usage: proposals [flags]
+
+Reads proposals from a CSV file and accepts each in a transaction of the module
+crm. The modules credit, clients, projects and portal react to what it publishes.
+Shows what was imported, every workflow as a tree, and the rows in the tables.
+
+Flags:
+`
+
+const exitCodes = `
+Lines that are no proposals, acceptances that are refused and handlers that fail
+are part of the job: they are reported, and the exit code is 0. It is 1 if the job
+could not be done, and 2 for a wrong flag.
+`
+
+// parse reads the command line. For -h it writes the usage to help and
+// returns flag.ErrHelp.
+func parse(args []string, help io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("proposals", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are returned
+	flags.Usage = func() {}
+	flags.StringVar(&o.csv, "csv", "", "read proposals from `file` (default: the proposals.csv in the program)")
+	flags.StringVar(&o.db, "db", "", "keep the tables in the SQLite database `file`; run again with it and nothing changes (default: a temporary file)")
+	portal := flags.String("portal", deadPortal, "open accounts at this `URL`; at the default nothing listens, so that a handler fails")
+
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(help, usage)
+			flags.SetOutput(help)
+			flags.PrintDefaults()
+			fmt.Fprint(help, exitCodes)
+		}
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	var err error
+	o.portal, err = url.Parse(*portal)
+	if err != nil || o.portal.Host == "" || o.portal.Scheme != "http" && o.portal.Scheme != "https" {
+		return o, fmt.Errorf("-portal %q is no http or https URL", *portal)
+	}
+	return o, nil
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -55,6 +56,22 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// parts takes err apart if it is a join of HandlerErrors alone.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs := joined.Unwrap()
+		if !slices.ContainsFunc(errs, func(err error) bool { return !isHandlerError(err) }) {
+			return errs
+		}
+	}
+	return []error{err}
+}
+
+func isHandlerError(err error) bool {
+	_, ok := err.(*HandlerError)
+	return ok
 }
 
 // protect calls fn and turns a panic into a *PanicError.

@@ -40,11 +40,26 @@ func describe(typ reflect.Type) *eventType {
 	}
 	t := &eventType{typ: typ, name: typ.String(), clone: -1}
 	t.header, t.err = findHeader(typ)
-	if m, ok := typ.MethodByName("Clone"); ok && m.Type.NumIn() == 1 && m.Type.NumOut() == 1 && m.Type.Out(0) == typ {
+	if m, ok := typ.MethodByName("Clone"); ok && returnsOnly(m, typ) {
 		t.clone = m.Index
 	}
 	stored, _ := eventTypes.LoadOrStore(typ, t)
 	return stored.(*eventType)
+}
+
+// clonesByPointer reports whether the type has its Clone on the pointer,
+// where an event, which is a value, does not have it.
+func (t *eventType) clonesByPointer() bool {
+	if _, ok := t.typ.MethodByName("Clone"); ok {
+		return false
+	}
+	m, ok := reflect.PointerTo(t.typ).MethodByName("Clone")
+	return ok && returnsOnly(m, t.typ)
+}
+
+// returnsOnly reports whether m takes nothing and returns one typ.
+func returnsOnly(m reflect.Method, typ reflect.Type) bool {
+	return m.Type.NumIn() == 1 && m.Type.NumOut() == 1 && m.Type.Out(0) == typ
 }
 
 // findHeader returns the offset of the one DomainEvent that typ embeds by

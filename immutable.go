@@ -93,7 +93,7 @@ func (im *immutability) check(t *eventType) error {
 		remedy = fmt.Sprintf("use a tidings.List[%s], or ", typ.Elem())
 	}
 	clone := fmt.Sprintf("give %s a method Clone() %s that copies deeply", t.name, t.name)
-	if _, ok := reflect.PointerTo(t.typ).MethodByName("Clone"); ok {
+	if t.clonesByPointer() {
 		clone = fmt.Sprintf("let the method Clone() %s have a value receiver", t.name)
 	}
 	return fmt.Errorf("tidings: handlers of %s would share memory through its field %s of type %s: %s%s, or declare the type immutable with tidings.WithImmutable[%s]()",

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -134,14 +133,8 @@ func (b batch) hand(ctx context.Context) []error {
 	if err == nil {
 		return nil
 	}
-	if single, ok := err.(*HandlerError); ok {
-		return []error{single}
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		errs := joined.Unwrap()
-		if !slices.ContainsFunc(errs, func(err error) bool { _, ok := err.(*HandlerError); return !ok }) {
-			return errs
-		}
+	if errs := parts(err); isHandlerError(errs[0]) {
+		return errs
 	}
 	errs := make([]error, len(b.events))
 	for i, e := range b.events {

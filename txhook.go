@@ -4,52 +4,172 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/tidings-go/tidings/internal/testhook"
 )
 
-// A TxFunc runs body inside a database transaction: it begins one, calls
-// body, and commits if body returns nil, else rolls back and returns the
-// error. body gets the context of TxFunc with the transaction in it, see
-// [WithTx]. Inside another transaction of the same database, which [TxFrom]
-// finds, a TxFunc uses a savepoint. It may call body again, to retry.
+// A TxHook is the scope of a transaction whose begin and commit are written
+// by hand; with [Transact] or [InTx] there is no need for it:
 //
-// [InTx] has one for database/sql. One for GORM, whose Transaction does the
-// savepoints, is
-//
-//	func(ctx context.Context, body func(context.Context) error) error {
-//		tx, ok := tidings.TxFrom[*gorm.DB](ctx)
-//		if !ok {
-//			tx = db.WithContext(ctx)
-//		}
-//		return tx.Transaction(func(tx *gorm.DB) error { return body(tidings.WithTx(ctx, tx)) })
+//	ctx, hook := tidings.Begin(ctx)
+//	defer hook.Rollback(ctx)
+//	tx, err := pool.Begin(ctx)
+//	...
+//	defer tx.Rollback(ctx)
+//	ctx = tidings.WithTx(ctx, tx)
+//	...                                        // publish with ctx
+//	if err := hook.Prepare(ctx); err != nil {  // BeforeCommit handlers
+//		return err
 //	}
-type TxFunc func(ctx context.Context, body func(context.Context) error) error
+//	if err := tx.Commit(ctx); err != nil {
+//		return err
+//	}
+//	return hook.Commit(ctx)                    // AfterCommit handlers
+//
+// Its methods are safe to call concurrently, and so is publishing.
+type TxHook struct {
+	queue  *txQueue
+	parent *TxHook // nil for the outermost scope
+	state  txEnd   // guarded by queue.mu; does not change once the outermost scope has ended
+}
 
-// Transact runs fn inside the transaction that run makes. What fn publishes
-// with its ctx waits until run has committed, and is dropped if it rolls
-// back. Inside another Transact, the new scope is part of the outer one:
-// what it publishes waits for the outermost commit.
-//
-// Transact returns nil if and only if the transaction committed, or joined
-// the outer one. Handlers that fail after the commit do not change that;
-// the bus's error handler gets their errors. They run before Transact
-// returns, when run has given the connection back, with the values of ctx
-// but not its cancellation.
-//
-// The transaction counts as rolled back if fn or a BeforeCommit handler
-// returns an error (also where run swallows it: Transact returns it then),
-// panics or ends the goroutine, and if run fails. If run calls its body
-// again, what the earlier attempt published counts as rolled back.
-func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) error {
-	if run == nil || fn == nil {
-		return errors.New("tidings: Transact with a nil function")
-	}
+type txEnd int
+
+const (
+	txOpen txEnd = iota
+	txCommitted
+	txRolledBack
+)
+
+// Begin opens a scope: what is published with the returned context waits
+// for [TxHook.Commit]. Inside another scope it becomes part of that one.
+// With the context of a finished transaction everything that is published
+// in the new scope fails with [ErrTxDone].
+func Begin(ctx context.Context) (context.Context, *TxHook) {
 	parent, err := nodeFrom(ctx).openHook()
+	hook := newTxHook(parent)
 	if err != nil {
+		hook.rollback()
+	}
+	return hook.enter(ctx), hook
+}
+
+func newTxHook(parent *TxHook) *TxHook {
+	if parent != nil {
+		return &TxHook{queue: parent.queue, parent: parent}
+	}
+	return &TxHook{queue: &txQueue{}}
+}
+
+// retry rolls h back and returns the scope of another attempt.
+func (h *TxHook) retry() *TxHook {
+	h.rollback()
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	if h.parent == nil {
+		h.queue.sealed, h.queue.failed, h.queue.doomed = false, nil, nil
+	}
+	return &TxHook{queue: h.queue, parent: h.parent}
+}
+
+// enter returns a node on top of ctx in which events go to h.
+func (h *TxHook) enter(ctx context.Context) *node {
+	return nodeFrom(ctx).child(ctx).push(&txState{hook: h})
+}
+
+// openLocked reports whether h takes events.
+func (h *TxHook) openLocked() bool {
+	for ; h != nil; h = h.parent {
+		if h.state != txOpen || h.parent == nil && h.queue.sealed {
+			return false
+		}
+	}
+	return true
+}
+
+// ended reports whether h has committed or rolled back itself.
+func (h *TxHook) ended() bool {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	return h.state != txOpen
+}
+
+// check returns ErrTxDone if h takes no events.
+func (h *TxHook) check() error {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	if !h.openLocked() {
+		return ErrTxDone
+	}
+	return nil
+}
+
+// dropped reports whether h or a scope around it has rolled back. The
+// caller holds queue.mu, or has ended the outermost scope.
+func (h *TxHook) dropped() bool {
+	for ; h != nil; h = h.parent {
+		if h.state == txRolledBack {
+			return true
+		}
+	}
+	return false
+}
+
+// end moves h out of the open state, once.
+func (h *TxHook) end(as txEnd) error {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	for outer := h; outer != nil; outer = outer.parent {
+		if outer.state != txOpen {
+			return ErrTxDone
+		}
+	}
+	h.state = as
+	return nil
+}
+
+func (h *TxHook) commit() error { return h.end(txCommitted) }
+
+func (h *TxHook) rollback() bool { return h.end(txRolledBack) == nil }
+
+// Prepare runs the BeforeCommit handlers and hands events to the transports
+// of that phase. Call it inside the transaction, with its context, before
+// the database commits; if it fails, roll back. Once it has succeeded
+// nothing more can be published in the transaction. In a nested scope there
+// is nothing to prepare before the outermost commit.
+func (h *TxHook) Prepare(ctx context.Context) error {
+	if h.parent != nil {
+		return h.check()
+	}
+	if h.ended() {
+		return ErrTxDone
+	}
+	n := nodeFrom(ctx)
+	if n.hook() != h {
+		n = h.enter(ctx)
+	}
+	return h.queue.prepare(n, n.tx)
+}
+
+// Commit delivers what was published in the transaction: call it after the
+// database has committed. The handlers get the values of ctx, but neither
+// its cancellation nor its transaction. Commit returns what failed, joined;
+// [ErrTxDone] if the scope has ended already; and an error, after delivery,
+// if BeforeCommit handlers were missed because Prepare was not called or
+// failed. A nested scope hands its events to the outer one.
+func (h *TxHook) Commit(ctx context.Context) error {
+	if err := h.commit(); err != nil || h.parent != nil {
 		return err
 	}
-	return transact(ctx, parent, run, fn)
+	return h.queue.finishJoined(outside(ctx), h.queue.missed())
+}
+
+// Rollback drops what was published in the scope: call it when the database
+// has rolled back. AfterRollback handlers run once the outermost scope has
+// ended; what fails goes to the bus's error handler. It does nothing if the
+// scope has ended, so that it can be deferred.
+func (h *TxHook) Rollback(ctx context.Context) {
+	if h.rollback() && h.parent == nil {
+		h.queue.finish(outside(ctx), report)
+	}
 }
 
 // openHook returns the scope that a new one is nested in; nil if none.
@@ -65,88 +185,6 @@ func (n *node) openHook() (*TxHook, error) {
 		return nil, nil // there is no database transaction to be part of
 	}
 	return hook, nil
-}
-
-// transact is Transact in the scope parent, or outermost if that is nil.
-func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
-	var (
-		hook      = newTxHook(parent) // of the latest attempt
-		queue     = hook.queue
-		attempted bool
-		returned  bool // the latest attempt has
-		bodyErr   error
-		committed bool
-	)
-	defer func() {
-		if committed {
-			return
-		}
-		// An error, or fn is panicking or ending the goroutine.
-		hook.rollback()
-		if parent == nil {
-			report(queue.finish(outside(ctx)))
-		}
-	}()
-	err := run(withBaseTx(ctx, parent), func(ctx context.Context) error {
-		if attempted {
-			hook = hook.retry()
-		}
-		attempted, returned = true, false
-		inside := hook.enter(ctx)
-		bodyErr = fn(inside)
-		if bodyErr == nil {
-			bodyErr = hook.Prepare(inside)
-		}
-		returned = true
-		return bodyErr
-	})
-	switch {
-	case err != nil:
-		return err
-	case !attempted:
-		return errors.New("tidings: the TxFunc returned nil without calling its body")
-	case !returned:
-		return errors.New("tidings: the TxFunc recovered a panic of its body and returned nil")
-	case bodyErr != nil:
-		return bodyErr
-	}
-	if err := hook.commit(); err != nil {
-		return err
-	}
-	committed = true
-	if parent == nil {
-		report(queue.finish(outside(ctx)))
-	}
-	return nil
-}
-
-// outside returns the context for what runs after the end of a transaction:
-// what is committed is delivered even if the client has hung up.
-func outside(ctx context.Context) context.Context { return withoutTx(context.WithoutCancel(ctx)) }
-
-// withoutTx returns a context that is in no transaction.
-func withoutTx(ctx context.Context) context.Context {
-	n := nodeFrom(ctx)
-	if n == nil || n.tx == nil {
-		return ctx
-	}
-	return &node{Context: ctx, up: n}
-}
-
-// withBaseTx lets a TxFunc find the transaction of a test, which it is to
-// nest in, see internal/testhook.
-func withBaseTx(ctx context.Context, parent *TxHook) context.Context {
-	if parent != nil {
-		return ctx
-	}
-	return withBases(ctx, testhook.BaseFrom(ctx))
-}
-
-func withBases(ctx context.Context, b *testhook.Base) context.Context {
-	if b == nil {
-		return ctx
-	}
-	return WithTx(withBases(ctx, b.Outer), b.Tx) // the innermost last, for TxFrom
 }
 
 // A txState is one step into transactions: a value that WithTx added, or a
@@ -241,163 +279,4 @@ func (c *callback) run(ctx context.Context, phase Phase, _ *txState) []failure {
 		return failed(err)
 	}
 	return nil
-}
-
-// A TxHook is the scope of a transaction whose begin and commit are written
-// by hand; with [Transact] or [InTx] there is no need for it:
-//
-//	ctx, hook := tidings.Begin(ctx)
-//	defer hook.Rollback(ctx)
-//	tx, err := pool.Begin(ctx)
-//	...
-//	defer tx.Rollback(ctx)
-//	ctx = tidings.WithTx(ctx, tx)
-//	...                                        // publish with ctx
-//	if err := hook.Prepare(ctx); err != nil {  // BeforeCommit handlers
-//		return err
-//	}
-//	if err := tx.Commit(ctx); err != nil {
-//		return err
-//	}
-//	return hook.Commit(ctx)                    // AfterCommit handlers
-//
-// Its methods are safe to call concurrently, and so is publishing.
-type TxHook struct {
-	queue  *txQueue
-	parent *TxHook // nil for the outermost scope
-	state  txEnd   // guarded by queue.mu; does not change once the outermost scope has ended
-}
-
-type txEnd int
-
-const (
-	txOpen txEnd = iota
-	txCommitted
-	txRolledBack
-)
-
-// Begin opens a scope: what is published with the returned context waits
-// for [TxHook.Commit]. Inside another scope it becomes part of that one.
-// With the context of a finished transaction everything that is published
-// in the new scope fails with [ErrTxDone].
-func Begin(ctx context.Context) (context.Context, *TxHook) {
-	parent, err := nodeFrom(ctx).openHook()
-	hook := newTxHook(parent)
-	if err != nil {
-		hook.rollback()
-	}
-	return hook.enter(ctx), hook
-}
-
-func newTxHook(parent *TxHook) *TxHook {
-	if parent != nil {
-		return &TxHook{queue: parent.queue, parent: parent}
-	}
-	return &TxHook{queue: &txQueue{}}
-}
-
-// retry rolls h back and returns the scope of another attempt.
-func (h *TxHook) retry() *TxHook {
-	h.rollback()
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	if h.parent == nil {
-		h.queue.sealed, h.queue.failed, h.queue.doomed = false, nil, nil
-	}
-	return &TxHook{queue: h.queue, parent: h.parent}
-}
-
-// enter returns a node on top of ctx in which events go to h.
-func (h *TxHook) enter(ctx context.Context) *node {
-	return nodeFrom(ctx).child(ctx).push(&txState{hook: h})
-}
-
-// openLocked reports whether h takes events.
-func (h *TxHook) openLocked() bool {
-	for ; h != nil; h = h.parent {
-		if h.state != txOpen || h.parent == nil && h.queue.sealed {
-			return false
-		}
-	}
-	return true
-}
-
-func (h *TxHook) check() error {
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	if !h.openLocked() {
-		return ErrTxDone
-	}
-	return nil
-}
-
-// dropped reports whether h or a scope around it has rolled back. The
-// caller holds queue.mu, or has ended the outermost scope.
-func (h *TxHook) dropped() bool {
-	for ; h != nil; h = h.parent {
-		if h.state == txRolledBack {
-			return true
-		}
-	}
-	return false
-}
-
-// end moves h out of the open state, once.
-func (h *TxHook) end(as txEnd) error {
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	for outer := h; outer != nil; outer = outer.parent {
-		if outer.state != txOpen {
-			return ErrTxDone
-		}
-	}
-	h.state = as
-	return nil
-}
-
-func (h *TxHook) commit() error { return h.end(txCommitted) }
-
-func (h *TxHook) rollback() bool { return h.end(txRolledBack) == nil }
-
-// Prepare runs the BeforeCommit handlers and hands events to the transports
-// of that phase. Call it inside the transaction, with its context, before
-// the database commits; if it fails, roll back. Once it has succeeded
-// nothing more can be published in the transaction. In a nested scope there
-// is nothing to prepare before the outermost commit.
-func (h *TxHook) Prepare(ctx context.Context) error {
-	if err := h.check(); err != nil || h.parent != nil {
-		return err
-	}
-	n := nodeFrom(ctx)
-	if n.hook() != h {
-		n = h.enter(ctx)
-	}
-	if h.queue.failed == nil {
-		h.queue.failed = h.queue.prepare(n, n.tx)
-	}
-	return h.queue.failed
-}
-
-// Commit delivers what was published in the transaction: call it after the
-// database has committed. The handlers get the values of ctx, but neither
-// its cancellation nor its transaction. Commit returns what failed, joined;
-// [ErrTxDone] if the scope has ended already; and an error, after delivery,
-// if BeforeCommit handlers were missed because Prepare was not called or
-// failed. A nested scope hands its events to the outer one.
-func (h *TxHook) Commit(ctx context.Context) error {
-	if err := h.commit(); err != nil || h.parent != nil {
-		return err
-	}
-	missed := h.queue.missed()
-	return errors.Join(missed, joined(h.queue.finish(outside(ctx))))
-}
-
-// Rollback drops what was published in the scope: call it when the database
-// has rolled back. AfterRollback handlers run once the outermost scope has
-// ended; what fails goes to the bus's error handler. It does nothing if the
-// scope has ended, so that it can be deferred.
-func (h *TxHook) Rollback(ctx context.Context) {
-	if h.rollback() && h.parent == nil {
-		report(h.queue.finish(outside(ctx)))
-	}
 }

@@ -83,8 +83,22 @@ func (q *txQueue) nextLocked() item {
 }
 
 // prepare runs BeforeCommit, also for what its handlers publish, and then
-// seals the queue.
+// seals the queue. A failure is final.
 func (q *txQueue) prepare(ctx context.Context, tx *txState) error {
+	q.mu.Lock()
+	sealed, failed := q.sealed, q.failed
+	q.mu.Unlock()
+	if sealed || failed != nil {
+		return failed
+	}
+	err := q.prepareAll(ctx, tx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.failed = err
+	return err
+}
+
+func (q *txQueue) prepareAll(ctx context.Context, tx *txState) error {
 	for {
 		var out outbox
 		for it := q.unprepared(); it != nil; it = q.unprepared() {
@@ -138,36 +152,30 @@ func (q *txQueue) missed() error {
 // for what was committed, AfterRollback for the rest, in order of
 // publishing. Transports come first, so that a handler that takes the
 // process down does not take their events along. ctx is outside of the
-// transaction. If a handler ends the goroutine, the rest is delivered in
-// the deferred call and all failures are reported.
-func (q *txQueue) finish(ctx context.Context) (failures []failure) {
+// transaction. Each event's failures go to fail. If a handler ends the
+// goroutine, the rest is delivered in the deferred call, and reported.
+func (q *txQueue) finish(ctx context.Context, fail func([]failure)) {
 	var out outbox
 	for it := q.first; it != nil; it = it.entry().next {
 		if !it.entry().scope.dropped() {
 			if err := it.dispatch(AfterCommit, &out); err != nil {
-				failures = append(failures, failure{ctx, it.bus(), err})
+				fail([]failure{{ctx, it.bus(), err}})
 			}
 		}
 	}
 	for _, b := range out.batches {
-		failures = append(failures, b.handAfter(ctx)...)
+		fail(b.handAfter(ctx))
 	}
 	rest := q.first
 	q.first, q.last, q.prepared = nil, nil, nil // a context that is kept does not keep the events
-	returned := false
 	defer func() {
-		if !returned {
-			report(failures)
-			for rest != nil {
-				report(deliverNext(ctx, &rest))
-			}
+		for rest != nil {
+			report(deliverNext(ctx, &rest))
 		}
 	}()
 	for rest != nil {
-		failures = append(failures, deliverNext(ctx, &rest)...)
+		fail(deliverNext(ctx, &rest))
 	}
-	returned = true
-	return failures
 }
 
 // deliverNext takes an item off the list and runs its handlers.
@@ -178,6 +186,26 @@ func deliverNext(ctx context.Context, rest *item) []failure {
 		return it.run(ctx, AfterRollback, nil)
 	}
 	return it.run(ctx, AfterCommit, nil)
+}
+
+// finishJoined is finish for a caller who wants the failures, after err.
+func (q *txQueue) finishJoined(ctx context.Context, err error) error {
+	var failures []failure
+	returned := false
+	defer func() {
+		if !returned { // the caller will not get them
+			report(failures)
+		}
+	}()
+	q.finish(ctx, func(f []failure) { failures = append(failures, f...) })
+	returned = true
+	if len(failures) == 0 {
+		return err
+	}
+	if err == nil {
+		return joined(failures)
+	}
+	return errors.Join(append(parts(err), parts(joined(failures))...)...)
 }
 
 // An outbox collects events by transport.
@@ -298,7 +326,7 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 	defer func() {
 		if !ended { // a handler ends the goroutine
 			hook.rollback()
-			report(hook.queue.finish(withoutTx(ctx)))
+			hook.queue.finish(withoutTx(ctx), report)
 		}
 	}()
 	err := t.enqueue(inside, inside, h, event)
@@ -311,5 +339,5 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 		hook.rollback()
 	}
 	ended = true
-	return errors.Join(err, joined(hook.queue.finish(withoutTx(ctx))))
+	return hook.queue.finishJoined(withoutTx(ctx), err)
 }

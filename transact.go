@@ -1,0 +1,134 @@
+package tidings
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidings-go/tidings/internal/testhook"
+)
+
+// A TxFunc runs body inside a database transaction: it begins one, calls
+// body, and commits if body returns nil, else rolls back and returns the
+// error. body gets the context of TxFunc with the transaction in it, see
+// [WithTx]. Inside another transaction of the same database, which [TxFrom]
+// finds, a TxFunc uses a savepoint. It may call body again, to retry.
+//
+// [InTx] has one for database/sql. One for GORM, whose Transaction does the
+// savepoints, is
+//
+//	func(ctx context.Context, body func(context.Context) error) error {
+//		tx, ok := tidings.TxFrom[*gorm.DB](ctx)
+//		if !ok {
+//			tx = db.WithContext(ctx)
+//		}
+//		return tx.Transaction(func(tx *gorm.DB) error { return body(tidings.WithTx(ctx, tx)) })
+//	}
+type TxFunc func(ctx context.Context, body func(context.Context) error) error
+
+// Transact runs fn inside the transaction that run makes. What fn publishes
+// with its ctx waits until run has committed, and is dropped if it rolls
+// back. Inside another Transact, the new scope is part of the outer one:
+// what it publishes waits for the outermost commit.
+//
+// Transact returns nil if and only if the transaction committed, or joined
+// the outer one. Handlers that fail after the commit do not change that;
+// the bus's error handler gets their errors. They run before Transact
+// returns, when run has given the connection back, with the values of ctx
+// but not its cancellation.
+//
+// The transaction counts as rolled back if fn or a BeforeCommit handler
+// returns an error (also where run swallows it: Transact returns it then),
+// panics or ends the goroutine, and if run fails. If run calls its body
+// again, what the earlier attempt published counts as rolled back.
+func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) error {
+	if run == nil || fn == nil {
+		return errors.New("tidings: Transact with a nil function")
+	}
+	parent, err := nodeFrom(ctx).openHook()
+	if err != nil {
+		return err
+	}
+	return transact(ctx, parent, run, fn)
+}
+
+// transact is Transact in the scope parent, or outermost if that is nil.
+func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
+	var (
+		hook      = newTxHook(parent) // of the latest attempt
+		queue     = hook.queue
+		attempted bool
+		returned  bool // the latest attempt has
+		bodyErr   error
+		committed bool
+	)
+	defer func() {
+		if committed {
+			return
+		}
+		// An error, or fn is panicking or ending the goroutine.
+		hook.rollback()
+		if parent == nil {
+			queue.finish(outside(ctx), report)
+		}
+	}()
+	err := run(withBaseTx(ctx, parent), func(ctx context.Context) error {
+		if attempted {
+			hook = hook.retry()
+		}
+		attempted, returned = true, false
+		inside := hook.enter(ctx)
+		bodyErr = fn(inside)
+		if bodyErr == nil {
+			bodyErr = hook.Prepare(inside)
+		}
+		returned = true
+		return bodyErr
+	})
+	switch {
+	case err != nil:
+		return err
+	case !attempted:
+		return errors.New("tidings: the TxFunc returned nil without calling its body")
+	case !returned:
+		return errors.New("tidings: the TxFunc recovered a panic of its body and returned nil")
+	case bodyErr != nil:
+		return bodyErr
+	}
+	if err := hook.commit(); err != nil {
+		return err
+	}
+	committed = true
+	if parent == nil {
+		queue.finish(outside(ctx), report)
+	}
+	return nil
+}
+
+// outside returns the context for what runs after the end of a transaction:
+// what is committed is delivered even if the client has hung up.
+func outside(ctx context.Context) context.Context { return withoutTx(context.WithoutCancel(ctx)) }
+
+// withoutTx returns a context that is in no transaction.
+func withoutTx(ctx context.Context) context.Context {
+	n := nodeFrom(ctx)
+	if n == nil || n.tx == nil {
+		return ctx
+	}
+	return &node{Context: ctx, up: n}
+}
+
+// withBaseTx lets a TxFunc find the transaction of a test, which it is to
+// nest in, see internal/testhook.
+func withBaseTx(ctx context.Context, parent *TxHook) context.Context {
+	if parent != nil {
+		return ctx
+	}
+	return withBases(ctx, testhook.BaseFrom(ctx))
+}
+
+func withBases(ctx context.Context, b *testhook.Base) context.Context {
+	if b == nil {
+		return ctx
+	}
+	return WithTx(withBases(ctx, b.Outer), b.Tx) // the innermost last, for TxFrom
+}

@@ -1,0 +1,188 @@
+package transactions_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jmoiron/sqlx"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"github.com/uptrace/bun/schema"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/transactions"
+	"github.com/tidings-go/tidings/examples/transactions/ent"
+)
+
+// newDB is newSQLite or newPostgres.
+type newDB func(*testing.T) (db, observer *sql.DB)
+
+func TestPGX(t *testing.T) {
+	exercise(t, func(t *testing.T) library {
+		pool, observer := newPGX(t)
+		exec := func(ctx context.Context, query string, args ...any) error {
+			return inTx(ctx, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, query, args...)
+				return err
+			})
+		}
+		return withTxFunc[pgx.Tx](library{
+			insert: func(ctx context.Context, number string) error {
+				return exec(ctx, "INSERT INTO invoices (number) VALUES ($1)", number)
+			},
+			exec:   func(ctx context.Context, query string) error { return exec(ctx, query) },
+			stored: numbers(observer),
+		}, transactions.PGX(pool))
+	})
+}
+
+func TestGORM_SQLite(t *testing.T) {
+	testGORM(t, newSQLite, func(db *sql.DB) gorm.Dialector { return gormlite.OpenDB(db) })
+}
+
+func TestGORM_Postgres(t *testing.T) {
+	testGORM(t, newPostgres, func(db *sql.DB) gorm.Dialector { return postgres.New(postgres.Config{Conn: db}) })
+}
+
+func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) {
+	type Invoice struct {
+		ID     int64
+		Number string
+	}
+	exercise(t, func(t *testing.T) library {
+		conn, observer := open(t)
+		db, err := gorm.Open(dialector(conn), &gorm.Config{Logger: logger.Discard})
+		require.NoError(t, err)
+		return withTxFunc[*gorm.DB](library{
+			insert: func(ctx context.Context, number string) error {
+				return inTx(ctx, func(tx *gorm.DB) error {
+					return tx.WithContext(ctx).Create(&Invoice{Number: number}).Error
+				})
+			},
+			exec: func(ctx context.Context, query string) error {
+				return inTx(ctx, func(tx *gorm.DB) error { return tx.WithContext(ctx).Exec(query).Error })
+			},
+			stored: numbers(observer),
+		}, transactions.GORM(db))
+	})
+}
+
+func TestBun_SQLite(t *testing.T)   { testBun(t, newSQLite, sqlitedialect.New()) }
+func TestBun_Postgres(t *testing.T) { testBun(t, newPostgres, pgdialect.New()) }
+
+func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
+	type Invoice struct {
+		ID     int64 `bun:",pk,autoincrement"`
+		Number string
+	}
+	exercise(t, func(t *testing.T) library {
+		conn, observer := open(t)
+		return withTxFunc[bun.Tx](library{
+			insert: func(ctx context.Context, number string) error {
+				return inTx(ctx, func(tx bun.Tx) error {
+					_, err := tx.NewInsert().Model(&Invoice{Number: number}).Exec(ctx)
+					return err
+				})
+			},
+			exec: func(ctx context.Context, query string) error {
+				return inTx(ctx, func(tx bun.Tx) error {
+					_, err := tx.ExecContext(ctx, query)
+					return err
+				})
+			},
+			stored: numbers(observer),
+		}, transactions.Bun(bun.NewDB(conn, dialect)))
+	})
+}
+
+func TestEnt_SQLite(t *testing.T)   { testEnt(t, newSQLite, dialect.SQLite) }
+func TestEnt_Postgres(t *testing.T) { testEnt(t, newPostgres, dialect.Postgres) }
+
+func testEnt(t *testing.T, open newDB, dialect string) {
+	exercise(t, func(t *testing.T) library {
+		conn, observer := open(t)
+		client := ent.NewClient(ent.Driver(entsql.OpenDB(dialect, conn)))
+		return withTxFunc[*ent.Tx](library{
+			insert: func(ctx context.Context, number string) error {
+				return inTx(ctx, func(tx *ent.Tx) error {
+					return tx.Invoice.Create().SetNumber(number).Exec(ctx)
+				})
+			},
+			exec: func(ctx context.Context, query string) error {
+				return inTx(ctx, func(tx *ent.Tx) error {
+					_, err := tx.ExecContext(ctx, query)
+					return err
+				})
+			},
+			stored: numbers(observer),
+		}, transactions.Ent(client))
+	})
+}
+
+func TestSqlx_SQLite(t *testing.T)   { testSqlx(t, newSQLite, "sqlite3") }
+func TestSqlx_Postgres(t *testing.T) { testSqlx(t, newPostgres, "pgx") }
+
+// testSqlx tells sqlx which placeholders the driver has, by a name it knows.
+func testSqlx(t *testing.T, open newDB, driver string) {
+	type Invoice struct{ Number string }
+	exercise(t, func(t *testing.T) library {
+		conn, observer := open(t)
+		return withTxFunc[*sqlx.Tx](library{
+			insert: func(ctx context.Context, number string) error {
+				return inTx(ctx, func(tx *sqlx.Tx) error {
+					_, err := tx.NamedExecContext(ctx, "INSERT INTO invoices (number) VALUES (:number)", Invoice{Number: number})
+					return err
+				})
+			},
+			exec: func(ctx context.Context, query string) error {
+				return inTx(ctx, func(tx *sqlx.Tx) error {
+					_, err := tx.ExecContext(ctx, query)
+					return err
+				})
+			},
+			stored: numbers(observer),
+		}, transactions.Sqlx(sqlx.NewDb(conn, driver)))
+	})
+}
+
+func TestInTx_SQLite(t *testing.T) {
+	testInTx(t, newSQLite, "INSERT INTO invoices (number) VALUES (?)")
+}
+func TestInTx_Postgres(t *testing.T) {
+	testInTx(t, newPostgres, "INSERT INTO invoices (number) VALUES ($1)")
+}
+
+func testInTx(t *testing.T, open newDB, insert string) {
+	exercise(t, func(t *testing.T) library {
+		db, observer := open(t)
+		exec := func(ctx context.Context, query string, args ...any) error {
+			return inTx(ctx, func(tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, query, args...)
+				return err
+			})
+		}
+		return library{
+			transact: func(ctx context.Context, fn func(context.Context) error) error {
+				return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+					if found, _ := tidings.TxFrom[*sql.Tx](ctx); found != tx {
+						return errNoTx
+					}
+					return fn(ctx)
+				})
+			},
+			insert: func(ctx context.Context, number string) error { return exec(ctx, insert, number) },
+			exec:   func(ctx context.Context, query string) error { return exec(ctx, query) },
+			stored: numbers(observer),
+		}
+	})
+}

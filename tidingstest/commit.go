@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync/atomic"
 	"testing"
 
@@ -41,10 +42,13 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 	if db == nil || tx == nil || fn == nil {
 		return errors.New("tidingstest: Commit with a nil database, transaction or function")
 	}
-	outside := testhook.WithBase(ctx, db, tx)
-	inside, hook := tidings.Begin(tidings.WithTx(outside, tx))
+	if _, ok := tidings.TxFrom[any](ctx); ok {
+		return errors.New("tidingstest: Commit with a context that is in a transaction already: pass the one from outside of it")
+	}
+	outside, base := withBase(ctx, db, tx)
+	inside, hook := tidings.Begin(testhook.WithTx(outside, db, tx))
 	defer hook.Rollback(outside)
-	err := undoable(ctx, tx, func() error {
+	err := undoable(ctx, base, func() error {
 		if err := fn(inside); err != nil {
 			return err
 		}
@@ -56,15 +60,32 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 	return hook.Commit(outside)
 }
 
+// withBase returns a context in which tx stands for new transactions on db.
+func withBase(ctx context.Context, db, tx any) (context.Context, *testhook.Base) {
+	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+		// Those in handlers that still run wait for this one.
+		if same(b.DB, db) && same(b.Tx, tx) {
+			return ctx, b
+		}
+	}
+	ctx = testhook.WithBase(ctx, db, tx)
+	return ctx, testhook.BaseFrom(ctx)
+}
+
+func same(a, b any) bool { return reflect.ValueOf(a).Comparable() && a == b }
+
 type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
 var savepoints atomic.Uint64
 
-// undoable runs fn in a savepoint of tx, if tx can set one.
-func undoable(ctx context.Context, tx any, fn func() error) (err error) {
-	db, ok := tx.(execer)
+// undoable runs fn in a savepoint of base's transaction, if that can set
+// one, while no handler in another goroutine has one there.
+func undoable(ctx context.Context, base *testhook.Base, fn func() error) (err error) {
+	base.Mu.Lock()
+	defer base.Mu.Unlock()
+	db, ok := base.Tx.(execer)
 	if !ok {
 		return fn()
 	}

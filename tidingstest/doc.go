@@ -29,4 +29,5 @@
 //   - [Sandbox] and [Commit] run code that commits in a transaction that the
 //     test rolls back.
 //   - [Clock] is the time of a bus, at the test's command.
+//   - [TestTransport] checks a [tidings.Transport].
 package tidingstest

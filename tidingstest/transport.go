@@ -1,0 +1,135 @@
+package tidingstest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
+)
+
+// Features says what a transport does not promise, so that [TestTransport]
+// does not ask for it. The zero Features asks for everything.
+type Features struct {
+	Unordered   bool // events may overtake each other on their way to a handler
+	AtLeastOnce bool // an event may reach a handler twice, although it did not fail
+	NoRetry     bool // a handler that fails is not called again for that event
+
+	// NoDrain: Close of the bus does not wait for what was sent. It does
+	// for [tidings.Async] only.
+	NoDrain bool
+
+	// NeedsTx: events can be published inside of Subject.InTx only.
+	NeedsTx bool
+
+	// OneWriter: nobody else can publish while a transaction that has
+	// published is open, as on SQLite.
+	OneWriter bool
+
+	// Patience is how long to wait for one event; 0 means ten seconds.
+	// Where handlers are called again, that has to happen within it.
+	Patience time.Duration
+}
+
+// A Subject is a transport under test, as opened for one subtest.
+type Subject struct {
+	// Via makes the transport run a handler: Async(), or Via(t).
+	Via tidings.SubscribeOption
+
+	// InTx runs fn in a transaction that the transport can take part in:
+	// with [tidings.InTx] or [tidings.Transact], so inside of another one in
+	// a savepoint. It is needed where the transport sends before the commit;
+	// nil stands for a transaction without a database.
+	InTx func(ctx context.Context, fn func(context.Context) error) error
+
+	// Start, unless nil, is called when all handlers of the subtest are
+	// subscribed, and before anything is published.
+	Start func(ctx context.Context) error
+}
+
+// Sent is what the events of [TestTransport] look like. A transport that
+// encodes events has to know this type, and [Answered].
+type Sent struct {
+	tidings.DomainEvent
+	Number   int64
+	Text     string
+	Amount   float64
+	Urgent   bool
+	Due      time.Time
+	Ref      uuid.UUID
+	Lines    tidings.List[string]
+	Shipping Address
+}
+
+// An Address is a part of [Sent].
+type Address struct {
+	Street string
+	Code   int32
+}
+
+// Answered is what handlers of [TestTransport] publish for a [Sent].
+type Answered struct {
+	tidings.DomainEvent
+	Number int64
+}
+
+// EventNumber is what makes Sent and Answered a family of events.
+func (e Sent) EventNumber() int64 { return e.Number }
+
+// EventNumber is what makes Sent and Answered a family of events.
+func (e Answered) EventNumber() int64 { return e.Number }
+
+// TestTransport checks that a transport does what [tidings.Transport] asks
+// of it, and that handlers and events are the same there as anywhere. Each
+// requirement is a subtest, for which open is called anew; what open starts
+// it stops with t.Cleanup.
+//
+//	func TestAsync(t *testing.T) {
+//		tidingstest.TestTransport(t, tidingstest.Features{NoRetry: true},
+//			func(*testing.T) tidingstest.Subject {
+//				return tidingstest.Subject{Via: tidings.Async()}
+//			})
+//	}
+//
+// What is stored where the subtests send to may be from an earlier run, and
+// is ignored; two runs at once need a store each. The names of handlers,
+// which begin with "tidingstest.", are the same in each run.
+func TestTransport(t *testing.T, features Features, open func(t *testing.T) Subject) {
+	t.Helper()
+	if features.Patience == 0 {
+		features.Patience = patience
+	}
+	for _, c := range transportChecks {
+		if c.skip != nil && c.skip(features) {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) { c.run(newRig(t, c.name, features, open)) })
+	}
+}
+
+type transportCheck struct {
+	name string
+	run  func(*rig)
+	skip func(Features) bool // nil: it is for all
+}
+
+var transportChecks = []transportCheck{
+	{name: "intact", run: checkIntact},
+	{name: "every handler", run: checkEveryHandler},
+	{name: "handler fails", run: checkHandlerFails},
+	{name: "handler panics", run: checkHandlerPanics},
+	{name: "commit", run: checkCommit},
+	{name: "rollback", run: checkRollback},
+	{name: "failed commit", run: checkFailedCommit},
+	{name: "savepoint", run: checkSavepoint},
+	{name: "order", run: checkOrder, skip: func(f Features) bool { return f.Unordered }},
+	{name: "causation", run: checkCausation},
+	{name: "context", run: checkContext},
+	{name: "interfaces", run: checkInterfaces},
+	{name: "unsubscribe", run: checkUnsubscribe},
+	{name: "subscribe again", run: checkSubscribeAgain},
+	{name: "parallel", run: checkParallel},
+	{name: "close", run: checkClose, skip: func(f Features) bool { return f.NoDrain }},
+}

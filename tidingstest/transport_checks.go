@@ -1,0 +1,374 @@
+package tidingstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
+)
+
+var errOnPurpose = errors.New("failing on purpose")
+
+// want fails the subtest unless in has exactly these events, each as often
+// as the transport may deliver it, and in this order if it keeps one.
+func (in *inbox) want(events []tidings.Event) {
+	in.rig.Helper()
+	have := in.events()
+	sorted := slices.Clone(have)
+	if in.rig.features.Unordered {
+		slices.SortStableFunc(sorted, func(a, b tidings.Event) int {
+			return indexOf(events, a) - indexOf(events, b)
+		})
+	}
+	if !slices.EqualFunc(events, sorted, func(a, b tidings.Event) bool { return reflect.DeepEqual(a, b) }) {
+		in.rig.Errorf("%s: want\n%v\nhave\n%v", in.name, Events(events), have)
+	}
+}
+
+func indexOf(events []tidings.Event, event tidings.Event) int {
+	return slices.IndexFunc(events, func(e tidings.Event) bool { return e.EventID() == event.EventID() })
+}
+
+// wantCalls fails the subtest unless the handler was called n times for
+// each of its events, where the transport delivers exactly once.
+func (in *inbox) wantCalls(n int) {
+	in.rig.Helper()
+	if in.rig.features.AtLeastOnce {
+		return
+	}
+	for _, e := range in.events() {
+		calls := 0
+		for _, other := range in.all() {
+			if other.EventID() == e.EventID() {
+				calls++
+			}
+		}
+		if calls != n {
+			in.rig.Errorf("%s was called %d times, not %d, for %s", in.name, calls, n, describe(e))
+		}
+	}
+}
+
+// Header and payload arrive as they were published.
+func checkIntact(r *rig) {
+	var mu sync.Mutex
+	var here []tidings.Event // the same, without the transport
+	tidings.Subscribe(r.bus, func(_ context.Context, e Sent) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Text != settling {
+			here = append(here, e)
+		}
+		return nil
+	}, tidings.AfterCommit)
+	in := handle(r, "there", func(ctx context.Context, e Sent, _ int) error {
+		if from, _ := tidings.EventFrom(ctx); !reflect.DeepEqual(from, e) {
+			r.problems.report(ctx, fmt.Errorf("EventFrom gave the handler %v", Events{from}))
+		}
+		return nil
+	})
+	r.start()
+	// Published unstamped, by the static type.
+	sent := r.letters(1)[0].(Sent)
+	sent.DomainEvent = tidings.DomainEvent{}
+	publish := func(ctx context.Context) error { return tidings.Publish(ctx, r.bus, sent) }
+	if r.features.NeedsTx {
+		r.must(r.inTx(r.ctx, publish))
+	} else {
+		r.must(publish(r.ctx))
+	}
+	in.await(1)
+	r.settle(in)
+	mu.Lock()
+	defer mu.Unlock()
+	in.want(here)
+	in.wantCalls(1)
+}
+
+// Every handler of an event gets it, and no other handler does.
+func checkEveryHandler(r *rig) {
+	first := handle[Sent](r, "first", nil)
+	other := handle[Answered](r, "other", nil)
+	second := handle[Sent](r, "second", nil)
+	third := handle[Sent](r, "third", nil)
+	r.start()
+	sent := r.send(5)
+	for _, in := range []*inbox{first, second, third} {
+		in.await(len(sent))
+		r.settle(in)
+		in.want(sent)
+		in.wantCalls(1)
+	}
+	other.want(nil)
+}
+
+func checkHandlerFails(r *rig) {
+	checkFailure(r, func() error { return errOnPurpose })
+}
+
+func checkHandlerPanics(r *rig) {
+	checkFailure(r, func() error { panic(errOnPurpose) })
+}
+
+// A handler that fails does so alone: the publisher does not notice, nor
+// do other handlers, nor does the next event. It is called again, unless
+// the transport does not retry.
+func checkFailure(r *rig, fail func() error) {
+	r.tolerant = true
+	flaky := handle(r, "flaky", func(_ context.Context, e Sent, attempt int) error {
+		if attempt == 1 {
+			return fail()
+		}
+		return nil
+	})
+	steady := handle[Sent](r, "steady", nil)
+	r.start()
+	sent := r.send(3)
+	steady.await(len(sent))
+	calls := 2
+	if r.features.NoRetry {
+		calls = 1
+	}
+	flaky.until(fmt.Sprintf("%d events, each %d times", len(sent), calls), func() bool {
+		for _, e := range sent {
+			if flaky.attempts[e.EventID()] < calls {
+				return false
+			}
+		}
+		return true
+	})
+	r.settle(steady, flaky)
+	steady.want(sent)
+	steady.wantCalls(1)
+	flaky.wantCalls(calls)
+	for _, e := range flaky.all() {
+		if i := indexOf(sent, e); i < 0 || !reflect.DeepEqual(sent[i], e) {
+			r.Errorf("the retry brought another event, %s", describe(e))
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, err := range r.failures {
+		he := (*tidings.HandlerError)(nil)
+		if !errors.As(err, &he) || he.Handler != flaky.name || !errors.Is(err, errOnPurpose) {
+			r.Errorf("the bus reported what did not happen on purpose: %v", err)
+		}
+	}
+}
+
+// A handler gets events in the order in which they were published.
+func checkOrder(r *rig) {
+	first := handle[Sent](r, "first", nil)
+	second := handle[tidings.Event](r, "second", nil)
+	r.start()
+	sent := r.send(50)
+	together := r.letters(50)
+	r.must(r.inTx(r.ctx, func(ctx context.Context) error { return r.publish(ctx, together...) }))
+	sent = append(sent, together...)
+	for _, in := range []*inbox{first, second} {
+		in.await(len(sent))
+		r.settle(in)
+		in.want(sent)
+	}
+}
+
+// What a handler publishes belongs to the workflow of its event, and names
+// that as the cause; also where it goes to the same handler.
+func checkCausation(r *rig) {
+	answers := handle[Answered](r, "answers", nil)
+	handle(r, "sent", func(ctx context.Context, e Sent, _ int) error {
+		return r.publish(ctx, Answered{Number: e.Number})
+	})
+	const last = 5
+	chain := handle(r, "chain", func(ctx context.Context, e Answered, _ int) error {
+		if e.Number >= last {
+			return nil
+		}
+		return r.publish(ctx, Answered{Number: e.Number + 1})
+	})
+	r.start()
+	sent := r.send(1)[0]
+	answers.until("the last answer", func() bool { return numbered(answers.calls, last) != nil })
+	chain.until("the last answer", func() bool { return numbered(chain.calls, last) != nil })
+	for n := int64(1); n <= last; n++ {
+		answer := numbered(answers.events(), n)
+		cause := sent
+		if n > 1 {
+			cause = numbered(answers.events(), n-1)
+		}
+		switch {
+		case answer == nil || cause == nil:
+			r.Fatalf("answer %d or its cause is missing:\n%v", n, answers.events())
+		case answer.CausationID() != cause.EventID() && !r.features.AtLeastOnce:
+			r.Errorf("answer %d names %s as its cause, not %s", n, short(answer.CausationID()), describe(cause))
+		case answer.CausationID() == uuid.Nil:
+			r.Errorf("answer %d names no cause", n)
+		case answer.CorrelationID() != r.workflow:
+			r.Errorf("answer %d belongs to another workflow", n)
+		}
+	}
+}
+
+func numbered(events Events, number int64) tidings.Event {
+	for _, e := range events {
+		if a, ok := e.(Answered); ok && a.Number == number {
+			return a
+		}
+	}
+	return nil
+}
+
+// The publisher's transaction and cancellation do not reach the handler,
+// and the publisher does not wait for the handler.
+func checkContext(r *rig) {
+	type transaction struct{ _ int }
+	mine := &transaction{}
+	gone := make(chan struct{})
+	in := handle(r, "handler", func(ctx context.Context, _ Sent, _ int) error {
+		r.wait(ctx, "the publisher went on", gone)
+		if tx, ok := tidings.TxFrom[*transaction](ctx); ok && tx == mine {
+			r.problems.report(ctx, errors.New("the handler is in the publisher's transaction"))
+		}
+		if err := ctx.Err(); err != nil {
+			r.problems.report(ctx, fmt.Errorf("the handler is cancelled with the publisher: %w", err))
+		}
+		return nil
+	})
+	r.start()
+	sent := r.letters(2)
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.must(r.publish(ctx, sent[0]))
+	r.must(r.inTx(ctx, func(ctx context.Context) error {
+		return r.publish(tidings.WithTx(ctx, mine), sent[1])
+	}))
+	cancel()
+	close(gone)
+	in.await(2)
+	r.settle(in)
+	in.want(sent)
+}
+
+// A handler of an interface gets every event that implements it, as itself.
+func checkInterfaces(r *rig) {
+	everything := handle[tidings.Event](r, "everything", nil)
+	family := handle[interface {
+		tidings.Event
+		EventNumber() int64
+	}](r, "family", nil)
+	none := handle[interface {
+		tidings.Event
+		NoEventHasThis()
+	}](r, "none", nil)
+	r.start()
+	events := append(r.letters(1), tidings.Stamp(r.ctx, Answered{Number: 2}))
+	r.must(r.publish(r.ctx, events...))
+	for _, in := range []*inbox{everything, family} {
+		in.await(len(events))
+		r.settle(in)
+		in.want(events)
+	}
+	none.want(nil)
+}
+
+// After Unsubscribe a handler gets nothing, and the others go on.
+func checkUnsubscribe(r *rig) {
+	leaving := handle[Sent](r, "leaving", nil)
+	staying := handle[Sent](r, "staying", nil)
+	r.start()
+	sent := r.send(1)
+	leaving.await(1)
+	staying.await(1)
+	r.settle(leaving, staying)
+	leaving.sub.Unsubscribe()
+	sent = append(sent, r.send(3)...)
+	staying.await(len(sent))
+	r.settle(staying)
+	staying.want(sent)
+	leaving.want(sent[:1])
+}
+
+// A name can be subscribed anew; the handler that has it now gets the events.
+func checkSubscribeAgain(r *rig) {
+	before := handle[Sent](r, "handler", nil)
+	before.sub.Unsubscribe()
+	after := handle[Sent](r, "handler", nil)
+	r.start()
+	sent := r.send(3)
+	after.await(len(sent))
+	r.settle(after)
+	after.want(sent)
+	after.wantCalls(1)
+	before.want(nil)
+}
+
+// Many publishers at once lose nothing and double nothing.
+func checkParallel(r *rig) {
+	first := handle[Sent](r, "first", nil)
+	second := handle[Sent](r, "second", nil)
+	r.start()
+	const publishers, each = 8, 25
+	sent := r.letters(publishers * each)
+	var wg sync.WaitGroup
+	for events := range slices.Chunk(sent, each) {
+		wg.Go(func() {
+			var err error
+			for few := range slices.Chunk(events, 5) {
+				err = errors.Join(err, r.publish(r.ctx, few[:2]...))
+				err = errors.Join(err, r.inTx(r.ctx, func(ctx context.Context) error { return r.publish(ctx, few[2:]...) }))
+			}
+			if err != nil {
+				r.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, in := range []*inbox{first, second} {
+		in.await(len(sent))
+		r.settle(in)
+		// The order is that of each publisher alone.
+		if missing := without(sent, in.events()); len(missing) > 0 {
+			r.Errorf("%s did not get\n%v", in.name, missing)
+		}
+		in.wantCalls(1)
+		if r.features.Unordered {
+			continue
+		}
+		for events := range slices.Chunk(sent, each) {
+			have := slices.DeleteFunc(in.events(), func(e tidings.Event) bool { return indexOf(events, e) < 0 })
+			if !slices.EqualFunc(events, have, func(a, b tidings.Event) bool { return a.EventID() == b.EventID() }) {
+				r.Errorf("%s: the events of one publisher changed order: want\n%v\nhave\n%v", in.name, Events(events), have)
+			}
+		}
+	}
+}
+
+func without(events []tidings.Event, others []tidings.Event) Events {
+	return slices.DeleteFunc(slices.Clone(events), func(e tidings.Event) bool { return indexOf(others, e) >= 0 })
+}
+
+// Close of the bus waits for what was sent, and refuses more.
+func checkClose(r *rig) {
+	sentAll := make(chan struct{})
+	in := handle(r, "handler", func(ctx context.Context, _ Sent, _ int) error {
+		r.wait(ctx, "everything was sent", sentAll)
+		return nil
+	})
+	r.start()
+	sent := r.send(50)
+	close(sentAll)
+	ctx, cancel := context.WithTimeout(r.ctx, r.features.Patience)
+	defer cancel()
+	if err := r.bus.Close(ctx); err != nil {
+		r.Fatalf("Close: %v", err)
+	}
+	in.want(sent)
+	if err := r.publish(r.ctx, r.letters(1)...); !errors.Is(err, tidings.ErrClosed) {
+		r.Errorf("Publish after Close returned %v, not ErrClosed", err)
+	}
+}

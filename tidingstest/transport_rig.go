@@ -1,0 +1,281 @@
+package tidingstest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
+)
+
+// A rig is a bus with the transport under test, for one subtest.
+type rig struct {
+	*testing.T
+	name     string
+	features Features
+	subject  Subject
+	bus      *tidings.EventBus
+	ctx      context.Context // of the workflow, which tells its events from leftovers
+	workflow uuid.UUID
+	numbers  int64
+
+	problems reporter // fails the subtest from any goroutine
+
+	mu       sync.Mutex
+	tolerant bool    // failures of handlers are meant to happen
+	failures []error // what the bus reported of them
+}
+
+func newRig(t *testing.T, name string, features Features, open func(*testing.T) Subject) *rig {
+	r := &rig{T: t, name: name, features: features, workflow: uuid.Must(uuid.NewV7())}
+	r.ctx = tidings.WithCorrelationID(t.Context(), r.workflow)
+	r.problems.t = t
+	t.Cleanup(r.problems.end)
+	// The transport is opened after the bus, and so it ends before it.
+	r.bus = NewBus(t, tidings.WithErrorHandler(r.reported))
+	r.subject = open(t)
+	if r.subject.Via == nil {
+		t.Fatal("tidingstest: TestTransport: Subject.Via is nil")
+	}
+	return r
+}
+
+func (r *rig) reported(ctx context.Context, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tolerant {
+		r.failures = append(r.failures, err)
+	} else {
+		r.problems.report(ctx, err)
+	}
+}
+
+// start begins the test proper. No handler is subscribed after it.
+func (r *rig) start() {
+	r.Helper()
+	if r.subject.Start == nil {
+		return
+	}
+	if err := r.subject.Start(r.Context()); err != nil {
+		r.Fatalf("Subject.Start: %v", err)
+	}
+}
+
+// inTx runs fn in a transaction, or a savepoint of the one that ctx is in.
+func (r *rig) inTx(ctx context.Context, fn func(context.Context) error) error {
+	if r.subject.InTx != nil {
+		return r.subject.InTx(ctx, fn)
+	}
+	none := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+	return tidings.Transact(ctx, none, fn)
+}
+
+// inTxUntil is inTx with something to do last, when all that precedes the
+// commit has been done; if last fails, the commit has failed.
+func (r *rig) inTxUntil(ctx context.Context, fn func(context.Context) error, last func() error) error {
+	run := func(ctx context.Context, body func(context.Context) error) error {
+		if err := body(ctx); err != nil {
+			return err
+		}
+		return last()
+	}
+	if r.subject.InTx == nil {
+		return tidings.Transact(ctx, run, fn)
+	}
+	return tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
+		return r.subject.InTx(ctx, func(ctx context.Context) error { return run(ctx, body) })
+	}, fn)
+}
+
+// publish publishes events, one after the other.
+func (r *rig) publish(ctx context.Context, events ...tidings.Event) error {
+	for _, event := range events {
+		publish := func(ctx context.Context) error { return tidings.Publish(ctx, r.bus, event) }
+		do := publish
+		if _, inside := tidings.TxFrom[any](ctx); r.features.NeedsTx && !inside {
+			do = func(ctx context.Context) error { return r.inTx(ctx, publish) }
+		}
+		if err := do(ctx); err != nil {
+			return fmt.Errorf("publish %T: %w", event, err)
+		}
+	}
+	return nil
+}
+
+// letters returns n events, stamped, with consecutive numbers.
+func (r *rig) letters(n int) []tidings.Event {
+	events := make([]tidings.Event, n)
+	for i := range events {
+		r.numbers++
+		events[i] = tidings.Stamp(r.ctx, Sent{
+			Number:   r.numbers,
+			Text:     "Zoë’s \"fish & chips\" <7>\n\\ 🐟",
+			Amount:   math.Pi,
+			Urgent:   true,
+			Due:      time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC),
+			Ref:      uuid.MustParse("0192f1a4-5cf3-7d3e-8a6b-3c1d2e4f5a6b"),
+			Lines:    tidings.ListOf("one", "", "three"),
+			Shipping: Address{Street: "Rue de l'Été 4", Code: -1 << 31},
+		})
+	}
+	return events
+}
+
+// send publishes n events, and returns them.
+func (r *rig) send(n int) []tidings.Event {
+	r.Helper()
+	events := r.letters(n)
+	r.must(r.publish(r.ctx, events...))
+	return events
+}
+
+func (r *rig) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// settle waits until the inboxes have what was sent to them before, as far
+// as a transport without order lets one know: until they have some more.
+func (r *rig) settle(inboxes ...*inbox) {
+	r.Helper()
+	events := r.letters(10)
+	for i, event := range events {
+		e := event.(Sent)
+		e.Text = settling
+		events[i] = e
+	}
+	r.must(r.publish(r.ctx, events...))
+	for _, in := range inboxes {
+		in.until("what was sent to settle", func() bool {
+			for _, e := range events {
+				if !in.settled[e.EventID()] {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// settling is the Text of events that checks do not see.
+const settling = "settling"
+
+// wait waits for something to happen, and fails the subtest if that takes
+// too long. It is for handlers.
+func (r *rig) wait(ctx context.Context, what string, happened <-chan struct{}) {
+	timer := time.NewTimer(r.features.Patience)
+	defer timer.Stop()
+	select {
+	case <-happened:
+	case <-timer.C:
+		r.problems.report(ctx, fmt.Errorf("a handler waited for more than %v until %s", r.features.Patience, what))
+	}
+}
+
+// An inbox holds what reached one handler.
+type inbox struct {
+	rig  *rig
+	name string
+	sub  *tidings.Subscription
+
+	mu       sync.Mutex
+	calls    Events // every call of the handler
+	settled  map[uuid.UUID]bool
+	changed  chan struct{} // closed at the next call
+	attempts map[uuid.UUID]int
+}
+
+// handle subscribes a handler by way of the transport. handler is called
+// for all but settling events, with the number of the attempt, from 1.
+func handle[E tidings.Event](r *rig, name string, handler func(ctx context.Context, event E, attempt int) error) *inbox {
+	in := &inbox{
+		rig:      r,
+		name:     "tidingstest." + strings.ReplaceAll(r.name, " ", "_") + "." + name,
+		settled:  map[uuid.UUID]bool{},
+		changed:  make(chan struct{}),
+		attempts: map[uuid.UUID]int{},
+	}
+	in.sub = tidings.Subscribe(r.bus, func(ctx context.Context, event E) error {
+		if event.CorrelationID() != r.workflow {
+			return nil
+		}
+		attempt := in.add(event)
+		if handler == nil || attempt == 0 {
+			return nil
+		}
+		return handler(ctx, event, attempt)
+	}, tidings.Named(in.name), r.subject.Via)
+	return in
+}
+
+// add notes a call of the handler, and returns how many there were with
+// this event; 0 if it is for settling.
+func (in *inbox) add(event tidings.Event) int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	close(in.changed)
+	in.changed = make(chan struct{})
+	if sent, ok := event.(Sent); ok && sent.Text == settling {
+		in.settled[event.EventID()] = true
+		return 0
+	}
+	in.calls = append(in.calls, event)
+	in.attempts[event.EventID()]++
+	return in.attempts[event.EventID()]
+}
+
+// until waits until ok, which reads the inbox, returns true.
+func (in *inbox) until(what string, ok func() bool) {
+	in.rig.Helper()
+	timer := time.NewTimer(in.rig.features.Patience)
+	defer timer.Stop()
+	for {
+		in.mu.Lock()
+		done, changed := ok(), in.changed
+		in.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			in.rig.Fatalf("%s did not get %s within %v; it got\n%v", in.name, what, in.rig.features.Patience, in.all())
+		}
+	}
+}
+
+// await waits for n events, and returns what there is by then, each once,
+// in order of their first arrival.
+func (in *inbox) await(n int) Events {
+	in.rig.Helper()
+	in.until(fmt.Sprintf("%d events", n), func() bool { return len(in.attempts) >= n })
+	return in.events()
+}
+
+// all returns what the handler was called with.
+func (in *inbox) all() Events {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return append(Events(nil), in.calls...)
+}
+
+// events is all, with each event once.
+func (in *inbox) events() Events {
+	var events Events
+	seen := map[uuid.UUID]bool{}
+	for _, e := range in.all() {
+		if !seen[e.EventID()] {
+			seen[e.EventID()] = true
+			events = append(events, e)
+		}
+	}
+	return events
+}

@@ -38,7 +38,7 @@ func Contenders() []Contender {
 	}, {
 		Name: Tidings, Module: "github.com/tidings-go/tidings",
 		Synchronous: true, Errors: "runs all handlers and joins their errors", Recovers: true, Traces: true,
-		Note:  "typed; checks that handlers share no memory; hands on phases and transactions",
+		Note:  "typed; checks that handlers share no memory; knows transactions and their phases",
 		Setup: setupTidings,
 	}, {
 		Name: Signals, Module: "github.com/maniartech/signals",

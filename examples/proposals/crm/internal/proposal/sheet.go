@@ -1,8 +1,6 @@
 package proposal
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -13,11 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tidings-go/tidings/examples/proposals/events"
 )
 
-// A Line is one record of a sheet: a proposal, or the reason why it is none.
+// A Line is one line of a sheet: a proposal, or the reason why it is none.
 type Line struct {
 	Number   int // in the file, from 1
 	Proposal Proposal
@@ -26,74 +26,75 @@ type Line struct {
 
 var columns = []string{"firm", "number", "type", "company", "contact_email", "service", "amount", "starts_on", "portal"}
 
-// ReadSheet reads proposals from CSV with a header line. A bad record does
-// not keep the others from being read; the error is one of the whole file.
+// ReadSheet reads proposals from CSV whose first line is the header. A bad
+// line does not keep the others from being read; the error is one of the
+// whole file. Each line is parsed on its own: no field spans several, and a
+// quote that is never closed spoils no more than its line.
 func ReadSheet(r io.Reader) ([]Line, error) {
-	sheet := csv.NewReader(withoutBOM(r))
-	sheet.FieldsPerRecord = -1 // counted in parse, for a message that names the columns
-	sheet.TrimLeadingSpace = true
-
-	header, err := sheet.Read()
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("the file is empty")
-	case err != nil:
+	content, err := io.ReadAll(r)
+	if err != nil {
 		return nil, err
-	case !slices.Equal(header, columns):
-		return nil, fmt.Errorf("the first line is %q, not the header %q", strings.Join(header, ","), strings.Join(columns, ","))
+	}
+	text := strings.TrimPrefix(string(content), "\uFEFF") // spreadsheets put this in front
+	header, rest, _ := strings.Cut(text, "\n")
+	if fields, err := split(header); err != nil || !slices.Equal(fields, columns) {
+		return nil, fmt.Errorf("the first line is %q, not the header %q", strings.TrimSpace(header), strings.Join(columns, ","))
 	}
 
 	var lines []Line
-	firstSeen := map[string]int{} // line by firm and number
-	for {
-		fields, err := sheet.Read()
-		if errors.Is(err, io.EOF) {
-			return lines, nil
-		}
-		if syntax := (*csv.ParseError)(nil); errors.As(err, &syntax) {
-			lines = append(lines, Line{Number: syntax.StartLine, Err: syntax.Err})
+	number, seen := 1, map[string]int{} // line by firm and number
+	for text := range strings.Lines(rest) {
+		number++
+		if strings.TrimSpace(text) == "" {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		line := Line{}
-		line.Number, _ = sheet.FieldPos(0)
-		line.Proposal, line.Err = parse(fields)
+		line := Line{Number: number}
+		line.Proposal, line.Err = parse(text)
 		if line.Err == nil {
 			key := line.Proposal.Firm + "\x00" + line.Proposal.Number
-			if first, seen := firstSeen[key]; seen {
+			if first, ok := seen[key]; ok {
 				line.Err = fmt.Errorf("number %q of %s is taken by line %d", line.Proposal.Number, line.Proposal.Firm, first)
 			} else {
-				firstSeen[key] = line.Number
+				seen[key] = number
 			}
 		}
 		lines = append(lines, line)
 	}
+	return lines, nil
 }
 
-// withoutBOM skips the byte order mark that spreadsheets put in front.
-func withoutBOM(r io.Reader) io.Reader {
-	mark := []byte("\uFEFF")
-	b := bufio.NewReader(r)
-	if start, err := b.Peek(len(mark)); err == nil && bytes.Equal(start, mark) {
-		_, _ = b.Discard(len(mark)) // cannot fail: they were just peeked at
+// split returns the fields of a line without the spaces around them.
+func split(text string) ([]string, error) {
+	record := csv.NewReader(strings.NewReader(text))
+	record.TrimLeadingSpace = true
+	fields, err := record.Read()
+	if syntax := (*csv.ParseError)(nil); errors.As(err, &syntax) {
+		return nil, syntax.Err // without its line number, which is 1
 	}
-	return b
+	for i, field := range fields {
+		fields[i] = strings.TrimSpace(field)
+	}
+	return fields, err
 }
 
-// parse returns the first thing that is wrong with a record.
-func parse(fields []string) (Proposal, error) {
+// parse returns the first thing that is wrong with a line.
+func parse(text string) (Proposal, error) {
+	fields, err := split(text)
+	if err != nil {
+		return Proposal{}, err
+	}
 	if len(fields) != len(columns) {
 		return Proposal{}, fmt.Errorf("%d columns instead of %d", len(fields), len(columns))
 	}
-	for i := range fields {
-		if fields[i] = strings.TrimSpace(fields[i]); fields[i] == "" {
+	for i, field := range fields {
+		if field == "" {
 			return Proposal{}, fmt.Errorf("no %s", columns[i])
+		}
+		if !utf8.ValidString(field) || strings.ContainsFunc(field, unprintable) {
+			return Proposal{}, fmt.Errorf("%s %q cannot be printed", columns[i], field)
 		}
 	}
 	p := Proposal{Firm: fields[0], Company: fields[3], Service: fields[5]}
-	var err error
 	if p.Number, err = parseNumber(fields[1]); err != nil {
 		return Proposal{}, err
 	}
@@ -114,6 +115,8 @@ func parse(fields []string) (Proposal, error) {
 	}
 	return p, nil
 }
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 var numberFormat = regexp.MustCompile(`^[A-Z]{2,5}-[0-9]{1,6}$`)
 

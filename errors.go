@@ -70,8 +70,8 @@ func parts(err error) []error {
 }
 
 func isHandlerError(err error) bool {
-	_, ok := err.(*HandlerError)
-	return ok
+	he := (*HandlerError)(nil)
+	return errors.As(err, &he)
 }
 
 // protect calls fn and turns a panic into a *PanicError.
@@ -85,7 +85,7 @@ func protect(fn func() error) (err error) {
 }
 
 // errGoexit is the failure of a handler that ended its goroutine.
-var errGoexit = errors.New("handler called runtime.Goexit (t.FailNow, t.Skip and the like do)")
+var errGoexit = errors.New("runtime.Goexit was called (t.FailNow, t.Skip and the like do)")
 
 // depthError is ErrMaxDepth with the chain of events that led to event.
 func depthError(n *node, event *eventType, limit int) error {

@@ -34,8 +34,12 @@ func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.
 		run = begin(db, opts)
 	}
 	return transact(ctx, parent, run, func(ctx context.Context) error {
-		tx, _ := TxFrom[*sql.Tx](ctx)
-		return fn(ctx, tx)
+		n := nodeFrom(ctx)
+		s := n.tx.sqlTx(db)
+		if s.sql.queue == nil { // this is where it begins
+			s.sql.queue = n.hook().queue
+		}
+		return fn(ctx, s.value.(*sql.Tx))
 	})
 }
 
@@ -55,7 +59,11 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 				err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
 			}
 		}()
-		if err := body(withSQLTx(ctx, tx, db, opts)); err != nil {
+		known := &sqlTx{db: db}
+		if opts != nil {
+			known.isolation = opts.Isolation
+		}
+		if err := body(withSQLTx(ctx, tx, known)); err != nil {
 			return err
 		}
 		if err := tx.Commit(); err != nil {
@@ -66,55 +74,39 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 	}
 }
 
-func init() {
-	testhook.WithTx = func(ctx context.Context, db, tx any) context.Context {
-		if db, ok := db.(*sql.DB); ok {
-			if tx, ok := tx.(*sql.Tx); ok {
-				return withSQLTx(ctx, tx, db, nil)
-			}
-		}
-		return WithTx(ctx, tx)
-	}
-}
-
 // A sqlTx is what InTx knows of the transaction that it put into a context.
 type sqlTx struct {
 	db        *sql.DB
 	isolation sql.IsolationLevel
+	queue     *txQueue // of the events in it
 }
 
-func withSQLTx(ctx context.Context, tx *sql.Tx, db *sql.DB, opts *sql.TxOptions) context.Context {
-	s := &txState{value: tx, sql: &sqlTx{db: db}}
-	if opts != nil {
-		s.sql.isolation = opts.Isolation
+func withSQLTx(ctx context.Context, tx *sql.Tx, known *sqlTx) context.Context {
+	return nodeFrom(ctx).child(ctx).push(&txState{value: tx, sql: known})
+}
+
+// sqlTx returns the innermost state with a transaction of db, or nil.
+func (s *txState) sqlTx(db *sql.DB) *txState {
+	for ; s != nil; s = s.next {
+		if s.sql != nil && s.sql.db == db {
+			return s
+		}
 	}
-	return nodeFrom(ctx).child(ctx).push(s)
+	return nil
 }
 
 // enclosing returns a TxFunc that sets a savepoint in the transaction of db
-// that ctx is in, if any, and the scope there. The scope is nil where the
-// transaction is that of a test.
+// that ctx is in, if any, and the scope to nest in: the innermost one there,
+// though scopes of other databases may lie further in. The scope is nil
+// where the transaction is that of a test.
 func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, TxFunc) {
-	var hooks []*TxHook // innermost first
 	if n := nodeFrom(ctx); n != nil {
-		for s := n.tx; s != nil; s = s.next {
-			if s.value == nil {
-				hooks = append(hooks, s.hook)
+		if outer := n.tx.sqlTx(db); outer != nil {
+			scope := n.tx
+			for scope.hook.queue != outer.sql.queue {
+				scope = scope.next
 			}
-			if s.sql == nil || s.sql.db != db {
-				continue
-			}
-			// The last hook was entered right inside of this transaction.
-			// The new scope goes into the innermost one of the same queue;
-			// those of other databases may lie between.
-			outer := hooks[len(hooks)-1]
-			for _, h := range hooks {
-				if h.queue == outer.queue {
-					outer = h
-					break
-				}
-			}
-			return outer, savepoint(s.value.(*sql.Tx), s.sql, opts, outer.queue.doom)
+			return scope.hook, savepoint(outer.value.(*sql.Tx), outer.sql, opts, outer.sql.queue.doom)
 		}
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
@@ -128,6 +120,17 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, T
 		}
 	}
 	return nil, nil
+}
+
+func init() {
+	testhook.WithTx = func(ctx context.Context, db, tx any) context.Context {
+		if db, ok := db.(*sql.DB); ok {
+			if tx, ok := tx.(*sql.Tx); ok {
+				return withSQLTx(ctx, tx, &sqlTx{db: db, queue: nodeFrom(ctx).hook().queue})
+			}
+		}
+		return WithTx(ctx, tx)
+	}
 }
 
 var savepoints atomic.Uint64
@@ -159,8 +162,7 @@ func savepoint(tx *sql.Tx, known *sqlTx, opts *sql.TxOptions, doom func(error)) 
 			// at the latest, so a failure here does no harm.
 			_, _ = tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
 		}()
-		s := &txState{value: tx, sql: known}
-		if err := body(nodeFrom(ctx).child(ctx).push(s)); err != nil {
+		if err := body(withSQLTx(ctx, tx, known)); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {

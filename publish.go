@@ -30,10 +30,10 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 		}
 	}
 	if h.none {
-		return t.bus.admit(n)
+		return t.bus.admit(n, 0)
 	}
 	s := t.bus.inflight.start()
-	if err := t.bus.admit(n); err != nil {
+	if err := t.bus.admit(n, 1); err != nil {
 		t.bus.inflight.finish(s)
 		return err
 	}
@@ -67,9 +67,10 @@ func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], e
 }
 
 // admit returns ErrClosed for what is published in n after Close began,
-// unless it is part of the work that Close waits for.
-func (b *EventBus) admit(n *node) error {
-	if b.closed.Load() && (b.drained.Load() || !n.within(b)) {
+// unless it is part of the work that Close waits for: published in a
+// handler, while something is in flight besides the caller's own share.
+func (b *EventBus) admit(n *node, own int) error {
+	if b.closed.Load() && !(n.within(b) && b.inflight.running() > own) {
 		return ErrClosed
 	}
 	return nil
@@ -79,7 +80,7 @@ func (b *EventBus) admit(n *node) error {
 func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) error {
 	n := nodeFrom(ctx)
 	s := t.bus.inflight.start()
-	if err := t.bus.admit(n); err != nil {
+	if err := t.bus.admit(n, 1); err != nil {
 		t.bus.inflight.finish(s)
 		return err
 	}

@@ -71,7 +71,11 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 			queue.finish(outside(ctx), report)
 		}
 	}()
-	err := run(withBaseTx(ctx, parent), func(ctx context.Context) error {
+	outer := ctx
+	if parent == nil {
+		outer = withBase(ctx, testhook.BaseFrom(ctx))
+	}
+	err := run(outer, func(ctx context.Context) error {
 		if attempted {
 			hook = hook.retry()
 		}
@@ -117,18 +121,11 @@ func withoutTx(ctx context.Context) context.Context {
 	return &node{Context: ctx, up: n}
 }
 
-// withBaseTx lets a TxFunc find the transaction of a test, which it is to
-// nest in, see internal/testhook.
-func withBaseTx(ctx context.Context, parent *TxHook) context.Context {
-	if parent != nil {
-		return ctx
-	}
-	return withBases(ctx, testhook.BaseFrom(ctx))
-}
-
-func withBases(ctx context.Context, b *testhook.Base) context.Context {
+// withBase lets a TxFunc find the transactions of a test, which it is to
+// nest in, see internal/testhook; the innermost is added last, for TxFrom.
+func withBase(ctx context.Context, b *testhook.Base) context.Context {
 	if b == nil {
 		return ctx
 	}
-	return WithTx(withBases(ctx, b.Outer), b.Tx) // the innermost last, for TxFrom
+	return WithTx(withBase(ctx, b.Outer), b.Tx)
 }

@@ -136,6 +136,11 @@ func (b batch) hand(ctx context.Context) []error {
 	if errs := parts(err); isHandlerError(errs[0]) {
 		return errs
 	}
+	return b.refused(err)
+}
+
+// refused returns an error for each event.
+func (b batch) refused(err error) []error {
 	errs := make([]error, len(b.events))
 	for i, e := range b.events {
 		name := strings.Join(e.Handlers, ", ")
@@ -148,8 +153,20 @@ func (b batch) hand(ctx context.Context) []error {
 }
 
 // handAfter hands over after a commit, when failures can only be reported.
-func (b batch) handAfter(ctx context.Context) (failures []failure) {
-	for _, err := range b.hand(ctx) {
+func (b batch) handAfter(ctx context.Context) []failure {
+	returned := false
+	defer func() {
+		if !returned { // Send is ending the goroutine
+			report(b.failures(ctx, b.refused(errGoexit)))
+		}
+	}()
+	errs := b.hand(ctx)
+	returned = true
+	return b.failures(ctx, errs)
+}
+
+func (b batch) failures(ctx context.Context, errs []error) (failures []failure) {
+	for _, err := range errs {
 		of := ctx
 		if he := (*HandlerError)(nil); errors.As(err, &he) && he.Event != nil {
 			of = b.bus.topicOf(he.Event).contextOf(ctx, he.Event)

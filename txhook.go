@@ -205,9 +205,13 @@ func (n *node) push(s *txState) *node {
 	return n
 }
 
-// WithTx returns a context in which [TxFrom] finds tx. It is for the body
-// of a [TxFunc], and for code that calls [Begin].
+// WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
+// if tx is nil. It is for the body of a [TxFunc], and for code that calls
+// [Begin].
 func WithTx(ctx context.Context, tx any) context.Context {
+	if tx == nil {
+		return ctx
+	}
 	return nodeFrom(ctx).child(ctx).push(&txState{value: tx})
 }
 

@@ -152,40 +152,55 @@ func (q *txQueue) missed() error {
 // for what was committed, AfterRollback for the rest, in order of
 // publishing. Transports come first, so that a handler that takes the
 // process down does not take their events along. ctx is outside of the
-// transaction. Each event's failures go to fail. If a handler ends the
-// goroutine, the rest is delivered in the deferred call, and reported.
+// transaction. Each event's failures go to fail.
 func (q *txQueue) finish(ctx context.Context, fail func([]failure)) {
-	var out outbox
-	for it := q.first; it != nil; it = it.entry().next {
-		if !it.entry().scope.dropped() {
-			if err := it.dispatch(AfterCommit, &out); err != nil {
-				fail([]failure{{ctx, it.bus(), err}})
-			}
-		}
-	}
-	for _, b := range out.batches {
-		fail(b.handAfter(ctx))
-	}
-	rest := q.first
+	d := delivery{ctx: ctx, undispatched: q.first, undelivered: q.first}
 	q.first, q.last, q.prepared = nil, nil, nil // a context that is kept does not keep the events
-	defer func() {
-		for rest != nil {
-			report(deliverNext(ctx, &rest))
-		}
-	}()
-	for rest != nil {
-		fail(deliverNext(ctx, &rest))
-	}
+	d.run(fail)
 }
 
-// deliverNext takes an item off the list and runs its handlers.
-func deliverNext(ctx context.Context, rest *item) []failure {
-	it := *rest
-	*rest = it.entry().next
-	if it.entry().scope.dropped() {
-		return it.run(ctx, AfterRollback, nil)
+// A delivery is how far finish has come.
+type delivery struct {
+	ctx          context.Context
+	undispatched item
+	out          outbox
+	undelivered  item
+}
+
+// run does what is left. If a handler ends the goroutine, it goes on in the
+// deferred call, where failures can only be reported.
+func (d *delivery) run(fail func([]failure)) {
+	finished := false
+	defer func() {
+		if !finished {
+			d.run(report)
+		}
+	}()
+	for d.undispatched != nil {
+		it := d.undispatched
+		d.undispatched = it.entry().next
+		if it.entry().scope.dropped() {
+			continue
+		}
+		if err := it.dispatch(AfterCommit, &d.out); err != nil {
+			fail([]failure{{d.ctx, it.bus(), err}})
+		}
 	}
-	return it.run(ctx, AfterCommit, nil)
+	for len(d.out.batches) > 0 {
+		b := d.out.batches[0]
+		d.out.batches = d.out.batches[1:]
+		fail(b.handAfter(d.ctx))
+	}
+	for d.undelivered != nil {
+		it := d.undelivered
+		d.undelivered = it.entry().next
+		phase := AfterCommit
+		if it.entry().scope.dropped() {
+			phase = AfterRollback
+		}
+		fail(it.run(d.ctx, phase, nil))
+	}
+	finished = true
 }
 
 // finishJoined is finish for a caller who wants the failures, after err.
@@ -284,7 +299,7 @@ func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {
 // InTransaction handlers.
 func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *E) error {
 	hook := n.hook()
-	if err := t.bus.admit(n); err != nil {
+	if err := t.bus.admit(n, 0); err != nil {
 		return err
 	}
 	if h.none {

@@ -28,9 +28,9 @@ func BaseFrom(ctx context.Context) *Base {
 	return b
 }
 
-// WithTx is tidings.WithTx for a transaction that a test has begun on db:
-// code inside of it that begins one on db gets a savepoint. Package tidings
-// sets it.
+// WithTx is tidings.WithTx for a transaction that a test has begun on db,
+// inside of tidings.Begin: code that begins one on db gets a savepoint.
+// Package tidings sets it.
 var WithTx func(ctx context.Context, db, tx any) context.Context
 
 // Drain waits until no handler of the bus runs and no asynchronous queue

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
 
@@ -44,21 +44,21 @@ func newSQLite(t *testing.T) (db, observer *sql.DB) {
 // newPostgres does the same with a schema of its own, for database/sql.
 func newPostgres(t *testing.T) (db, observer *sql.DB) {
 	t.Helper()
-	dsn := newPostgresSchema(t)
-	return openSQL(t, "pgx", dsn), openSQL(t, "pgx", dsn)
+	dsn, observer := newPostgresSchema(t)
+	return openSQL(t, "pgx", dsn), observer
 }
 
 // newPGX does the same for pgx itself.
 func newPGX(t *testing.T) (pool *pgxpool.Pool, observer *sql.DB) {
 	t.Helper()
-	dsn := newPostgresSchema(t)
+	dsn, observer := newPostgresSchema(t)
 	config, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
 	config.MaxConns = 1
 	pool, err = pgxpool.NewWithConfig(context.Background(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	return pool, openSQL(t, "pgx", dsn)
+	return pool, observer
 }
 
 func openSQL(t *testing.T, driver, dsn string) *sql.DB {
@@ -70,36 +70,32 @@ func openSQL(t *testing.T, driver, dsn string) *sql.DB {
 	return db
 }
 
-// newPostgresSchema makes a schema with the tables in it, and returns the
-// connection string that leads there. The schema goes with the test.
-func newPostgresSchema(t *testing.T) string {
+// newPostgresSchema makes a schema with the tables in it, which goes with the
+// test, and returns the connection string that leads there.
+func newPostgresSchema(t *testing.T) (dsn string, observer *sql.DB) {
 	t.Helper()
 	address, err := url.Parse(postgresURL(t))
 	require.NoError(t, err)
-	config, err := pgxpool.ParseConfig(address.String())
-	require.NoError(t, err)
-	admin := stdlib.OpenDB(*config.ConnConfig)
 	schema := "tidings_" + strings.ToLower(rand.Text())
-	_, err = admin.Exec("CREATE SCHEMA " + schema)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := admin.Exec("DROP SCHEMA " + schema + " CASCADE")
-		require.NoError(t, err)
-		require.NoError(t, admin.Close())
-	})
-
 	query := address.Query()
 	query.Set("search_path", schema)
+	query.Set("synchronous_commit", "off") // what is tested does not depend on it, and is done sooner
 	address.RawQuery = query.Encode()
-	db := openSQL(t, "pgx", address.String())
-	for statement := range strings.SplitSeq(postgresTables, ";") {
-		_, err = db.Exec(statement)
+
+	observer = openSQL(t, "pgx", address.String())
+	for statement := range strings.SplitSeq("CREATE SCHEMA "+schema+";"+postgresTables, ";") {
+		_, err = observer.Exec(statement)
 		require.NoError(t, err)
 	}
-	return address.String()
+	t.Cleanup(func() {
+		_, err := observer.Exec("DROP SCHEMA " + schema + " CASCADE")
+		require.NoError(t, err)
+	})
+	return address.String(), observer
 }
 
-// postgresURL skips the test where there is no server to talk to.
+// postgresURL skips the test, or fails it where services are required, if there
+// is no server to talk to.
 func postgresURL(t *testing.T) string {
 	t.Helper()
 	const remedy = `TIDINGS_POSTGRES_URL is not set: run scripts/services up, then eval "$(scripts/services env)"`

@@ -28,6 +28,7 @@ import (
 type newDB func(*testing.T) (db, observer *sql.DB)
 
 func TestPGX(t *testing.T) {
+	postgresURL(t)
 	exercise(t, func(t *testing.T) library {
 		pool, observer := newPGX(t)
 		exec := func(ctx context.Context, query string, args ...any) error {
@@ -51,6 +52,7 @@ func TestGORM_SQLite(t *testing.T) {
 }
 
 func TestGORM_Postgres(t *testing.T) {
+	postgresURL(t)
 	testGORM(t, newPostgres, func(db *sql.DB) gorm.Dialector { return postgres.New(postgres.Config{Conn: db}) })
 }
 
@@ -77,8 +79,12 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 	})
 }
 
-func TestBun_SQLite(t *testing.T)   { testBun(t, newSQLite, sqlitedialect.New()) }
-func TestBun_Postgres(t *testing.T) { testBun(t, newPostgres, pgdialect.New()) }
+func TestBun_SQLite(t *testing.T) { testBun(t, newSQLite, sqlitedialect.New()) }
+
+func TestBun_Postgres(t *testing.T) {
+	postgresURL(t)
+	testBun(t, newPostgres, pgdialect.New())
+}
 
 func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 	type Invoice struct {
@@ -105,8 +111,12 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 	})
 }
 
-func TestEnt_SQLite(t *testing.T)   { testEnt(t, newSQLite, dialect.SQLite) }
-func TestEnt_Postgres(t *testing.T) { testEnt(t, newPostgres, dialect.Postgres) }
+func TestEnt_SQLite(t *testing.T) { testEnt(t, newSQLite, dialect.SQLite) }
+
+func TestEnt_Postgres(t *testing.T) {
+	postgresURL(t)
+	testEnt(t, newPostgres, dialect.Postgres)
+}
 
 func testEnt(t *testing.T, open newDB, dialect string) {
 	exercise(t, func(t *testing.T) library {
@@ -129,8 +139,12 @@ func testEnt(t *testing.T, open newDB, dialect string) {
 	})
 }
 
-func TestSqlx_SQLite(t *testing.T)   { testSqlx(t, newSQLite, "sqlite3") }
-func TestSqlx_Postgres(t *testing.T) { testSqlx(t, newPostgres, "pgx") }
+func TestSqlx_SQLite(t *testing.T) { testSqlx(t, newSQLite, "sqlite3") }
+
+func TestSqlx_Postgres(t *testing.T) {
+	postgresURL(t)
+	testSqlx(t, newPostgres, "pgx")
+}
 
 // testSqlx tells sqlx which placeholders the driver has, by a name it knows.
 func testSqlx(t *testing.T, open newDB, driver string) {
@@ -158,7 +172,9 @@ func testSqlx(t *testing.T, open newDB, driver string) {
 func TestInTx_SQLite(t *testing.T) {
 	testInTx(t, newSQLite, "INSERT INTO invoices (number) VALUES (?)")
 }
+
 func TestInTx_Postgres(t *testing.T) {
+	postgresURL(t)
 	testInTx(t, newPostgres, "INSERT INTO invoices (number) VALUES ($1)")
 }
 

@@ -49,9 +49,15 @@ type Subject struct {
 	Start func(ctx context.Context) error
 }
 
-// Sent is what the events of [TestTransport] look like. A transport that
-// encodes events has to know this type, and [Answered].
-type Sent struct {
+// Counted is the event of most subtests of [TestTransport]. A transport that
+// encodes events has to know this type, and [Described].
+type Counted struct {
+	tidings.DomainEvent
+	Number int64
+}
+
+// Described is an event of [TestTransport] with fields of many kinds.
+type Described struct {
 	tidings.DomainEvent
 	Number   int64
 	Text     string
@@ -63,23 +69,17 @@ type Sent struct {
 	Shipping Address
 }
 
-// An Address is a part of [Sent].
+// An Address is a part of [Described].
 type Address struct {
 	Street string
 	Code   int32
 }
 
-// Answered is what handlers of [TestTransport] publish for a [Sent].
-type Answered struct {
-	tidings.DomainEvent
-	Number int64
-}
+// EventNumber makes Counted and Described a family of events.
+func (e Counted) EventNumber() int64 { return e.Number }
 
-// EventNumber is what makes Sent and Answered a family of events.
-func (e Sent) EventNumber() int64 { return e.Number }
-
-// EventNumber is what makes Sent and Answered a family of events.
-func (e Answered) EventNumber() int64 { return e.Number }
+// EventNumber makes Counted and Described a family of events.
+func (e Described) EventNumber() int64 { return e.Number }
 
 // TestTransport checks that a transport does what [tidings.Transport] asks
 // of it, and that handlers and events are the same there as anywhere. Each

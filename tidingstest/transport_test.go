@@ -1,15 +1,144 @@
 package tidingstest_test
 
 import (
+	"context"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-func TestAsync(t *testing.T) {
+func TestTransportAsync(t *testing.T) {
 	t.Parallel()
 	tidingstest.TestTransport(t, tidingstest.Features{NoRetry: true}, func(*testing.T) tidingstest.Subject {
 		return tidingstest.Subject{Via: tidings.Async()}
+	})
+}
+
+// Sound transports of every phase pass.
+func TestTransportSound(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		phase    tidings.Phase
+		retries  bool
+		features tidingstest.Features
+	}{
+		"after commit":   {tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}},
+		"retries":        {tidings.AfterCommit, true, tidingstest.Features{NoDrain: true}},
+		"before commit":  {tidings.BeforeCommit, true, tidingstest.Features{NoDrain: true, NeedsTx: true}},
+		"in transaction": {tidings.InTransaction, true, tidingstest.Features{NoDrain: true, NeedsTx: true}},
+		"asks for less": {tidings.InTransaction, true, tidingstest.Features{
+			NoDrain: true, NeedsTx: true, OneWriter: true, Unordered: true, AtLeastOnce: true,
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tidingstest.TestTransport(t, tt.features, func(t *testing.T) tidingstest.Subject {
+				return newPost(t, tt.phase, tt.retries, "").subject()
+			})
+		})
+	}
+}
+
+// Start is called between subscribing and publishing.
+func TestTransportStart(t *testing.T) {
+	t.Parallel()
+	starts := 0
+	tidingstest.TestTransport(t, tidingstest.Features{NoDrain: true, NoRetry: true}, func(t *testing.T) tidingstest.Subject {
+		p := newPost(t, tidings.AfterCommit, false, "")
+		s := p.subject()
+		s.Start = func(ctx context.Context) error {
+			starts++
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			require.NotEmpty(t, p.boxes)
+			require.Zero(t, p.sent)
+			return ctx.Err()
+		}
+		return s
+	})
+	require.NotZero(t, starts)
+}
+
+// sins are what can be wrong with a transport, and the subtest that shows it.
+var sins = []struct {
+	sin     string
+	subtest string
+	phase   tidings.Phase
+	retries bool // Features say that it does
+}{
+	{sin: "rounds", subtest: "intact"},
+	{sin: "stamps anew", subtest: "intact"},
+	{sin: "forgets the type", subtest: "interfaces"},
+	{sin: "loses", subtest: "parallel"},
+	{sin: "loses", subtest: "order"},
+	{sin: "doubles", subtest: "parallel"},
+	{sin: "doubles", subtest: "every handler"},
+	{sin: "reorders", subtest: "order"},
+	{sin: "serves one handler only", subtest: "every handler"},
+	{sin: "keeps the first handler of a name", subtest: "subscribe again"},
+	{sin: "delivers inside Send", subtest: "handler fails"},
+	{sin: "delivers inside Send", subtest: "handler panics"},
+	{sin: "delivers inside Send", subtest: "context"},
+	{sin: "stops at a failure", subtest: "handler fails"},
+	{sin: "stops at a failure", subtest: "handler panics"},
+	{sin: "does not retry", subtest: "handler fails", retries: true},
+	{sin: "retries another event", subtest: "handler fails", retries: true},
+	{sin: "does not drain", subtest: "close"},
+	{sin: "leaks the context", subtest: "context"},
+	{sin: "leaks the context", subtest: "context", phase: tidings.InTransaction},
+	{sin: "sends before the commit", subtest: "commit", phase: tidings.InTransaction},
+	{sin: "sends before the commit", subtest: "commit", phase: tidings.BeforeCommit},
+	{sin: "sends before the commit", subtest: "rollback", phase: tidings.InTransaction},
+	{sin: "sends before the commit", subtest: "failed commit", phase: tidings.BeforeCommit},
+	{sin: "sends before the commit", subtest: "savepoint", phase: tidings.InTransaction},
+}
+
+// TestTransportBroken runs the suite on broken transports, in processes of
+// their own, since it has to fail.
+func TestTransportBroken(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	for i, tt := range sins {
+		t.Run(tt.sin+"/"+tt.subtest, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), self, "-test.v",
+				"-test.run=^TestTransportOfSinner$/^"+strings.ReplaceAll(tt.subtest, " ", "_")+"$")
+			cmd.Env = append(os.Environ(), "TIDINGSTEST_SIN="+strconv.Itoa(i))
+			out, err := cmd.CombinedOutput()
+			exit := (*exec.ExitError)(nil)
+			require.ErrorAs(t, err, &exit, "the suite passed:\n%s", out)
+			require.Contains(t, string(out), "    --- FAIL: TestTransportOfSinner/"+strings.ReplaceAll(tt.subtest, " ", "_"))
+			require.NotContains(t, string(out), "DATA RACE")
+			require.NotContains(t, string(out), "panic: test timed out")
+		})
+	}
+}
+
+func TestTransportOfSinner(t *testing.T) {
+	index, ok := os.LookupEnv("TIDINGSTEST_SIN")
+	if !ok {
+		t.Skip("this is the other process of TestTransportBroken")
+	}
+	i, err := strconv.Atoi(index)
+	require.NoError(t, err)
+	tt := sins[i]
+	features := tidingstest.Features{
+		NoRetry:  !tt.retries,
+		NoDrain:  tt.sin != "does not drain",
+		NeedsTx:  tt.phase != tidings.AfterCommit,
+		Patience: 300 * time.Millisecond,
+	}
+	tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
+		return newPost(t, tt.phase, tt.retries && tt.sin != "does not retry", tt.sin).subject()
 	})
 }

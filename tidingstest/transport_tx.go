@@ -11,14 +11,14 @@ import (
 // Events of a transaction arrive, once it has committed.
 func checkCommit(r *rig) {
 	var committing atomic.Bool
-	in := handle(r, "handler", func(ctx context.Context, e Sent, _ int) error {
+	in := handle(r, "handler", func(ctx context.Context, e Counted, _ int) error {
 		if !committing.Load() {
 			r.problems.report(ctx, fmt.Errorf("delivered before the commit: %s", describe(e)))
 		}
 		return nil
 	})
 	r.start()
-	sent := r.letters(3)
+	sent := r.counted(3)
 	r.must(r.inTxUntil(r.ctx, func(ctx context.Context) error {
 		return r.publish(ctx, sent...)
 	}, func() error {
@@ -36,10 +36,10 @@ func checkCommit(r *rig) {
 
 // Events of a transaction that fails do not arrive.
 func checkRollback(r *rig) {
-	in := handle[Sent](r, "handler", nil)
+	in := handle[Counted](r, "handler", nil)
 	r.start()
 	err := r.inTx(r.ctx, func(ctx context.Context) error {
-		return errors.Join(errOnPurpose, r.publish(ctx, r.letters(3)...))
+		return errors.Join(errOnPurpose, r.publish(ctx, r.counted(3)...))
 	})
 	r.wantOnlyOnPurpose(err)
 	r.settle(in)
@@ -48,10 +48,10 @@ func checkRollback(r *rig) {
 
 // Nor do they if it fails after everything was handed over.
 func checkFailedCommit(r *rig) {
-	in := handle[Sent](r, "handler", nil)
+	in := handle[Counted](r, "handler", nil)
 	r.start()
 	err := r.inTxUntil(r.ctx, func(ctx context.Context) error {
-		return r.publish(ctx, r.letters(3)...)
+		return r.publish(ctx, r.counted(3)...)
 	}, func() error { return errOnPurpose })
 	r.wantOnlyOnPurpose(err)
 	r.settle(in)
@@ -68,9 +68,9 @@ func (r *rig) wantOnlyOnPurpose(err error) {
 
 // A savepoint that is rolled back drops its own events.
 func checkSavepoint(r *rig) {
-	in := handle[Sent](r, "handler", nil)
+	in := handle[Counted](r, "handler", nil)
 	r.start()
-	sent := r.letters(5)
+	sent := r.counted(5)
 	r.must(r.inTx(r.ctx, func(ctx context.Context) error {
 		if err := r.publish(ctx, sent[0]); err != nil {
 			return err

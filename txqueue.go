@@ -154,51 +154,51 @@ func (q *txQueue) missed() error {
 // process down does not take their events along. ctx is outside of the
 // transaction. Each event's failures go to fail.
 func (q *txQueue) finish(ctx context.Context, fail func([]failure)) {
-	d := delivery{ctx: ctx, undispatched: q.first, undelivered: q.first}
+	r := remainder{ctx: ctx, undispatched: q.first, undelivered: q.first}
 	q.first, q.last, q.prepared = nil, nil, nil // a context that is kept does not keep the events
-	d.run(fail)
+	r.work(fail)
 }
 
-// A delivery is how far finish has come.
-type delivery struct {
+// A remainder is what finish has still to do.
+type remainder struct {
 	ctx          context.Context
 	undispatched item
 	out          outbox
 	undelivered  item
 }
 
-// run does what is left. If a handler ends the goroutine, it goes on in the
+// work does it. If a handler ends the goroutine, it goes on in the
 // deferred call, where failures can only be reported.
-func (d *delivery) run(fail func([]failure)) {
+func (r *remainder) work(fail func([]failure)) {
 	finished := false
 	defer func() {
 		if !finished {
-			d.run(report)
+			r.work(report)
 		}
 	}()
-	for d.undispatched != nil {
-		it := d.undispatched
-		d.undispatched = it.entry().next
+	for r.undispatched != nil {
+		it := r.undispatched
+		r.undispatched = it.entry().next
 		if it.entry().scope.dropped() {
 			continue
 		}
-		if err := it.dispatch(AfterCommit, &d.out); err != nil {
-			fail([]failure{{d.ctx, it.bus(), err}})
+		if err := it.dispatch(AfterCommit, &r.out); err != nil {
+			fail([]failure{{r.ctx, it.bus(), err}})
 		}
 	}
-	for len(d.out.batches) > 0 {
-		b := d.out.batches[0]
-		d.out.batches = d.out.batches[1:]
-		fail(b.handAfter(d.ctx))
+	for len(r.out.batches) > 0 {
+		b := r.out.batches[0]
+		r.out.batches = r.out.batches[1:]
+		fail(b.handAfter(r.ctx))
 	}
-	for d.undelivered != nil {
-		it := d.undelivered
-		d.undelivered = it.entry().next
+	for r.undelivered != nil {
+		it := r.undelivered
+		r.undelivered = it.entry().next
 		phase := AfterCommit
 		if it.entry().scope.dropped() {
 			phase = AfterRollback
 		}
-		fail(it.run(d.ctx, phase, nil))
+		fail(it.run(r.ctx, phase, nil))
 	}
 	finished = true
 }
@@ -341,7 +341,7 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 	defer func() {
 		if !ended { // a handler ends the goroutine
 			hook.rollback()
-			hook.queue.finish(withoutTx(ctx), report)
+			hook.queue.finish(outside(ctx), report)
 		}
 	}()
 	err := t.enqueue(inside, inside, h, event)
@@ -354,5 +354,9 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 		hook.rollback()
 	}
 	ended = true
-	return hook.queue.finishJoined(withoutTx(ctx), err)
+	after := withoutTx(ctx)
+	if err != nil {
+		after = outside(ctx) // a cancellation may be why, and what it led to is to be undone
+	}
+	return hook.queue.finishJoined(after, err)
 }

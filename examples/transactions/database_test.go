@@ -52,13 +52,18 @@ func newPostgres(t *testing.T) (db, observer *sql.DB) {
 func newPGX(t *testing.T) (pool *pgxpool.Pool, observer *sql.DB) {
 	t.Helper()
 	dsn, observer := newPostgresSchema(t)
+	return openPGX(t, dsn), observer
+}
+
+func openPGX(t *testing.T, dsn string) *pgxpool.Pool {
+	t.Helper()
 	config, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
 	config.MaxConns = 1
-	pool, err = pgxpool.NewWithConfig(context.Background(), config)
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	return pool, observer
+	return pool
 }
 
 func openSQL(t *testing.T, driver, dsn string) *sql.DB {

@@ -202,3 +202,75 @@ func testInTx(t *testing.T, open newDB, insert string) {
 		}
 	})
 }
+
+func TestTxHook_SQLite(t *testing.T) { testTxHook(t, newSQLite) }
+
+func TestTxHook_Postgres(t *testing.T) {
+	postgresURL(t)
+	testTxHook(t, newPostgres)
+}
+
+// testTxHook is for transactions that are begun and committed by hand.
+func testTxHook(t *testing.T, open newDB) {
+	exercise(t, func(t *testing.T) library {
+		db, observer := open(t)
+		exec := func(ctx context.Context, query string) error {
+			return inTx(ctx, func(tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, query)
+				return err
+			})
+		}
+		outermost := func(ctx context.Context, fn func(context.Context) error) error {
+			ctx, hook := tidings.Begin(ctx)
+			defer hook.Rollback(ctx)
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			ctx = tidings.WithTx(ctx, tx)
+			if err := fn(ctx); err != nil {
+				return err
+			}
+			if err := hook.Prepare(ctx); err != nil {
+				return err
+			}
+			if err := tx.Commit(); err != nil {
+				return err
+			}
+			return hook.Commit(ctx)
+		}
+		nested := func(ctx context.Context, fn func(context.Context) error) error {
+			ctx, hook := tidings.Begin(ctx)
+			defer hook.Rollback(ctx)
+			if err := exec(ctx, "SAVEPOINT s"); err != nil {
+				return err
+			}
+			kept := false
+			defer func() {
+				if !kept {
+					require.NoError(t, exec(context.WithoutCancel(ctx), "ROLLBACK TO SAVEPOINT s"))
+				}
+				require.NoError(t, exec(context.WithoutCancel(ctx), "RELEASE SAVEPOINT s"))
+			}()
+			if err := fn(ctx); err != nil {
+				return err
+			}
+			kept = true
+			return hook.Commit(ctx)
+		}
+		return library{
+			transact: func(ctx context.Context, fn func(context.Context) error) error {
+				if _, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+					return nested(ctx, fn)
+				}
+				return outermost(ctx, fn)
+			},
+			insert: func(ctx context.Context, number string) error {
+				return exec(ctx, "INSERT INTO invoices (number) VALUES ('"+number+"')")
+			},
+			exec:   exec,
+			stored: numbers(observer),
+		}
+	})
+}

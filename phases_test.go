@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -830,59 +831,391 @@ func TestGoexitAmongFailures(t *testing.T) {
 
 func TestFailuresAreReportedWithTheHandlersContext(t *testing.T) {
 	t.Parallel()
+	transact := func(ctx context.Context, publish func(context.Context) error, end error) {
+		_ = tidings.Transact(ctx, bare, func(ctx context.Context) error { return errors.Join(publish(ctx), end) })
+	}
+	byHand := func(ctx context.Context, publish func(context.Context) error, end error) {
+		ctx, hook := tidings.Begin(ctx)
+		defer hook.Rollback(ctx)
+		if publish(ctx) == nil && end == nil {
+			_ = hook.Commit(ctx)
+		}
+	}
 	for name, c := range map[string]struct {
+		tx    func(ctx context.Context, publish func(context.Context) error, end error)
 		phase tidings.Phase
 		fail  func() error
-		end   error // of the transaction
+		end   error
 	}{
-		"error after the commit":   {tidings.AfterCommit, func() error { return errTx }, nil},
-		"panic after the commit":   {tidings.AfterCommit, func() error { panic("boom") }, nil},
-		"Goexit after the commit":  {tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
-		"error after the rollback": {tidings.AfterRollback, func() error { return errTx }, errTx},
+		"error after the commit":            {transact, tidings.AfterCommit, func() error { return errTx }, nil},
+		"panic after the commit":            {transact, tidings.AfterCommit, func() error { panic("boom") }, nil},
+		"Goexit after the commit":           {transact, tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
+		"error after the rollback":          {transact, tidings.AfterRollback, func() error { return errTx }, errTx},
+		"Goexit after the commit, by hand":  {byHand, tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
+		"error after the rollback, by hand": {byHand, tidings.AfterRollback, func() error { return errTx }, errTx},
 	} {
-		for how, byHand := range map[string]bool{"Transact": false, "Begin": true} {
-			t.Run(name+", "+how, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reports := 0
+			var bus *tidings.EventBus
+			bus = tidings.New(tidings.WithErrorHandler(func(ctx context.Context, err error) {
+				reports++
+				e, ok := tidings.EventFrom(ctx)
+				require.True(t, ok)
+				require.Equal(t, 1, e.(txEvent).N)
+				_, inTx := tidings.TxFrom[txHandle](ctx)
+				require.False(t, inTx)
+				require.NoError(t, ctx.Err())
+				require.NoError(t, tidings.Publish(ctx, bus, txOther{}), "an error handler may publish")
+			}))
+			tidings.Subscribe(bus, func(context.Context, txEvent) error { return c.fail() }, c.phase)
+			var effects []tidings.Event
+			tidings.Subscribe(bus, func(_ context.Context, e txOther) error { effects = append(effects, e); return nil })
+			cause := tidings.Stamp(t.Context(), txEvent{N: 1})
+			inGoroutine(func() {
+				c.tx(t.Context(), func(ctx context.Context) error {
+					return tidings.Publish(tidings.WithTx(ctx, txHandle{}), bus, cause)
+				}, c.end)
+			})
+			require.Equal(t, 1, reports)
+			require.Len(t, effects, 1)
+			require.Equal(t, cause.EventID(), effects[0].CausationID())
+		})
+	}
+}
+
+// txTransport notes what is sent through it: "send(1@name,other 2@)" with
+// the numbers of the events and the names of their handlers.
+type txTransport struct {
+	*txRig
+	phase tidings.Phase
+	then  func(ctx context.Context, deliveries []tidings.Outgoing) error
+}
+
+func (s *txTransport) Phase() tidings.Phase { return s.phase }
+
+func (s *txTransport) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+
+func (s *txTransport) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
+	var events []string
+	for _, d := range deliveries {
+		names := strings.Join(d.Handlers, "+")
+		switch e := d.Event.(type) {
+		case txEvent:
+			events = append(events, fmt.Sprintf("%d@%s", e.N, names))
+		case txOther:
+			events = append(events, fmt.Sprintf("other%d@%s", e.N, names))
+		}
+	}
+	s.note("send(%s)", strings.Join(events, ","))
+	if s.then == nil {
+		return nil
+	}
+	return s.then(ctx, deliveries)
+}
+
+// via subscribes a handler of that name to txEvent, and lets s run it.
+func (s *txTransport) via(name string) *tidings.Subscription {
+	return tidings.Subscribe(s.bus, func(context.Context, txEvent) error { return nil }, tidings.Named(name), tidings.Via(s))
+}
+
+func newTxTransport(phase tidings.Phase, then func(context.Context, []tidings.Outgoing) error) *txTransport {
+	s := &txTransport{newTxRig().phases(), phase, then}
+	s.via("a")
+	s.via("b")
+	return s
+}
+
+func TestTransportsInEveryPhase(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		phase                 tidings.Phase
+		outside, commit, back string
+	}{
+		{
+			tidings.InTransaction, "I1 send(1@a+b) B1 C1",
+			"begin I1 send(1@a+b) save I2 send(2@a+b) back I3 send(3@a+b) B1 B3 commit C1 R2 C3",
+			"begin I1 send(1@a+b) I2 send(2@a+b) rollback R1 R2",
+		}, {
+			tidings.BeforeCommit, "I1 B1 send(1@a+b) C1",
+			"begin I1 save I2 back I3 B1 B3 send(1@a+b,3@a+b) commit C1 R2 C3",
+			"begin I1 I2 rollback R1 R2",
+		}, {
+			tidings.AfterCommit, "I1 B1 send(1@a+b) C1",
+			"begin I1 save I2 back I3 B1 B3 commit send(1@a+b,3@a+b) C1 R2 C3",
+			"begin I1 I2 rollback R1 R2",
+		},
+	} {
+		t.Run(c.phase.String(), func(t *testing.T) {
+			t.Parallel()
+			var inTx bool
+			s := newTxTransport(c.phase, func(ctx context.Context, _ []tidings.Outgoing) error {
+				_, inTx = tidings.TxFrom[txHandle](ctx)
+				return ctx.Err()
+			})
+			s.mustPublish(t.Context(), t, 1)
+			require.Equal(t, c.outside, s.log())
+			require.False(t, inTx)
+
+			ctx, cancel := context.WithCancel(t.Context())
+			require.NoError(t, tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
+				err := s.run(ctx, body)
+				cancel() // the client hangs up
+				return err
+			}, func(ctx context.Context) error {
+				s.mustPublish(ctx, t, 1)
+				require.ErrorIs(t, s.transact(ctx, func(ctx context.Context) error {
+					s.mustPublish(ctx, t, 2)
+					return errTx
+				}), errTx)
+				return s.publish(ctx, 3)
+			}))
+			require.Equal(t, c.commit, s.log())
+			require.Equal(t, c.phase != tidings.AfterCommit, inTx, "joins the transaction, or has none")
+			require.Empty(t, s.reported())
+
+			require.Error(t, s.transact(t.Context(), func(ctx context.Context) error {
+				s.mustPublish(ctx, t, 1, 2)
+				return errTx
+			}))
+			require.Equal(t, c.back, s.log())
+		})
+	}
+}
+
+func TestTransportFails(t *testing.T) {
+	t.Parallel()
+	errDown := errors.New("broker is down")
+	for _, c := range []struct {
+		phase           tidings.Phase
+		outside, inside string
+		rollsBack       bool
+		failed          []int // the events that an error names
+	}{
+		{tidings.InTransaction, "I1 send(1@a+b) R1", "begin I1 send(1@a+b) rollback R1", true, []int{1}},
+		{tidings.BeforeCommit, "I1 B1 send(1@a+b) R1", "begin I1 I2 B1 B2 send(1@a+b,2@a+b) rollback R1 R2", true, []int{1, 2}},
+		{tidings.AfterCommit, "I1 B1 send(1@a+b) C1", "begin I1 I2 B1 B2 commit send(1@a+b,2@a+b) C1 C2", false, []int{1, 2}},
+	} {
+		for how, then := range map[string]func(context.Context, []tidings.Outgoing) error{
+			"error":   func(context.Context, []tidings.Outgoing) error { return errDown },
+			"wrapped": func(context.Context, []tidings.Outgoing) error { return fmt.Errorf("%w: %w", errDown, io.EOF) },
+			"panic":   func(context.Context, []tidings.Outgoing) error { panic(errDown) },
+			"by event": func(_ context.Context, deliveries []tidings.Outgoing) error {
+				var errs []error
+				for _, d := range deliveries {
+					errs = append(errs, &tidings.HandlerError{Handler: strings.Join(d.Handlers, ", "), Event: d.Event, Err: errDown})
+				}
+				return errors.Join(errs...)
+			},
+		} {
+			t.Run(fmt.Sprintf("%v by %s", c.phase, how), func(t *testing.T) {
 				t.Parallel()
-				var reports int
-				var bus *tidings.EventBus
-				bus = tidings.New(tidings.WithErrorHandler(func(ctx context.Context, err error) {
-					reports++
-					e, ok := tidings.EventFrom(ctx)
-					require.True(t, ok)
-					require.Equal(t, 1, e.(txEvent).N)
-					_, inTx := tidings.TxFrom[txHandle](ctx)
-					require.False(t, inTx)
-					require.NoError(t, ctx.Err())
-					require.NoError(t, tidings.Publish(ctx, bus, txOther{}), "an error handler may publish")
-				}))
-				tidings.Subscribe(bus, func(context.Context, txEvent) error { return c.fail() }, c.phase)
-				var effects []tidings.Event
-				tidings.Subscribe(bus, func(_ context.Context, e txOther) error { effects = append(effects, e); return nil })
-				cause := tidings.Stamp(t.Context(), txEvent{N: 1})
-				inGoroutine(func() {
-					if !byHand {
-						_ = tidings.Transact(t.Context(), bare, func(ctx context.Context) error {
-							return errors.Join(tidings.Publish(tidings.WithTx(ctx, txHandle{}), bus, cause), c.end)
-						})
-						return
+				s := newTxTransport(c.phase, then)
+				check := func(err error) (event int) {
+					t.Helper()
+					require.ErrorIs(t, err, errDown)
+					var failed *tidings.HandlerError
+					require.ErrorAs(t, err, &failed)
+					require.Equal(t, "a, b", failed.Handler)
+					return failed.Event.(txEvent).N
+				}
+				require.Equal(t, 1, check(s.publish(t.Context(), 1)))
+				require.Equal(t, c.outside, s.log())
+				require.Empty(t, s.reported())
+
+				err := s.transact(t.Context(), func(ctx context.Context) error {
+					if err := s.publish(ctx, 1); err != nil {
+						return err
 					}
-					ctx, hook := tidings.Begin(t.Context())
-					ctx = tidings.WithTx(ctx, txHandle{})
-					if err := tidings.Publish(ctx, bus, cause); err != nil {
-						t.Error(err)
-					}
-					if c.end != nil {
-						hook.Rollback(ctx)
-					} else if err := hook.Commit(ctx); err != nil { // which has a caller to tell
-						tidings.Subscribe(bus, func(context.Context, txOther) error { return nil })
-						effects = append(effects, tidings.Stamp(tidings.WithCorrelationID(ctx, cause.EventID()), txOther{}))
-						reports++
-					}
+					return s.publish(ctx, 2)
 				})
-				require.Equal(t, 1, reports)
-				require.Len(t, effects, 1)
-				require.Equal(t, cause.EventID(), effects[0].CorrelationID())
+				require.Equal(t, c.inside, strings.ReplaceAll(s.log(), "! ", ""))
+				failures := s.reported()
+				if c.rollsBack {
+					check(err)
+					require.Empty(t, failures)
+					failures = err.(interface{ Unwrap() []error }).Unwrap()
+				} else {
+					require.NoError(t, err)
+				}
+				var events []int
+				for _, err := range failures {
+					events = append(events, check(err))
+				}
+				require.Equal(t, c.failed, events, "for every event")
 			})
 		}
 	}
+}
+
+func TestTransportAcceptsSome(t *testing.T) {
+	t.Parallel()
+	s := newTxTransport(tidings.AfterCommit, func(_ context.Context, deliveries []tidings.Outgoing) error {
+		return &tidings.HandlerError{Handler: "b", Event: deliveries[1].Event, Err: errTx}
+	})
+	require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error {
+		s.mustPublish(ctx, t, 1, 2, 3)
+		return nil
+	}))
+	failures := s.reported()
+	require.Len(t, failures, 1)
+	var failed *tidings.HandlerError
+	require.ErrorAs(t, failures[0], &failed)
+	require.Equal(t, 2, failed.Event.(txEvent).N)
+}
+
+func TestBeforeCommitTransportGetsWhatHandlersPublish(t *testing.T) {
+	t.Parallel()
+	s := newTxTransport(tidings.BeforeCommit, nil)
+	s.on(tidings.BeforeCommit, "P", func(ctx context.Context, e txEvent) error {
+		if e.N == 1 {
+			return s.publish(ctx, 3)
+		}
+		return nil
+	})
+	require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error {
+		s.mustPublish(ctx, t, 1, 2)
+		return nil
+	}))
+	require.Equal(t, "begin I1 I2 B1 P1 I3 B2 P2 B3 P3 send(1@a+b,2@a+b,3@a+b) commit C1 C2 C3", s.log())
+}
+
+func TestBeforeCommitTransportPublishes(t *testing.T) {
+	t.Parallel()
+	// An outbox may say that it took something; that is part of the
+	// transaction too.
+	s := newTxTransport(tidings.BeforeCommit, nil)
+	s.then = func(ctx context.Context, deliveries []tidings.Outgoing) error {
+		if deliveries[0].Event.(txEvent).N == 1 {
+			return s.publish(ctx, 2)
+		}
+		return nil
+	}
+	require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error { return s.publish(ctx, 1) }))
+	require.Equal(t, "begin I1 B1 send(1@a+b) I2 B2 send(2@a+b) commit C1 C2", s.log())
+}
+
+func TestSeveralTransports(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the first fails: %v", fails), func(t *testing.T) {
+			t.Parallel()
+			first := newTxTransport(tidings.BeforeCommit, func(context.Context, []tidings.Outgoing) error {
+				if fails {
+					return errTx
+				}
+				return nil
+			})
+			second := &txTransport{first.txRig, tidings.BeforeCommit, nil}
+			second.via("c")
+			third := &txTransport{first.txRig, tidings.AfterCommit, nil}
+			third.via("d")
+			err := first.transact(t.Context(), func(ctx context.Context) error {
+				first.mustPublish(ctx, t, 1, 2)
+				return nil
+			})
+			if fails {
+				require.ErrorIs(t, err, errTx)
+				require.Equal(t, "begin I1 I2 B1 B2 send(1@a+b,2@a+b) rollback R1 R2", first.log())
+			} else {
+				require.NoError(t, err)
+				require.Equal(t, "begin I1 I2 B1 B2 send(1@a+b,2@a+b) send(1@c,2@c) commit send(1@d,2@d) C1 C2", first.log())
+			}
+		})
+	}
+}
+
+func TestDefaultTransportInATransaction(t *testing.T) {
+	t.Parallel()
+	s := &txTransport{phase: tidings.AfterCommit}
+	s.txRig = newTxRig(tidings.WithTransport(s))
+	s.on(tidings.AfterCommit, "C", nil)
+	tidings.Subscribe(s.bus, func(context.Context, txEvent) error { return nil }, tidings.Named("a"))
+	require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error {
+		return errors.Join(tidings.Publish(ctx, s.bus, txOther{N: 1}), s.publish(ctx, 2))
+	}))
+	require.Equal(t, "begin commit send(other1@,2@a) C2", s.log(), "also what nothing here subscribes to")
+	require.Error(t, s.transact(t.Context(), func(ctx context.Context) error {
+		return errors.Join(tidings.Publish(ctx, s.bus, txOther{N: 1}), errTx)
+	}))
+	require.Equal(t, "begin rollback", s.log())
+}
+
+func TestTransportOfUnsubscribedHandlers(t *testing.T) {
+	t.Parallel()
+	for _, phase := range []tidings.Phase{tidings.BeforeCommit, tidings.AfterCommit} {
+		t.Run(phase.String(), func(t *testing.T) {
+			t.Parallel()
+			s := &txTransport{newTxRig(), phase, nil}
+			a := s.via("a")
+			b := s.via("b")
+			require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error {
+				s.mustPublish(ctx, t, 1)
+				a.Unsubscribe()
+				s.mustPublish(ctx, t, 2)
+				return nil
+			}))
+			require.Contains(t, s.log(), "send(1@b,2@b)")
+			require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error {
+				s.mustPublish(ctx, t, 1)
+				b.Unsubscribe()
+				return nil
+			}))
+			require.Equal(t, "begin commit", s.log(), "nobody is left")
+		})
+	}
+}
+
+func TestTransportGoexitsAfterTheCommit(t *testing.T) {
+	t.Parallel()
+	s := newTxTransport(tidings.AfterCommit, func(context.Context, []tidings.Outgoing) error {
+		runtime.Goexit()
+		return nil
+	})
+	other := &txTransport{s.txRig, tidings.AfterCommit, nil}
+	other.via("c")
+	inGoroutine(func() {
+		_ = s.transact(t.Context(), func(ctx context.Context) error {
+			return errors.Join(s.publish(ctx, 1), s.publish(ctx, 2))
+		})
+		t.Error("Transact returned")
+	})
+	log := s.log()
+	for _, want := range []string{"send(1@a+b,2@a+b)", "send(1@c,2@c)", "C1", "C2"} {
+		require.Contains(t, log, want, "what is committed is delivered")
+	}
+	require.Len(t, s.reported(), 2, "what was not accepted is reported, for every event")
+}
+
+func TestAsyncInATransaction(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newTxRig()
+		key := new(int)
+		tidings.Subscribe(r.bus, func(ctx context.Context, e txEvent) error {
+			_, inTx := tidings.TxFrom[txHandle](ctx)
+			r.note("A%d value=%v tx=%v err=%v", e.N, ctx.Value(key), inTx, ctx.Err())
+			return tidings.Publish(ctx, r.bus, txOther{N: e.N})
+		}, tidings.Async())
+		tidings.Subscribe(r.bus, func(_ context.Context, e txOther) error { r.note("other%d", e.N); return nil })
+
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key, "kept"))
+		require.NoError(t, r.transact(ctx, func(ctx context.Context) error {
+			r.mustPublish(ctx, t, 1)
+			synctest.Wait()
+			require.Equal(t, "begin", r.log(), "not before the commit")
+			return nil
+		}))
+		cancel()
+		synctest.Wait()
+		require.Equal(t, "commit A1 value=kept tx=false err=<nil> other1", r.log())
+
+		require.Error(t, r.transact(t.Context(), func(ctx context.Context) error {
+			r.mustPublish(ctx, t, 2)
+			return errTx
+		}))
+		synctest.Wait()
+		require.Equal(t, "begin rollback", r.log())
+		require.NoError(t, r.bus.Close(t.Context()))
+	})
 }

@@ -1,0 +1,40 @@
+package transactions_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/guide/internal/memdb"
+)
+
+// reserve takes the amount from the credit of the company, in the
+// publisher's transaction.
+func reserve(ctx context.Context, e ProposalAccepted) error {
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	if !ok {
+		return errors.New("credit: a proposal was accepted outside a transaction")
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO reservations VALUES (?, ?)", e.ProposalID, e.Amount)
+	if err != nil {
+		return err
+	}
+	return checkCredit(e.Amount)
+}
+
+func Example_refuse() {
+	db := openDB()
+	defer db.Close()
+	bus := tidings.New()
+	tidings.Subscribe(bus, reserve, tidings.InTransaction, tidings.Named("credit.reserve"))
+
+	fmt.Println(accept(context.Background(), db, bus, 8))
+	fmt.Println("accepted:", accepted(db))
+	fmt.Println("reserved:", memdb.Count(db, "SELECT count(*) FROM reservations"))
+	// Output:
+	// tidings: credit.reserve handling transactions_test.ProposalAccepted: credit limit exceeded
+	// accepted: 0
+	// reserved: 0
+}

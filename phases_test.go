@@ -737,7 +737,7 @@ func TestTwoBusesInOneTransaction(t *testing.T) {
 	require.Equal(t, "begin I1 InTransaction2 I3 rollback R1 AfterRollback2 R3", r.log())
 }
 
-func TestGoexitInAHandler(t *testing.T) {
+func TestGoexitInEveryPhase(t *testing.T) {
 	t.Parallel()
 	exit := func(phase tidings.Phase) *txRig {
 		r := newTxRig().phases()

@@ -44,12 +44,12 @@ func Require[E tidings.Event](t testing.TB, events Events, match ...func(E) bool
 			return e
 		}
 	}
-	matching := ""
 	if n := len(All[E](events)); n > 0 {
-		matching = fmt.Sprintf(" that matches (of the %d there are)", n)
+		t.Fatalf("%d %s, but none that matches, in these events:\n%v", n, reflect.TypeFor[E](), events)
 	}
-	t.Fatalf("no %s%s in these events:\n%v", reflect.TypeFor[E](), matching, events)
-	panic("unreachable")
+	t.Fatalf("no %s in these events:\n%v", reflect.TypeFor[E](), events)
+	var none E
+	return none
 }
 
 // RequireNone fails the test at once if one of events is an E for which
@@ -75,11 +75,11 @@ func RequireSequence(t testing.TB, events Events, want ...Matcher) {
 	for i := range max(len(events), len(want)) {
 		switch {
 		case i >= len(events):
-			t.Fatalf("%d. %s is missing: %s", i+1, want[i], compared(events, want))
+			t.Fatalf("event %d, %s, is missing; %s", i+1, want[i], compared(events, want))
 		case i >= len(want):
-			t.Fatalf("event %d was not expected: %s", i+1, compared(events, want))
+			t.Fatalf("event %d was not expected; %s", i+1, compared(events, want))
 		case !want[i].matches(events[i]):
-			t.Fatalf("event %d is not a %s: %s", i+1, want[i], compared(events, want))
+			t.Fatalf("event %d is no %s; %s", i+1, want[i], compared(events, want))
 		}
 	}
 }
@@ -102,7 +102,7 @@ func RequireSubsequence(t testing.TB, events Events, want ...Matcher) Events {
 		if last > 0 {
 			after = fmt.Sprintf(" after event %d", last)
 		}
-		t.Fatalf("no %s%s: %s", want[n], after, compared(events, want))
+		t.Fatalf("no %s%s; %s", want[n], after, compared(events, want))
 	}
 	return found
 }
@@ -143,7 +143,7 @@ func Of[E tidings.Event](match ...func(E) bool) Matcher {
 // String returns the name of the type of events that m fits.
 func (m Matcher) String() string {
 	if m.match == nil {
-		return "event that fits the zero Matcher"
+		return "(zero Matcher)"
 	}
 	return m.name
 }

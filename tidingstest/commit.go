@@ -89,7 +89,7 @@ func undoable(ctx context.Context, base *testhook.Base, fn func() error) (err er
 	if !ok {
 		return fn()
 	}
-	name := fmt.Sprintf("tidingstest_%d", savepoints.Add(1))
+	name := fmt.Sprintf("tidings_test_%d", savepoints.Add(1))
 	if _, err := db.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
 		return fmt.Errorf("tidingstest: Commit: setting a savepoint in the test's transaction: %w", err)
 	}

@@ -38,6 +38,8 @@ type letter struct {
 	name  string
 }
 
+var errNoTx = errors.New("not in a transaction")
+
 // A postTx is a transaction of a post, or a savepoint in one.
 type postTx struct{ letters []letter }
 
@@ -92,7 +94,7 @@ func (p *post) Handle(name string, deliver func(context.Context, tidings.Event) 
 func (p *post) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
 	tx, inside := tidings.TxFrom[*postTx](ctx)
 	if p.phase != tidings.AfterCommit && !inside {
-		return errors.New("post: not in a transaction")
+		return errNoTx
 	}
 	if p.sin != "leaks the context" {
 		ctx = context.Background()

@@ -48,6 +48,20 @@ func TestTransportSound(t *testing.T) {
 	}
 }
 
+// So do those that write to the publisher's *sql.Tx.
+func TestTransportSQL(t *testing.T) {
+	t.Parallel()
+	for _, phase := range []tidings.Phase{tidings.InTransaction, tidings.BeforeCommit} {
+		t.Run(phase.String(), func(t *testing.T) {
+			t.Parallel()
+			features := tidingstest.Features{NoDrain: true, NeedsTx: true}
+			tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
+				return newOutbox(t, phase).subject()
+			})
+		})
+	}
+}
+
 // Start is called between subscribing and publishing.
 func TestTransportStart(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/tidings-go/tidings/internal/testhook"
@@ -26,21 +27,38 @@ func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.
 	if db == nil || fn == nil {
 		return errors.New("tidings: InTx with a nil database or function")
 	}
-	if _, err := nodeFrom(ctx).openHook(); err != nil {
+	parent, run, err := enclosing(ctx, db, opts)
+	if err != nil {
 		return err
 	}
-	parent, run := enclosing(ctx, db, opts)
-	if parent == nil && run == nil {
-		run = begin(db, opts)
-	}
 	return transact(ctx, parent, run, func(ctx context.Context) error {
-		n := nodeFrom(ctx)
-		s := n.tx.sqlTx(db)
-		if s.sql.queue == nil { // this is where it begins
-			s.sql.queue = n.hook().queue
-		}
-		return fn(ctx, s.value.(*sql.Tx))
+		return fn(ctx, nodeFrom(ctx).tx.of(db).value.(*sql.Tx))
 	})
+}
+
+// enclosing returns the scope that a transaction of db is nested in, nil
+// where it is outermost, and the TxFunc for it.
+func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, TxFunc, error) {
+	n := nodeFrom(ctx)
+	innermost, err := n.openHook()
+	if err != nil {
+		return nil, nil, err
+	}
+	if n != nil {
+		if outer := n.tx.of(db); outer != nil {
+			scope := n.tx.scopeIn(outer)
+			return scope, savepoint(outer.value.(*sql.Tx), outer.sql, opts, scope.queue.doom), nil
+		}
+		if innermost != nil && innermost == n.tx.pendingHook() {
+			return innermost, begin(db, opts), nil // InTx as part of a TxFunc
+		}
+	}
+	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
+			return nil, oneAtATime(&b.Mu, savepoint(tx, &sqlTx{db: db}, nil, func(error) {})), nil
+		}
+	}
+	return nil, begin(db, opts), nil
 }
 
 // begin returns the TxFunc of an outermost transaction.
@@ -78,15 +96,14 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 type sqlTx struct {
 	db        *sql.DB
 	isolation sql.IsolationLevel
-	queue     *txQueue // of the events in it
 }
 
 func withSQLTx(ctx context.Context, tx *sql.Tx, known *sqlTx) context.Context {
 	return nodeFrom(ctx).child(ctx).push(&txState{value: tx, sql: known})
 }
 
-// sqlTx returns the innermost state with a transaction of db, or nil.
-func (s *txState) sqlTx(db *sql.DB) *txState {
+// of returns the innermost state with a transaction of db, or nil.
+func (s *txState) of(db *sql.DB) *txState {
 	for ; s != nil; s = s.next {
 		if s.sql != nil && s.sql.db == db {
 			return s
@@ -95,38 +112,34 @@ func (s *txState) sqlTx(db *sql.DB) *txState {
 	return nil
 }
 
-// enclosing returns a TxFunc that sets a savepoint in the transaction of db
-// that ctx is in, if any, and the scope to nest in: the innermost one there,
-// though scopes of other databases may lie further in. The scope is nil
-// where the transaction is that of a test.
-func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, TxFunc) {
-	if n := nodeFrom(ctx); n != nil {
-		if outer := n.tx.sqlTx(db); outer != nil {
-			scope := n.tx
-			for scope.hook.queue != outer.sql.queue {
-				scope = scope.next
-			}
-			return scope.hook, savepoint(outer.value.(*sql.Tx), outer.sql, opts, outer.sql.queue.doom)
+// scopeIn returns the innermost scope of the transaction that outer, a state
+// further out, holds. Scopes of other databases may lie further in.
+func (s *txState) scopeIn(outer *txState) *TxHook {
+	entered := s // right inside of outer, in the end
+	for t := s; t != outer; t = t.next {
+		if t.value == nil && t.pending == nil {
+			entered = t
 		}
 	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-			run := savepoint(tx, &sqlTx{db: db}, nil, func(error) {})
-			return nil, func(ctx context.Context, body func(context.Context) error) error {
-				b.Mu.Lock()
-				defer b.Mu.Unlock()
-				return run(ctx, body)
-			}
-		}
+	for s.hook.queue != entered.hook.queue {
+		s = s.next
 	}
-	return nil, nil
+	return s.hook
+}
+
+func oneAtATime(mu *sync.Mutex, run TxFunc) TxFunc {
+	return func(ctx context.Context, body func(context.Context) error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return run(ctx, body)
+	}
 }
 
 func init() {
 	testhook.WithTx = func(ctx context.Context, db, tx any) context.Context {
 		if db, ok := db.(*sql.DB); ok {
 			if tx, ok := tx.(*sql.Tx); ok {
-				return withSQLTx(ctx, tx, &sqlTx{db: db, queue: nodeFrom(ctx).hook().queue})
+				return withSQLTx(ctx, tx, &sqlTx{db: db})
 			}
 		}
 		return WithTx(ctx, tx)

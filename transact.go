@@ -3,6 +3,7 @@ package tidings
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tidings-go/tidings/internal/testhook"
 )
@@ -13,7 +14,11 @@ import (
 // [WithTx]. Inside another transaction of the same database, which [TxFrom]
 // finds, a TxFunc uses a savepoint. It may call body again, to retry.
 //
-// [InTx] has one for database/sql. One for GORM, whose Transaction does the
+// A savepoint has to be rolled back also if the context of TxFunc has ended
+// meanwhile, since that of the outer transaction may not have: use
+// [context.WithoutCancel] for it where the library does not.
+//
+// [InTx] is one for database/sql, once fn is bound. One for GORM, whose Transaction does the
 // savepoints, is
 //
 //	func(ctx context.Context, body func(context.Context) error) error {
@@ -28,7 +33,9 @@ type TxFunc func(ctx context.Context, body func(context.Context) error) error
 // Transact runs fn inside the transaction that run makes. What fn publishes
 // with its ctx waits until run has committed, and is dropped if it rolls
 // back. Inside another Transact, the new scope is part of the outer one:
-// what it publishes waits for the outermost commit.
+// what it publishes waits for the outermost commit. Transact cannot see
+// which database run uses, so nested calls are for one database; for a
+// transaction of its own on another, use a ctx from outside.
 //
 // Transact returns nil if and only if the transaction committed, or joined
 // the outer one. Handlers that fail after the commit do not change that;
@@ -54,11 +61,10 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 // transact is Transact in the scope parent, or outermost if that is nil.
 func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
 	var (
-		hook      = newTxHook(parent) // of the latest attempt
-		queue     = hook.queue
-		attempted bool
-		returned  bool // the latest attempt has
-		bodyErr   error
+		whole     = newTxHook(parent) // the attempts are scopes within
+		attempt   *TxHook             // the latest one
+		returned  bool                // it has
+		bodyErr   error               // with this error
 		committed bool
 	)
 	defer func() {
@@ -66,24 +72,22 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 			return
 		}
 		// An error, or fn is panicking or ending the goroutine.
-		hook.rollback()
+		whole.rollback()
 		if parent == nil {
-			queue.finish(outside(ctx), report)
+			whole.queue.finish(outside(ctx), report)
 		}
 	}()
-	outer := ctx
-	if parent == nil {
-		outer = withBase(ctx, testhook.BaseFrom(ctx))
-	}
-	err := run(outer, func(ctx context.Context) error {
-		if attempted {
-			hook = hook.retry()
+	outer := nodeFrom(ctx).child(ctx).push(&txState{pending: whole})
+	err := run(withBase(outer, parent), func(ctx context.Context) error {
+		if attempt != nil {
+			attempt.rollback()
+			whole.reopen()
 		}
-		attempted, returned = true, false
-		inside := hook.enter(ctx)
+		attempt, returned = newTxHook(nodeFrom(ctx).scopeWithin(whole)), false
+		inside := attempt.enter(ctx)
 		bodyErr = fn(inside)
-		if bodyErr == nil {
-			bodyErr = hook.Prepare(inside)
+		if bodyErr == nil && parent == nil {
+			bodyErr = whole.queue.prepare(inside, inside.tx)
 		}
 		returned = true
 		return bodyErr
@@ -91,19 +95,19 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 	switch {
 	case err != nil:
 		return err
-	case !attempted:
+	case attempt == nil:
 		return errors.New("tidings: the TxFunc returned nil without calling its body")
 	case !returned:
 		return errors.New("tidings: the TxFunc recovered a panic of its body and returned nil")
 	case bodyErr != nil:
 		return bodyErr
 	}
-	if err := hook.commit(); err != nil {
+	if err := whole.commit(); err != nil {
 		return err
 	}
 	committed = true
 	if parent == nil {
-		queue.finish(outside(ctx), report)
+		whole.queue.finish(outside(ctx), report)
 	}
 	return nil
 }
@@ -121,11 +125,18 @@ func withoutTx(ctx context.Context) context.Context {
 	return &node{Context: ctx, up: n}
 }
 
-// withBase lets a TxFunc find the transactions of a test, which it is to
-// nest in, see internal/testhook; the innermost is added last, for TxFrom.
-func withBase(ctx context.Context, b *testhook.Base) context.Context {
-	if b == nil {
+// withBase lets the TxFunc of an outermost scope find the transactions of a
+// test, which it is to nest in, see internal/testhook.
+func withBase(ctx context.Context, parent *TxHook) context.Context {
+	if parent != nil {
 		return ctx
 	}
-	return WithTx(withBase(ctx, b.Outer), b.Tx)
+	var bases []*testhook.Base // innermost first
+	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+		bases = append(bases, b)
+	}
+	for _, b := range slices.Backward(bases) {
+		ctx = WithTx(ctx, b.Tx)
+	}
+	return ctx
 }

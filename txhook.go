@@ -59,15 +59,13 @@ func newTxHook(parent *TxHook) *TxHook {
 	return &TxHook{queue: &txQueue{}}
 }
 
-// retry rolls h back and returns the scope of another attempt.
-func (h *TxHook) retry() *TxHook {
-	h.rollback()
+// reopen lets the outermost scope take events again, of another attempt.
+func (h *TxHook) reopen() {
 	h.queue.mu.Lock()
 	defer h.queue.mu.Unlock()
 	if h.parent == nil {
 		h.queue.sealed, h.queue.failed, h.queue.doomed = false, nil, nil
 	}
-	return &TxHook{queue: h.queue, parent: h.parent}
 }
 
 // enter returns a node on top of ctx in which events go to h.
@@ -174,7 +172,7 @@ func (h *TxHook) Rollback(ctx context.Context) {
 
 // openHook returns the scope that a new one is nested in; nil if none.
 func (n *node) openHook() (*TxHook, error) {
-	hook := n.hook()
+	hook := n.enclosingHook()
 	if hook == nil {
 		return nil, nil
 	}
@@ -187,18 +185,51 @@ func (n *node) openHook() (*TxHook, error) {
 	return hook, nil
 }
 
-// A txState is one step into transactions: a value that WithTx added, or a
-// scope that was entered. Only the innermost scope takes events.
-type txState struct {
-	hook  *TxHook // the innermost scope here, nil outside
-	value any     // for TxFrom
-	sql   *sqlTx  // of value, where InTx made it
-	next  *txState
+// enclosingHook returns the innermost scope, entered or pending.
+func (n *node) enclosingHook() *TxHook {
+	if n == nil {
+		return nil
+	}
+	if pending := n.tx.pendingHook(); pending != nil {
+		return pending
+	}
+	return n.hook()
 }
 
+// pendingHook returns the innermost scope if no body has entered it yet.
+func (s *txState) pendingHook() *TxHook {
+	for ; s != nil && (s.pending != nil || s.value != nil); s = s.next {
+		if s.pending != nil {
+			return s.pending
+		}
+	}
+	return nil
+}
+
+// scopeWithin returns the innermost scope if it lies within h, else h.
+func (n *node) scopeWithin(h *TxHook) *TxHook {
+	for inner := n.hook(); inner != nil; inner = inner.parent {
+		if inner == h {
+			return n.hook()
+		}
+	}
+	return h
+}
+
+// A txState is one step into transactions: a value that WithTx added, a
+// scope that a TxFunc is about to make, or one that was entered.
+type txState struct {
+	value   any     // for TxFrom
+	sql     *sqlTx  // of value, where InTx made it
+	pending *TxHook // for a TxFunc that uses InTx or Transact in turn
+	hook    *TxHook // the innermost scope that was entered so far: it takes events
+	next    *txState
+}
+
+// push adds a step to n, which is new.
 func (n *node) push(s *txState) *node {
 	s.next = n.tx
-	if n.tx != nil && s.hook == nil {
+	if s.hook == nil && n.tx != nil {
 		s.hook = n.tx.hook
 	}
 	n.tx = s

@@ -28,8 +28,8 @@ func BaseFrom(ctx context.Context) *Base {
 	return b
 }
 
-// WithTx is tidings.WithTx for a transaction that a test has begun on db,
-// inside of tidings.Begin: code that begins one on db gets a savepoint.
+// WithTx is tidings.WithTx for a transaction that a test has begun on db;
+// tidings.Begin follows. Code inside that begins one on db gets a savepoint.
 // Package tidings sets it.
 var WithTx func(ctx context.Context, db, tx any) context.Context
 

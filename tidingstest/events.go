@@ -33,10 +33,11 @@ func (e Events) String() string {
 }
 
 func describe(event tidings.Event) string {
-	if event == nil {
+	v := reflect.ValueOf(event)
+	if event == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		return "nil"
 	}
-	v := reflect.ValueOf(event)
+	v = reflect.Indirect(v) // the bus refuses pointers, tests need not
 	s := v.Type().String() + "{" + strings.Join(appendFields(nil, v), ", ") + "} " + short(event.EventID())
 	if cause := event.CausationID(); cause != uuid.Nil {
 		s += ", caused by " + short(cause)
@@ -58,9 +59,6 @@ var headerType = reflect.TypeFor[tidings.DomainEvent]()
 // appendFields appends the fields of a struct but for the header, those of
 // embedded structs in their place.
 func appendFields(fields []string, v reflect.Value) []string {
-	if v.Kind() != reflect.Struct {
-		return append(fields, fmt.Sprintf("%+v", v))
-	}
 	for i := range v.NumField() {
 		switch f := v.Type().Field(i); {
 		case f.Type == headerType && f.Anonymous:

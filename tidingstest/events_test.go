@@ -43,6 +43,8 @@ func TestEventsString(t *testing.T) {
 		"not stamped":  {created{ClientID: -3}, `tidingstest_test.created{ClientID: -3} (not stamped)`},
 		"zero values":  {tidings.Stamp(ctx, accepted{}), `tidingstest_test.accepted{ProposalID: 0, Number: ""} …ID`},
 		"nil":          {nil, "nil"},
+		"nil pointer":  {(*signed)(nil), "nil"},
+		"pointer":      {&created{ClientID: 3}, `tidingstest_test.created{ClientID: 3} (not stamped)`},
 		"only generic": {tidings.Stamp(ctx, generic[int]{Value: 4}), `tidingstest_test.generic[int]{Value: 4} …ID`},
 		"all kinds of": {
 			tidings.Stamp(ctx, ordered{

@@ -2,6 +2,7 @@ package tidingstest_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"runtime"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/fakedb"
 )
 
 type accepted struct {
@@ -77,3 +79,20 @@ func (f *fakeTB) Fatalf(format string, args ...any) {
 }
 
 func (f *fakeTB) Fatal(args ...any) { f.Fatalf("%s", fmt.Sprint(args...)) }
+
+// exampleT stands for the t of a test, in examples.
+func exampleT() testing.TB { return &printingTB{fakeTB{TB: &testing.T{}}} }
+
+// A printingTB spoils the output of its example.
+type printingTB struct{ fakeTB }
+
+func (p *printingTB) Context() context.Context          { return context.Background() }
+func (p *printingTB) Errorf(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+func (p *printingTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (p *printingTB) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
+
+// exampleDB stands for the database of a test, in examples.
+func exampleDB() *sql.DB {
+	db, _ := fakedb.Open(exampleT())
+	return db
+}

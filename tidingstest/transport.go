@@ -75,11 +75,8 @@ type Address struct {
 	Code   int32
 }
 
-// EventNumber makes Counted and Described a family of events.
-func (e Counted) EventNumber() int64 { return e.Number }
-
-// EventNumber makes Counted and Described a family of events.
-func (e Described) EventNumber() int64 { return e.Number }
+func (Counted) ofSuite()   {}
+func (Described) ofSuite() {}
 
 // TestTransport checks that a transport does what [tidings.Transport] asks
 // of it, and that handlers and events are the same there as anywhere. Each

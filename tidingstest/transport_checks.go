@@ -254,11 +254,11 @@ func checkInterfaces(r *rig) {
 	everything := handle[tidings.Event](r, "everything", nil)
 	family := handle[interface {
 		tidings.Event
-		EventNumber() int64
+		ofSuite()
 	}](r, "family", nil)
 	none := handle[interface {
 		tidings.Event
-		NoEventHasThis()
+		ofNoSuite()
 	}](r, "none", nil)
 	r.start()
 	events := append(r.counted(1), tidings.Stamp(r.ctx, Described{Lines: tidings.ListOf("one")}))

@@ -35,9 +35,10 @@ import (
 // after the commit, joined. Where tx has the ExecContext of database/sql,
 // what fn wrote before it failed is undone.
 //
-// Other than after a commit, AfterCommit handlers and the test share one
-// connection: those that are [tidings.Async] should be done ([Drain])
-// before the test goes on to use tx.
+// Everybody shares the connection of tx here, where otherwise each
+// transaction has its own. Those that InTx begins take turns; the test
+// itself should wait ([Drain]) for [tidings.Async] handlers before it goes
+// on to use tx, and so should code that has TxFuncs of its own.
 func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) error {
 	if db == nil || tx == nil || fn == nil {
 		return errors.New("tidingstest: Commit with a nil database, transaction or function")

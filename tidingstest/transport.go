@@ -66,13 +66,10 @@ type Described struct {
 	Due      time.Time
 	Ref      uuid.UUID
 	Lines    tidings.List[string]
-	Shipping Address
-}
-
-// An Address is a part of [Described].
-type Address struct {
-	Street string
-	Code   int32
+	Shipping struct {
+		Street string
+		Code   int32
+	}
 }
 
 func (Counted) ofSuite()   {}

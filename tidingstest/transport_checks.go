@@ -71,16 +71,17 @@ func checkIntact(r *rig) {
 		return nil
 	})
 	r.start()
-	r.must(r.publish(r.ctx, Described{
-		Number:   1<<62 + 1,
-		Text:     "Zoë’s \"fish & chips\" <7>\n\\ 🐟",
-		Amount:   math.Pi,
-		Urgent:   true,
-		Due:      time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC),
-		Ref:      uuid.MustParse("0192f1a4-5cf3-7d3e-8a6b-3c1d2e4f5a6b"),
-		Lines:    tidings.ListOf("one", "", "three"),
-		Shipping: Address{Street: "Rue de l'Été 4", Code: -1 << 31},
-	}))
+	sent := Described{
+		Number: 1<<62 + 1,
+		Text:   "Zoë’s \"fish & chips\" <7>\n\\ 🐟",
+		Amount: math.Pi,
+		Urgent: true,
+		Due:    time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC),
+		Ref:    uuid.MustParse("0192f1a4-5cf3-7d3e-8a6b-3c1d2e4f5a6b"),
+		Lines:  tidings.ListOf("one", "", "three"),
+	}
+	sent.Shipping.Street, sent.Shipping.Code = "Rue de l'Été 4", -1<<31
+	r.must(r.publish(r.ctx, sent))
 	in.await(1)
 	in.want([]tidings.Event{here})
 }

@@ -47,7 +47,7 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, T
 	if n != nil {
 		if outer := n.tx.of(db); outer != nil {
 			scope := n.tx.scopeIn(outer)
-			return scope, savepoint(outer.value.(*sql.Tx), outer.sql, opts, scope.queue.doom), nil
+			return scope, savepoint(outer, opts, scope.queue.doom), nil
 		}
 		if innermost != nil && innermost == n.tx.pendingHook() {
 			return innermost, begin(db, opts), nil // InTx as part of a TxFunc
@@ -55,7 +55,7 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, T
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-			return nil, oneAtATime(&b.Mu, savepoint(tx, &sqlTx{db: db}, nil, func(error) {})), nil
+			return nil, oneAtATime(&b.Mu, savepoint(&txState{value: tx, db: db}, nil, func(error) {})), nil
 		}
 	}
 	return nil, begin(db, opts), nil
@@ -77,11 +77,11 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 				err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
 			}
 		}()
-		known := &sqlTx{db: db}
+		s := txState{value: tx, db: db}
 		if opts != nil {
-			known.isolation = opts.Isolation
+			s.isolation = opts.Isolation
 		}
-		if err := body(withSQLTx(ctx, tx, known)); err != nil {
+		if err := body(step(ctx, s)); err != nil {
 			return err
 		}
 		if err := tx.Commit(); err != nil {
@@ -92,20 +92,10 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 	}
 }
 
-// A sqlTx is what InTx knows of the transaction that it put into a context.
-type sqlTx struct {
-	db        *sql.DB
-	isolation sql.IsolationLevel
-}
-
-func withSQLTx(ctx context.Context, tx *sql.Tx, known *sqlTx) context.Context {
-	return nodeFrom(ctx).child(ctx).push(&txState{value: tx, sql: known})
-}
-
 // of returns the innermost state with a transaction of db, or nil.
 func (s *txState) of(db *sql.DB) *txState {
 	for ; s != nil; s = s.next {
-		if s.sql != nil && s.sql.db == db {
+		if s.db == db {
 			return s
 		}
 	}
@@ -139,7 +129,7 @@ func init() {
 	testhook.WithTx = func(ctx context.Context, db, tx any) context.Context {
 		if db, ok := db.(*sql.DB); ok {
 			if tx, ok := tx.(*sql.Tx); ok {
-				return withSQLTx(ctx, tx, &sqlTx{db: db})
+				return step(ctx, txState{value: tx, db: db})
 			}
 		}
 		return WithTx(ctx, tx)
@@ -148,12 +138,13 @@ func init() {
 
 var savepoints atomic.Uint64
 
-// savepoint returns the TxFunc of a scope within tx.
-func savepoint(tx *sql.Tx, known *sqlTx, opts *sql.TxOptions, doom func(error)) TxFunc {
+// savepoint returns the TxFunc of a scope within the transaction in outer.
+func savepoint(outer *txState, opts *sql.TxOptions, doom func(error)) TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) (err error) {
-		if opts != nil && opts.Isolation != sql.LevelDefault && opts.Isolation != known.isolation {
-			return fmt.Errorf("tidings: InTx with isolation level %v inside a transaction with %v: a savepoint cannot change it", opts.Isolation, known.isolation)
+		if opts != nil && opts.Isolation != sql.LevelDefault && opts.Isolation != outer.isolation {
+			return fmt.Errorf("tidings: InTx with isolation level %v inside a transaction with %v: a savepoint cannot change it", opts.Isolation, outer.isolation)
 		}
+		tx := outer.value.(*sql.Tx)
 		name := fmt.Sprintf("tidings_%d", savepoints.Add(1))
 		if _, err := tx.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
 			return fmt.Errorf("tidings: InTx inside InTx: setting a savepoint: %w", err)
@@ -175,7 +166,7 @@ func savepoint(tx *sql.Tx, known *sqlTx, opts *sql.TxOptions, doom func(error)) 
 			// at the latest, so a failure here does no harm.
 			_, _ = tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
 		}()
-		if err := body(withSQLTx(ctx, tx, known)); err != nil {
+		if err := body(step(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation})); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {

@@ -60,56 +60,60 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 
 // transact is Transact in the scope parent, or outermost if that is nil.
 func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
-	var (
-		whole     = newTxHook(parent) // the attempts are scopes within
-		attempt   *TxHook             // the latest one
-		returned  bool                // it has
-		bodyErr   error               // with this error
-		committed bool
-	)
+	t := &transaction{whole: newTxHook(parent), fn: fn}
 	defer func() {
-		if committed {
-			return
+		if !t.committed { // an error, or fn is panicking or ending the goroutine
+			t.whole.rollback()
 		}
-		// An error, or fn is panicking or ending the goroutine.
-		whole.rollback()
 		if parent == nil {
-			whole.queue.finish(outside(ctx), report)
+			t.whole.queue.finish(outside(ctx), report)
 		}
 	}()
-	outer := nodeFrom(ctx).child(ctx).push(&txState{pending: whole})
-	err := run(withBase(outer, parent), func(ctx context.Context) error {
-		if attempt != nil {
-			attempt.rollback()
-			whole.reopen()
-		}
-		attempt, returned = newTxHook(nodeFrom(ctx).scopeWithin(whole)), false
-		inside := attempt.enter(ctx)
-		bodyErr = fn(inside)
-		if bodyErr == nil && parent == nil {
-			bodyErr = whole.queue.prepare(inside, inside.tx)
-		}
-		returned = true
-		return bodyErr
-	})
+	if err := run(withBase(step(ctx, txState{pending: t.whole}), parent), t.body); err != nil {
+		return err
+	}
+	return t.commit()
+}
+
+// A transaction is the state of one call of transact.
+type transaction struct {
+	whole     *TxHook // the attempts are scopes within
+	fn        func(context.Context) error
+	attempt   *TxHook // the latest one
+	returned  bool    // it has
+	err       error   // with this
+	committed bool
+}
+
+// body is what the TxFunc calls, once per attempt.
+func (t *transaction) body(ctx context.Context) error {
+	if t.attempt != nil {
+		t.attempt.rollback()
+		t.whole.reopen()
+	}
+	t.attempt, t.returned = newTxHook(nodeFrom(ctx).scopeWithin(t.whole)), false
+	inside := t.attempt.enter(ctx)
+	t.err = t.fn(inside)
+	if t.err == nil && t.whole.parent == nil {
+		t.err = t.whole.queue.prepare(inside, inside.tx)
+	}
+	t.returned = true
+	return t.err
+}
+
+// commit ends the scope after a TxFunc that returned nil.
+func (t *transaction) commit() error {
 	switch {
-	case err != nil:
-		return err
-	case attempt == nil:
+	case t.attempt == nil:
 		return errors.New("tidings: the TxFunc returned nil without calling its body")
-	case !returned:
+	case !t.returned:
 		return errors.New("tidings: the TxFunc recovered a panic of its body and returned nil")
-	case bodyErr != nil:
-		return bodyErr
+	case t.err != nil:
+		return t.err
 	}
-	if err := whole.commit(); err != nil {
-		return err
-	}
-	committed = true
-	if parent == nil {
-		whole.queue.finish(outside(ctx), report)
-	}
-	return nil
+	err := t.whole.commit()
+	t.committed = err == nil
+	return err
 }
 
 // outside returns the context for what runs after the end of a transaction:

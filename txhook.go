@@ -2,6 +2,7 @@ package tidings
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 )
@@ -56,7 +57,9 @@ func newTxHook(parent *TxHook) *TxHook {
 	if parent != nil {
 		return &TxHook{queue: parent.queue, parent: parent}
 	}
-	return &TxHook{queue: &txQueue{}}
+	q := &txQueue{}
+	q.outermost.queue = q
+	return &q.outermost
 }
 
 // reopen lets the outermost scope take events again, of another attempt.
@@ -70,7 +73,7 @@ func (h *TxHook) reopen() {
 
 // enter returns a node on top of ctx in which events go to h.
 func (h *TxHook) enter(ctx context.Context) *node {
-	return nodeFrom(ctx).child(ctx).push(&txState{hook: h})
+	return step(ctx, txState{hook: h})
 }
 
 // openLocked reports whether h takes events.
@@ -219,21 +222,28 @@ func (n *node) scopeWithin(h *TxHook) *TxHook {
 // A txState is one step into transactions: a value that WithTx added, a
 // scope that a TxFunc is about to make, or one that was entered.
 type txState struct {
-	value   any     // for TxFrom
-	sql     *sqlTx  // of value, where InTx made it
-	pending *TxHook // for a TxFunc that uses InTx or Transact in turn
-	hook    *TxHook // the innermost scope that was entered so far: it takes events
-	next    *txState
+	value     any // for TxFrom
+	db        *sql.DB
+	isolation sql.IsolationLevel // with db of value, where InTx made it
+	pending   *TxHook            // for a TxFunc that uses InTx or Transact in turn
+	hook      *TxHook            // the innermost scope that was entered so far: it takes events
+	next      *txState
 }
 
-// push adds a step to n, which is new.
-func (n *node) push(s *txState) *node {
-	s.next = n.tx
-	if s.hook == nil && n.tx != nil {
-		s.hook = n.tx.hook
+// step returns a node on top of ctx, one step further into transactions.
+func step(ctx context.Context, s txState) *node {
+	t := &struct {
+		node
+		state txState
+	}{node{Context: ctx, up: nodeFrom(ctx)}, s}
+	if t.up != nil && t.up.tx != nil {
+		t.state.next = t.up.tx
+		if s.hook == nil {
+			t.state.hook = t.up.tx.hook
+		}
 	}
-	n.tx = s
-	return n
+	t.tx = &t.state
+	return &t.node
 }
 
 // WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
@@ -243,7 +253,7 @@ func WithTx(ctx context.Context, tx any) context.Context {
 	if tx == nil {
 		return ctx
 	}
-	return nodeFrom(ctx).child(ctx).push(&txState{value: tx})
+	return step(ctx, txState{value: tx})
 }
 
 // TxFrom returns the innermost transaction of type T that ctx is in: for

@@ -13,6 +13,7 @@ import (
 // list, for its AfterRollback handlers; whether an item counts as rolled
 // back is read off its scope.
 type txQueue struct {
+	outermost   TxHook
 	mu          sync.Mutex // guards the list and the state of the scopes
 	first, last item
 	prepared    item  // the last one that BeforeCommit was run for

@@ -1,0 +1,72 @@
+// Package fulfilment is the module that hands ready orders to the carrier.
+package fulfilment
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/pharmacy/events"
+)
+
+// Schema creates the table of this module.
+const Schema = `
+	CREATE TABLE shipments (
+		order_id TEXT PRIMARY KEY,
+		tracking TEXT NOT NULL
+	);`
+
+// A Carrier ships parcels. A second call for the same order is answered with
+// the tracking number of the first.
+type Carrier interface {
+	Ship(ctx context.Context, orderID string, products []string) (tracking string, err error)
+}
+
+// Fulfilment knows what has been shipped.
+type Fulfilment struct {
+	db      *sql.DB
+	carrier Carrier
+}
+
+// Register returns the fulfilment in db of the orders that are ready on bus.
+// A carrier takes its time and may be out of order. Nobody waits for it, and
+// no approval fails with it: the handler is asynchronous.
+func Register(bus *tidings.EventBus, db *sql.DB, carrier Carrier) *Fulfilment {
+	f := &Fulfilment{db, carrier}
+	tidings.Subscribe(bus, f.ship, tidings.Named("fulfilment.ship"), tidings.Async())
+	return f
+}
+
+// ship ships an order, unless that has been done.
+func (f *Fulfilment) ship(ctx context.Context, e events.OrderReadyForFulfillment) error {
+	if tracking, err := f.Tracking(ctx, e.OrderID); err != nil || tracking != "" {
+		return err
+	}
+	products := make([]string, 0, e.Products.Len())
+	for _, product := range e.Products.All() {
+		products = append(products, product)
+	}
+	// Outside of a transaction: no connection waits for the carrier.
+	tracking, err := f.carrier.Ship(ctx, e.OrderID, products)
+	if err != nil {
+		return fmt.Errorf("shipping order %q: %w", e.OrderID, err)
+	}
+	return tidings.InTx(ctx, f.db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO shipments VALUES (?, ?) ON CONFLICT DO NOTHING", e.OrderID, tracking)
+		return err
+	})
+}
+
+// Tracking returns the tracking number of an order, "" before it is shipped.
+func (f *Fulfilment) Tracking(ctx context.Context, orderID string) (tracking string, err error) {
+	err = tidings.InTx(ctx, f.db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, "SELECT tracking FROM shipments WHERE order_id = ?", orderID).Scan(&tracking)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return tracking, err
+}

@@ -16,8 +16,10 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 	if t.err != nil {
 		return t.err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Done() != nil { // else there is no Err
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 	}
 	n := nodeFrom(ctx)
 	h := t.handlers.Load()
@@ -39,7 +41,11 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 	}
 	t.stamp(n, event)
 	if h.plain {
-		return joined(t.run(t.newFrame(ctx, n, nil, event), h.lanes[AfterCommit], false, s))
+		failures := t.run(t.newFrame(ctx, n, nil, event), h.lanes[AfterCommit], false, s)
+		if failures == nil {
+			return nil
+		}
+		return joined(failures)
 	}
 	return t.publishRouted(ctx, n, h, event, s)
 }
@@ -156,7 +162,7 @@ func (r *run[E]) pass() (done bool) {
 			done = r.interrupted(recover())
 		}
 	}()
-	if r.frame.Done() == nil && r.topic.event.clone < 0 {
+	if r.frame.Context.Done() == nil && r.topic.event.clone < 0 {
 		r.plainly()
 	} else {
 		r.carefully()

@@ -41,7 +41,13 @@ func TestPGX(t *testing.T) {
 			insert: func(ctx context.Context, number string) error {
 				return exec(ctx, "INSERT INTO invoices (number) VALUES ($1)", number)
 			},
-			exec:   func(ctx context.Context, query string) error { return exec(ctx, query) },
+			exec: func(ctx context.Context, query string) error { return exec(ctx, query) },
+			sandbox: func(t *testing.T) (any, any) {
+				tx, err := pool.Begin(t.Context())
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback(context.Background())) })
+				return pool, tx
+			},
 			stored: numbers(observer),
 		}, transactions.PGX(pool))
 	})
@@ -74,6 +80,12 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 			exec: func(ctx context.Context, query string) error {
 				return inTx(ctx, func(tx *gorm.DB) error { return tx.WithContext(ctx).Exec(query).Error })
 			},
+			sandbox: func(t *testing.T) (any, any) {
+				tx := db.Begin()
+				require.NoError(t, tx.Error)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback().Error) })
+				return db, tx
+			},
 			stored: numbers(observer),
 		}, transactions.GORM(db))
 	})
@@ -93,6 +105,7 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 	}
 	exercise(t, func(t *testing.T) library {
 		conn, observer := open(t)
+		db := bun.NewDB(conn, dialect)
 		return withTxFunc[bun.Tx](library{
 			insert: func(ctx context.Context, number string) error {
 				return inTx(ctx, func(tx bun.Tx) error {
@@ -106,8 +119,14 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 					return err
 				})
 			},
+			sandbox: func(t *testing.T) (any, any) {
+				tx, err := db.BeginTx(context.Background(), nil)
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+				return db, tx
+			},
 			stored: numbers(observer),
-		}, transactions.Bun(bun.NewDB(conn, dialect)))
+		}, transactions.Bun(db))
 	})
 }
 
@@ -134,6 +153,12 @@ func testEnt(t *testing.T, open newDB, dialect string) {
 					return err
 				})
 			},
+			sandbox: func(t *testing.T) (any, any) {
+				tx, err := client.Tx(context.Background())
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+				return client, tx
+			},
 			stored: numbers(observer),
 		}, transactions.Ent(client))
 	})
@@ -151,6 +176,7 @@ func testSqlx(t *testing.T, open newDB, driver string) {
 	type Invoice struct{ Number string }
 	exercise(t, func(t *testing.T) library {
 		conn, observer := open(t)
+		db := sqlx.NewDb(conn, driver)
 		return withTxFunc[*sqlx.Tx](library{
 			insert: func(ctx context.Context, number string) error {
 				return inTx(ctx, func(tx *sqlx.Tx) error {
@@ -164,8 +190,14 @@ func testSqlx(t *testing.T, open newDB, driver string) {
 					return err
 				})
 			},
+			sandbox: func(t *testing.T) (any, any) {
+				tx, err := db.Beginx()
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+				return db, tx
+			},
 			stored: numbers(observer),
-		}, transactions.Sqlx(sqlx.NewDb(conn, driver)))
+		}, transactions.Sqlx(db))
 	})
 }
 
@@ -198,6 +230,12 @@ func testInTx(t *testing.T, open newDB, insert string) {
 			},
 			insert: func(ctx context.Context, number string) error { return exec(ctx, insert, number) },
 			exec:   func(ctx context.Context, query string) error { return exec(ctx, query) },
+			sandbox: func(t *testing.T) (any, any) {
+				tx, err := db.Begin()
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+				return db, tx
+			},
 			stored: numbers(observer),
 		}
 	})

@@ -31,6 +31,9 @@ type library struct {
 	// transaction that TxFrom finds, and it is an error if there is none.
 	insert func(ctx context.Context, number string) error
 	exec   func(ctx context.Context, query string) error
+	// sandbox returns the database as the library knows it, and a
+	// transaction that is rolled back at the end of the test.
+	sandbox func(t *testing.T) (db, tx any)
 	// stored returns the numbers that are committed, in the order of
 	// insertion, through a connection of another pool.
 	stored func(ctx context.Context) ([]string, error)
@@ -139,6 +142,7 @@ func exercise(t *testing.T, open func(*testing.T) library) {
 		{"retry gives up", testRetryGivesUp},
 		{"retry after COMMIT", testRetryCommit},
 		{"concurrent", testConcurrent},
+		{"in the transaction of a test", testSandbox},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

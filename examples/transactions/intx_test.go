@@ -3,11 +3,13 @@ package transactions_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/transactions"
 )
 
 // A pair is two databases with one bus.
@@ -189,4 +191,31 @@ func TestInTx_Isolation(t *testing.T) {
 		return p.issueIn(ctx, tx, "C")
 	}), "read-only transaction")
 	require.Equal(t, []string{"A", "B"}, p.delivered)
+}
+
+// TestInTx_AsTxFunc: InTx inside of a TxFunc, to retry with database/sql.
+func TestInTx_AsTxFunc(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, newSQLite, newSQLite)
+	run := transactions.Retrying[*sql.Tx](func(ctx context.Context, body func(context.Context) error) error {
+		return tidings.InTx(ctx, p.a, nil, func(ctx context.Context, _ *sql.Tx) error { return body(ctx) })
+	}, 3, func(err error) bool { return errors.Is(err, errChangedMind) })
+	attempts := 0
+	require.NoError(t, tidings.Transact(t.Context(), run, func(ctx context.Context) error {
+		attempts++
+		tx, _ := tidings.TxFrom[*sql.Tx](ctx)
+		require.NoError(t, p.issueIn(ctx, tx, "A"))
+		require.NoError(t, tidings.InTx(ctx, p.a, nil, func(ctx context.Context, tx *sql.Tx) error {
+			return p.issueIn(ctx, tx, "B")
+		}))
+		require.NoError(t, p.issueIn(ctx, tx, "C"))
+		if attempts < 2 {
+			return errChangedMind
+		}
+		return nil
+	}))
+	p.requireStored(t, []string{"A", "B", "C"}, nil)
+	require.Equal(t, []string{"A", "B", "C"}, p.delivered)
+	require.Equal(t, []string{"A", "B", "C"}, p.dropped)
+	require.Empty(t, p.failed)
 }

@@ -14,8 +14,8 @@
 // the body, and commit, or roll back if the body fails or panics. The tests
 // hold each against one suite on a real database.
 //
-// A TxFunc finds the transaction that it nests in by its type. A program
-// that uses one library for two databases therefore gives each its own type,
-// type billingTx struct{ pgx.Tx } for instance, in [tidings.WithTx] and
-// [tidings.TxFrom].
+// A TxFunc finds the transaction that it nests in by its type, and does not
+// ask for the database. One on a second database takes a context from outside
+// of the first one's, as [tidings.Transact] says; only [tidings.InTx] tells
+// databases apart.
 package transactions

@@ -2,6 +2,7 @@ package transactions_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"testing"
 
@@ -13,47 +14,86 @@ import (
 	"github.com/tidings-go/tidings/examples/transactions"
 )
 
-// TestSerializationFailure: Postgres refuses one of two transactions that
-// read what the other writes. Its second attempt sees what came of the first,
-// and of the events only those of the second are delivered.
-func TestSerializationFailure(t *testing.T) {
+const (
+	countInvoices = "SELECT count(*)::text FROM invoices"
+	insertInvoice = "INSERT INTO invoices (number) VALUES ($1)"
+)
+
+func TestSerializationFailure_PGX(t *testing.T) {
 	t.Parallel()
+	testSerializationFailure[pgx.Tx](t,
+		func(t *testing.T, dsn string) tidings.TxFunc {
+			pool := openPGX(t, dsn)
+			return func(ctx context.Context, body func(context.Context) error) error {
+				return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.Serializable}, func(tx pgx.Tx) error {
+					return body(tidings.WithTx(ctx, tx))
+				})
+			}
+		},
+		func(ctx context.Context, tx pgx.Tx) (count string, err error) {
+			err = tx.QueryRow(ctx, countInvoices).Scan(&count)
+			return count, err
+		},
+		func(ctx context.Context, tx pgx.Tx, number string) error {
+			_, err := tx.Exec(ctx, insertInvoice, number)
+			return err
+		})
+}
+
+func TestSerializationFailure_InTx(t *testing.T) {
+	t.Parallel()
+	testSerializationFailure[*sql.Tx](t,
+		func(t *testing.T, dsn string) tidings.TxFunc {
+			db := openSQL(t, "pgx", dsn)
+			return func(ctx context.Context, body func(context.Context) error) error {
+				serializable := &sql.TxOptions{Isolation: sql.LevelSerializable}
+				return tidings.InTx(ctx, db, serializable, func(ctx context.Context, _ *sql.Tx) error { return body(ctx) })
+			}
+		},
+		func(ctx context.Context, tx *sql.Tx) (count string, err error) {
+			err = tx.QueryRowContext(ctx, countInvoices).Scan(&count)
+			return count, err
+		},
+		func(ctx context.Context, tx *sql.Tx, number string) error {
+			_, err := tx.ExecContext(ctx, insertInvoice, number)
+			return err
+		})
+}
+
+// testSerializationFailure: Postgres refuses one of two transactions that
+// read what the other writes. Its second attempt sees what the other did, and
+// of the events only those of the second attempt are delivered.
+func testSerializationFailure[Tx any](
+	t *testing.T,
+	open func(t *testing.T, dsn string) tidings.TxFunc,
+	count func(context.Context, Tx) (string, error),
+	insert func(ctx context.Context, tx Tx, number string) error,
+) {
 	dsn, observer := newPostgresSchema(t)
 	f := newFixture(t, func(t *testing.T) library { return library{stored: numbers(observer)} })
+	mine, theirs := open(t, dsn), open(t, dsn)
 
-	serializable := func(t *testing.T) tidings.TxFunc {
-		pool := openPGX(t, dsn)
-		return func(ctx context.Context, body func(context.Context) error) error {
-			return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.Serializable}, func(tx pgx.Tx) error {
-				return body(tidings.WithTx(ctx, tx))
-			})
-		}
+	// issue adds an invoice whose number is how many there were.
+	issue := func(ctx context.Context, meanwhile func()) error {
+		return inTx(ctx, func(tx Tx) error {
+			number, err := count(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if err := tidings.Publish(ctx, f.bus, InvoiceIssued{Number: number}); err != nil {
+				return err
+			}
+			meanwhile()
+			return insert(ctx, tx, number)
+		})
 	}
-	mine := transactions.Retrying[pgx.Tx](serializable(t), 3, func(err error) bool {
+	attempts := 0
+	run := transactions.Retrying[Tx](mine, 3, func(err error) bool {
 		const serializationFailure = "40001"
 		pgErr := (*pgconn.PgError)(nil)
 		return errors.As(err, &pgErr) && pgErr.Code == serializationFailure
 	})
-	theirs := serializable(t)
-
-	// issue adds an invoice whose number is how many there were.
-	issue := func(ctx context.Context, meanwhile func()) error {
-		return inTx(ctx, func(tx pgx.Tx) error {
-			var next string
-			if err := tx.QueryRow(ctx, "SELECT count(*)::text FROM invoices").Scan(&next); err != nil {
-				return err
-			}
-			if err := tidings.Publish(ctx, f.bus, InvoiceIssued{Number: next}); err != nil {
-				return err
-			}
-			meanwhile()
-			_, err := tx.Exec(ctx, "INSERT INTO invoices (number) VALUES ($1)", next)
-			return err
-		})
-	}
-
-	attempts := 0
-	require.NoError(t, tidings.Transact(t.Context(), mine, func(ctx context.Context) error {
+	require.NoError(t, tidings.Transact(t.Context(), run, func(ctx context.Context) error {
 		attempts++
 		return issue(ctx, func() {
 			if attempts > 1 {

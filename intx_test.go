@@ -666,3 +666,16 @@ func TestInTxFromManyGoroutines(t *testing.T) {
 	require.Equal(t, 2*rolledBack, count["R"], "ROLLBACK, and the handler")
 	require.Empty(t, r.reported())
 }
+
+// openShop returns the database of the examples. There is no test at whose
+// end to close it.
+func openShop() *sql.DB {
+	db, _ := fakedb.Open(exampleTB{})
+	return db
+}
+
+// exampleTB is what fakedb.Open needs of a test.
+type exampleTB struct{ testing.TB }
+
+func (exampleTB) Helper()        {}
+func (exampleTB) Cleanup(func()) {}

@@ -1,0 +1,180 @@
+package tidings_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
+)
+
+// What is published in a transaction is delivered once it has committed,
+// and dropped if it rolls back.
+func ExampleInTx() {
+	type OrderPlaced struct {
+		tidings.DomainEvent
+		OrderID int
+	}
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {
+		fmt.Println("mail: thank you for order", e.OrderID)
+		return nil
+	})
+
+	db := openShop() // a *sql.DB
+	place := func(ctx context.Context, id int, charge func() error) error {
+		return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO orders (id) VALUES (?)", id); err != nil {
+				return err
+			}
+			if err := tidings.Publish(ctx, bus, OrderPlaced{OrderID: id}); err != nil {
+				return err
+			}
+			return charge()
+		})
+	}
+
+	ctx := context.Background()
+	fmt.Println("first order:", place(ctx, 1, func() error { return nil }))
+	fmt.Println("second order:", place(ctx, 2, func() error { return errors.New("card declined") }))
+	// Output:
+	// mail: thank you for order 1
+	// first order: <nil>
+	// second order: card declined
+}
+
+// An inner transaction is a savepoint. If it fails, only what was published
+// there is dropped.
+func ExampleInTx_nested() {
+	type ItemShipped struct {
+		tidings.DomainEvent
+		Item string
+	}
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(_ context.Context, e ItemShipped) error {
+		fmt.Println("shipped:", e.Item)
+		return nil
+	})
+
+	db := openShop()
+	ship := func(ctx context.Context, item string) error {
+		return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+			if err := tidings.Publish(ctx, bus, ItemShipped{Item: item}); err != nil {
+				return err
+			}
+			if item == "piano" {
+				return errors.New("too heavy")
+			}
+			return nil
+		})
+	}
+	err := tidings.InTx(context.Background(), db, nil, func(ctx context.Context, _ *sql.Tx) error {
+		for _, item := range []string{"stool", "piano", "score"} {
+			if err := ship(ctx, item); err != nil {
+				fmt.Printf("%s stays here: %v\n", item, err)
+			}
+		}
+		return nil
+	})
+	fmt.Println("order:", err)
+	// Output:
+	// piano stays here: too heavy
+	// shipped: stool
+	// shipped: score
+	// order: <nil>
+}
+
+// OnCommit is for what should wait for the commit and is not an event.
+func ExampleOnCommit() {
+	db := openShop()
+	cache := map[string]string{"price": "10.00"}
+
+	err := tidings.InTx(context.Background(), db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE prices SET price = '12.00'"); err != nil {
+			return err
+		}
+		if err := tidings.OnCommit(ctx, func(context.Context) error { delete(cache, "price"); return nil }); err != nil {
+			return err
+		}
+		fmt.Println("before the commit:", cache)
+		return nil
+	})
+	fmt.Println("after it:", cache, err)
+	// Output:
+	// before the commit: map[price:10.00]
+	// after it: map[] <nil>
+}
+
+// Code that begins and commits by hand opens a scope around that.
+func ExampleBegin() {
+	type OrderPlaced struct {
+		tidings.DomainEvent
+		OrderID int
+	}
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {
+		fmt.Println("mail: thank you for order", e.OrderID)
+		return nil
+	})
+
+	db := openShop()
+	place := func(ctx context.Context, id int) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		ctx, hook := tidings.Begin(ctx)
+		defer hook.Rollback(ctx) // nothing, after hook.Commit
+		defer tx.Rollback()      // before it: the database first
+		ctx = tidings.WithTx(ctx, tx)
+
+		if _, err := tx.ExecContext(ctx, "INSERT INTO orders (id) VALUES (?)", id); err != nil {
+			return err
+		}
+		if err := tidings.Publish(ctx, bus, OrderPlaced{OrderID: id}); err != nil {
+			return err
+		}
+		if err := hook.Prepare(ctx); err != nil { // handlers in the phase BeforeCommit
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		fmt.Println("committed")
+		return hook.Commit(ctx) // the others
+	}
+	fmt.Println(place(context.Background(), 1))
+	// Output:
+	// committed
+	// mail: thank you for order 1
+	// <nil>
+}
+
+// A handler that writes to the same database takes part in the transaction
+// of whoever publishes.
+func ExampleTxFrom() {
+	type OrderPlaced struct {
+		tidings.DomainEvent
+		OrderID int
+	}
+	db := openShop()
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(ctx context.Context, e OrderPlaced) error {
+		tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+		if !ok {
+			return errors.New("orders are placed in a transaction")
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO audit (order_id) VALUES (?)", e.OrderID)
+		return err
+	}, tidings.Named("audit"), tidings.InTransaction)
+
+	ctx := context.Background()
+	fmt.Println(tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error {
+		return tidings.Publish(ctx, bus, OrderPlaced{OrderID: 1})
+	}))
+	fmt.Println(tidings.Publish(ctx, bus, OrderPlaced{OrderID: 2}))
+	// Output:
+	// <nil>
+	// tidings: audit handling tidings_test.OrderPlaced: orders are placed in a transaction
+}

@@ -1,0 +1,128 @@
+package tidings_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
+)
+
+// A TxFunc fits tidings to a database library: begin, call body with the
+// transaction in its context, commit or roll back. Most libraries have a
+// function that does the rest.
+func ExampleTxFunc() {
+	var db shopDB
+	inTx := func(ctx context.Context, body func(context.Context) error) error {
+		outer, ok := tidings.TxFrom[*shopTx](ctx)
+		if ok {
+			return outer.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, tx)) })
+		}
+		return db.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, tx)) })
+	}
+
+	type OrderPlaced struct {
+		tidings.DomainEvent
+		OrderID int
+	}
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {
+		fmt.Println("mail: thank you for order", e.OrderID)
+		return nil
+	})
+	place := func(id int) func(context.Context) error {
+		return func(ctx context.Context) error {
+			tx, _ := tidings.TxFrom[*shopTx](ctx)
+			tx.Exec("INSERT INTO orders")
+			return tidings.Publish(ctx, bus, OrderPlaced{OrderID: id})
+		}
+	}
+	err := tidings.Transact(context.Background(), inTx, func(ctx context.Context) error {
+		return errors.Join(tidings.Transact(ctx, inTx, place(1)), tidings.Transact(ctx, inTx, place(2)))
+	})
+	fmt.Println(err)
+	// Output:
+	// BEGIN
+	// SAVEPOINT
+	// INSERT INTO orders
+	// RELEASE
+	// SAVEPOINT
+	// INSERT INTO orders
+	// RELEASE
+	// COMMIT
+	// mail: thank you for order 1
+	// mail: thank you for order 2
+	// <nil>
+}
+
+// A TxFunc may call its body again. What the failed attempt has published
+// is dropped.
+func ExampleTxFunc_retry() {
+	errConflict := errors.New("serialization failure")
+	var db shopDB
+	retrying := func(ctx context.Context, body func(context.Context) error) error {
+		for attempt := 1; ; attempt++ {
+			err := db.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, tx)) })
+			if attempt == 3 || !errors.Is(err, errConflict) {
+				return err
+			}
+		}
+	}
+
+	type StockReserved struct {
+		tidings.DomainEvent
+		Attempt int
+	}
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(_ context.Context, e StockReserved) error {
+		fmt.Println("reserved in attempt", e.Attempt)
+		return nil
+	})
+	attempt := 0
+	err := tidings.Transact(context.Background(), retrying, func(ctx context.Context) error {
+		attempt++
+		if err := tidings.Publish(ctx, bus, StockReserved{Attempt: attempt}); err != nil {
+			return err
+		}
+		if attempt == 1 {
+			return errConflict
+		}
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// BEGIN
+	// ROLLBACK
+	// BEGIN
+	// COMMIT
+	// reserved in attempt 2
+	// <nil>
+}
+
+// A shopDB is a database library that prints its statements. Like many, it
+// has a function that commits if its argument returns nil, and transactions
+// have one for savepoints.
+type shopDB struct{}
+
+type shopTx struct{}
+
+func (shopDB) Transaction(fn func(*shopTx) error) error {
+	return printTx("BEGIN", "COMMIT", "ROLLBACK", fn)
+}
+
+func (*shopTx) Transaction(fn func(*shopTx) error) error {
+	return printTx("SAVEPOINT", "RELEASE", "ROLLBACK TO", fn)
+}
+
+func (*shopTx) Exec(statement string) { fmt.Println(statement) }
+
+func printTx(begin, commit, rollback string, fn func(*shopTx) error) error {
+	fmt.Println(begin)
+	end := rollback
+	defer func() { fmt.Println(end) }()
+	if err := fn(&shopTx{}); err != nil {
+		return err
+	}
+	end = commit
+	return nil
+}

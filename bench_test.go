@@ -1,0 +1,108 @@
+package tidings_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+)
+
+var sum int64 // keeps handlers from being optimized away
+
+func addUp(_ context.Context, e proposalAccepted) error {
+	sum += e.ProposalID
+	return nil
+}
+
+// busWith returns a bus on which n handlers add up.
+func busWith(n int, opts ...tidings.SubscribeOption) *tidings.EventBus {
+	bus := tidings.New()
+	for range n {
+		tidings.Subscribe(bus, addUp, opts...)
+	}
+	return bus
+}
+
+// What the hot paths allocate is part of what the documentation promises.
+func TestAllocations(t *testing.T) {
+	if raceDetector() {
+		t.Skip("the race detector allocates")
+	}
+	ctx := context.Background() // that of a test can be cancelled; this is the common case
+	passOn := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error { return next(ctx, d) }
+	})
+	stamped := tidings.Stamp(ctx, proposalAccepted{ProposalID: 1})
+	publishing := func(ctx context.Context, bus *tidings.EventBus, event proposalAccepted) func() {
+		return func() {
+			if err := tidings.Publish(ctx, bus, event); err != nil {
+				panic(err)
+			}
+		}
+	}
+	cancellable, cancel := context.WithCancel(ctx)
+	defer cancel()
+	correlated := tidings.WithCorrelationID(ctx, uuid.New())
+	for _, tt := range []struct {
+		path string
+		want float64
+		run  func()
+	}{
+		{"publish to nobody", 0, publishing(ctx, busWith(0), stamped)},
+		{"publish to 1 handler", 1, publishing(ctx, busWith(1), stamped)},
+		{"publish to 10 handlers", 1, publishing(ctx, busWith(10), stamped)},
+		{"publish to 100 handlers", 1, publishing(ctx, busWith(100), stamped)},
+		{"stamp and publish to nobody", 0, publishing(ctx, busWith(0), proposalAccepted{})},
+		{"stamp and publish to 1 handler", 1, publishing(ctx, busWith(1), proposalAccepted{})},
+		{"publish with a context that can be cancelled", 1, publishing(cancellable, busWith(10), stamped)},
+		{"publish in a workflow", 1, publishing(correlated, busWith(10), proposalAccepted{})},
+		{"publish through middleware", 1, publishing(ctx, busWith(10, passOn, passOn, passOn), stamped)},
+		{"Stamp", 0, func() { sum += int64(tidings.Stamp(ctx, proposalAccepted{}).EventID()[15]) }},
+		{"Stamp in a workflow", 0, func() { sum += int64(tidings.Stamp(correlated, proposalAccepted{}).EventID()[15]) }},
+	} {
+		require.Equal(t, tt.want, testing.AllocsPerRun(200, tt.run), tt.path)
+	}
+}
+
+// BenchmarkPublish sets the bus beside the bare minimum: a loop.
+func BenchmarkPublish(b *testing.B) {
+	ctx := context.Background()
+	event := tidings.Stamp(ctx, proposalAccepted{ProposalID: 1})
+	for _, n := range []int{0, 1, 10, 100} {
+		b.Run(fmt.Sprintf("handlers=%d/loop", n), func(b *testing.B) {
+			handlers := make([]func(context.Context, proposalAccepted) error, n)
+			for i := range handlers {
+				handlers[i] = addUp
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, handle := range handlers {
+					if err := handle(ctx, event); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("handlers=%d/bus", n), func(b *testing.B) {
+			bus := busWith(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := tidings.Publish(ctx, bus, event); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkStamp(b *testing.B) {
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		sum += int64(tidings.Stamp(ctx, proposalAccepted{}).EventID()[15])
+	}
+}

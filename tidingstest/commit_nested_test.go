@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -149,6 +150,29 @@ func TestCommitOtherDatabase(t *testing.T) {
 	require.Equal(t, []string{"BEGIN", "COMMIT"}, log.Statements())
 }
 
+// Two databases may be under test.
+func TestCommitInSandbox(t *testing.T) {
+	t.Parallel()
+	db, tx, log := begin(t)
+	other, otherLog := fakedb.Open(t)
+	other.SetMaxOpenConns(1)
+	ctx, otherTx := tidingstest.Sandbox(t, other)
+	bus := tidingstest.NewBus(t)
+	rec := tidingstest.Record(bus)
+	require.NoError(t, tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
+		require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: 1}))
+		require.NoError(t, tidings.InTx(ctx, other, nil, func(ctx context.Context, inside *sql.Tx) error {
+			require.Same(t, otherTx, inside)
+			return tidings.Publish(ctx, bus, accepted{ProposalID: 2})
+		}))
+		require.Equal(t, []int64{2}, numbersOf(t, rec.Delivered()))
+		return nil
+	}))
+	require.Equal(t, []int64{2, 1}, numbersOf(t, rec.Delivered()))
+	require.Equal(t, []string{"SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, log.Statements())
+	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, otherLog.Statements())
+}
+
 // An orm is a handle of a library that has one type for both databases and
 // transactions, and sets savepoints by itself.
 type orm struct {
@@ -259,6 +283,7 @@ func TestSandboxFails(t *testing.T) {
 func TestCommitAsyncHandlers(t *testing.T) {
 	t.Parallel()
 	db, log := fakedb.Open(t)
+	log.On("INSERT", func() error { runtime.Gosched(); return nil }) // give the others a chance
 	ctx, tx := tidingstest.Sandbox(t, db)
 	bus := tidingstest.NewBus(t)
 	rec := tidingstest.Record(bus)

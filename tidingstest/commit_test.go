@@ -83,19 +83,18 @@ func TestCommitFails(t *testing.T) {
 	no := errors.New("no")
 	tests := map[string]struct {
 		fail  func(*fakedb.Log)
-		fn    func(context.Context, *tidings.EventBus) error
+		fn    func(ctx context.Context, cancel func()) error
 		phase tidings.Phase // of a handler that fails
 		want  string
 		last  string // statement
 	}{
 		"in fn": {
-			fn:   func(context.Context, *tidings.EventBus) error { return no },
+			fn:   func(context.Context, func()) error { return no },
 			want: "no",
 			last: "ROLLBACK TO SAVEPOINT tidings_1",
 		},
 		"in fn, cancelled": {
-			fn: func(ctx context.Context, _ *tidings.EventBus) error {
-				ctx, cancel := context.WithCancel(ctx)
+			fn: func(ctx context.Context, cancel func()) error {
 				cancel()
 				return insert(ctx, "something")
 			},
@@ -124,7 +123,7 @@ func TestCommitFails(t *testing.T) {
 		},
 		"undoing": {
 			fail: func(log *fakedb.Log) { log.Fail("ROLLBACK TO", errors.New("connection lost")) },
-			fn:   func(context.Context, *tidings.EventBus) error { return no },
+			fn:   func(context.Context, func()) error { return no },
 			want: "no\ntidingstest: Commit: undoing what failed: connection lost",
 			last: "ROLLBACK TO SAVEPOINT tidings_1",
 		},
@@ -142,11 +141,13 @@ func TestCommitFails(t *testing.T) {
 				tt.fail(log)
 			}
 			called := false
-			err := tidingstest.Commit(t.Context(), db, tx, func(ctx context.Context) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
 				called = true
 				require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: 1}))
 				if tt.fn != nil {
-					return tt.fn(ctx, bus)
+					return tt.fn(ctx, cancel)
 				}
 				return tidings.Publish(ctx, bus, signed{})
 			})

@@ -39,7 +39,11 @@ func FuzzInterleavings(f *testing.F) {
 		model.start(m, &modelCtx{})
 
 		actual := &fuzzRun[context.Context]{program: program}
-		actual.start(newActualBus(t, actual), t.Context())
+		ctx := context.Background()
+		if program.cancellable {
+			ctx = t.Context()
+		}
+		actual.start(newActualBus(t, actual), ctx)
 
 		require.Equal(t, model.trace, actual.trace, "what happened\n%s", program)
 		require.Equal(t, model.reports, actual.reports, "what was reported\n%s", program)
@@ -48,13 +52,14 @@ func FuzzInterleavings(f *testing.F) {
 
 // A fuzzProgram is what a fuzz input says.
 type fuzzProgram struct {
-	handlers []*fuzzHandler // subscribed first
-	ops      []fuzzOp
-	sendFail int // every so many Sends fail; 0: none does
+	handlers    []*fuzzHandler // subscribed first
+	ops         []fuzzOp
+	sendFail    int  // every so many Sends fail; 0: none does
+	cancellable bool // which nobody does
 }
 
 type fuzzHandler struct {
-	on   string // "A", "B", or "any"
+	on   string // "A", "B", "C" or "any"
 	how  string // a Phase, or the phase of a transport
 	once bool
 	ops  []fuzzOp
@@ -75,9 +80,9 @@ var (
 		"publish", "publish", "publish", "publish", "publish", "scope", "scope", "scope", "scope",
 		"subscribe", "unsubscribe", "on commit", "keep", "under kept", "break",
 	}
-	fuzzPublishes = []string{"A", "B", "boxed A", "boxed B"}
+	fuzzPublishes = []string{"A", "A", "B", "C", "boxed A", "boxed B", "boxed C"}
 	fuzzScopes    = []string{
-		"plain", "plain", "by hand", "InTx a", "InTx a", "InTx b", "retry", "twice",
+		"plain", "plain", "by hand", "InTx a", "InTx a", "InTx b", "over InTx a", "over InTx b", "retry", "twice",
 		"failing commit", "swallow", "recover", "never",
 	}
 	fuzzEnds       = []string{"ok", "ok", "ok", "fail", "panic", "propagate", "fail at first"}
@@ -95,7 +100,7 @@ type fuzzDecoder struct{ data []byte }
 
 func decodeFuzz(data []byte) *fuzzProgram {
 	d := &fuzzDecoder{data}
-	p := &fuzzProgram{sendFail: d.next(6)}
+	p := &fuzzProgram{sendFail: d.next(6), cancellable: d.next(2) == 1}
 	for range 1 + d.next(6) {
 		p.handlers = append(p.handlers, d.handler(2))
 	}
@@ -118,7 +123,7 @@ func (d *fuzzDecoder) next(n int) int {
 func (d *fuzzDecoder) one(of []string) string { return of[d.next(len(of))] }
 
 func (d *fuzzDecoder) handler(depth int) *fuzzHandler {
-	h := &fuzzHandler{on: d.one([]string{"A", "A", "B", "any"}), how: d.one(fuzzPhases), end: d.one(fuzzEnds)}
+	h := &fuzzHandler{on: d.one([]string{"A", "A", "B", "C", "any"}), how: d.one(fuzzPhases), end: d.one(fuzzEnds)}
 	h.once = d.next(5) == 1 && !strings.HasPrefix(h.how, "via ")
 	h.ops = d.ops(depth)
 	return h
@@ -157,7 +162,7 @@ func (d *fuzzDecoder) op(depth int) fuzzOp {
 
 func (p *fuzzProgram) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "sends fail: %d\n", p.sendFail)
+	fmt.Fprintf(&b, "sends fail: %d, cancellable: %v\n", p.sendFail, p.cancellable)
 	for i, h := range p.handlers {
 		fmt.Fprintf(&b, "h%d: %v", i, h)
 	}
@@ -603,8 +608,10 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 		s.parent = c.scope
 	}
 	db := -1
-	if name, ok := strings.CutPrefix(how, "InTx "); ok {
-		db = int(name[0] - 'a')
+	if strings.Contains(how, "InTx") {
+		db = int(how[len(how)-1] - 'a')
+	}
+	if db >= 0 && !strings.HasPrefix(how, "over") {
 		c, s.parent = m.enclosing(c, db)
 	}
 	if s.parent == nil {
@@ -661,8 +668,33 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 		}
 	case "never":
 		failed = "no body"
-	default:
-		failed = m.inTx(c, db, s, attempt)
+	case "InTx a", "InTx b":
+		failed = m.inTx(db, s.parent != nil, s.txn, attempt)
+	default: // a TxFunc made of InTx
+		whole := s
+		var parent *modelScope
+		c, parent = m.enclosing(c, db)
+		nested := parent != nil
+		if !nested {
+			parent = whole
+		}
+		made := &modelScope{txn: parent.txn, parent: parent, state: "open"}
+		failed = m.inTx(db, nested, made.txn, func() string {
+			inner := &modelScope{txn: whole.txn, parent: whole, state: "open"}
+			if !nested {
+				inner.parent = made
+			}
+			inside := c.within(made).within(inner)
+			failed := fn(inside)
+			if failed == "" && whole.parent == nil {
+				failed = join(m.prepare(inside))
+			}
+			return failed
+		})
+		made.state = "committed"
+		if failed != "" {
+			made.state = "rolled back"
+		}
 	}
 
 	if s.state == "open" {
@@ -710,18 +742,20 @@ func (m *modelBus) enclosing(c *modelCtx, db int) (*modelCtx, *modelScope) {
 	return &inside, nil
 }
 
-func (m *modelBus) inTx(c *modelCtx, db int, s *modelScope, attempt func() string) string {
+// inTx runs body in a transaction of db, or in a savepoint of the one that
+// txn is for.
+func (m *modelBus) inTx(db int, nested bool, txn *modelTxn, body func() string) string {
 	begin, commit, rollback := "BEGIN", "COMMIT", "ROLLBACK"
-	if s.parent != nil {
+	if nested {
 		begin, commit, rollback = "SAVEPOINT", "RELEASE", "ROLLBACK TO"
 	}
 	if failed := m.statement(db, begin); failed != "" {
 		return failed
 	}
-	if s.parent == nil {
+	if !nested {
 		m.txs++
 	}
-	failed := attempt()
+	failed := body()
 	if failed == "" {
 		if failed = m.statement(db, commit); failed == "" {
 			return ""
@@ -731,11 +765,11 @@ func (m *modelBus) inTx(c *modelCtx, db int, s *modelScope, attempt func() strin
 		}
 	}
 	broken := m.statement(db, rollback)
-	if s.parent != nil {
+	if nested {
 		if broken == "" {
 			_ = m.statement(db, commit)
 		} else {
-			s.txn.doomed = broken
+			txn.doomed = broken
 		}
 	}
 	if failed != "panic" && broken != "" {
@@ -845,6 +879,8 @@ func numberOf(e tidings.Event) int {
 		return e.N
 	case txOther:
 		return e.N
+	case txCart:
+		return e.Items[0]
 	}
 	return -1
 }
@@ -865,8 +901,11 @@ func (b *actualBus) subscribe(id int, h *fuzzHandler) {
 	handle := func(ctx context.Context, e tidings.Event) error {
 		n := numberOf(e)
 		b.numbers[e.EventID()] = n
-		if carried, ok := tidings.EventFrom(ctx); !ok || carried != e {
+		if carried, ok := tidings.EventFrom(ctx); !ok || carried.EventID() != e.EventID() || numberOf(carried) != n {
 			b.run.note("the context of %v carries %v", e, carried)
+		}
+		if cart, ok := e.(txCart); ok {
+			cart.Items[0] = -1 // its own copy
 		}
 		return failure(b.run.handle(ctx, id, n, fmt.Sprintf("%s %s cause=%d workflow=%d",
 			h.how, b.inTx(ctx), b.numbers[e.CausationID()], b.numbers[e.CorrelationID()])))
@@ -877,6 +916,8 @@ func (b *actualBus) subscribe(id int, h *fuzzHandler) {
 		sub = tidings.Subscribe(b.bus, func(ctx context.Context, e txEvent) error { return handle(ctx, e) }, opts...)
 	case "B":
 		sub = tidings.Subscribe(b.bus, func(ctx context.Context, e txOther) error { return handle(ctx, e) }, opts...)
+	case "C":
+		sub = tidings.Subscribe(b.bus, func(ctx context.Context, e txCart) error { return handle(ctx, e) }, opts...)
 	default:
 		sub = tidings.Subscribe(b.bus, handle, opts...)
 	}
@@ -911,10 +952,14 @@ func (b *actualBus) publish(ctx context.Context, how string, n int) string {
 		return describe(tidings.Publish(ctx, b.bus, txEvent{N: n}))
 	case "B":
 		return describe(tidings.Publish(ctx, b.bus, txOther{N: n}))
+	case "C":
+		return describe(tidings.Publish(ctx, b.bus, txCart{Items: []int{n}}))
 	case "boxed A":
 		return describe(tidings.Publish[tidings.Event](ctx, b.bus, txEvent{N: n}))
+	case "boxed B":
+		return describe(tidings.Publish[tidings.Event](ctx, b.bus, txOther{N: n}))
 	}
-	return describe(tidings.Publish[tidings.Event](ctx, b.bus, txOther{N: n}))
+	return describe(tidings.Publish[tidings.Event](ctx, b.bus, txCart{Items: []int{n}}))
 }
 
 func (b *actualBus) onCommit(ctx context.Context, fn func(context.Context)) string {
@@ -936,12 +981,11 @@ func (b *actualBus) scope(ctx context.Context, how string, fn func(context.Conte
 	case "by hand":
 		return describe(b.byHand(ctx, fn))
 	case "InTx a", "InTx b":
-		return describe(tidings.InTx(ctx, b.dbs[how[len(how)-1]-'a'], nil, func(ctx context.Context, tx *sql.Tx) error {
-			if b.txs[tx] == 0 {
-				b.txs[tx] = len(b.txs) + 1
-			}
-			return failure(fn(ctx))
-		}))
+		return describe(b.runInTx(ctx, how, func(ctx context.Context) error { return failure(fn(ctx)) }))
+	case "over InTx a", "over InTx b":
+		return describe(tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
+			return b.runInTx(ctx, how, body)
+		}, func(ctx context.Context) error { return failure(fn(ctx)) }))
 	}
 	return describe(tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) (err error) {
 		attempt := func() error {
@@ -970,6 +1014,15 @@ func (b *actualBus) scope(ctx context.Context, how string, fn func(context.Conte
 		}
 		return attempt()
 	}, func(ctx context.Context) error { return failure(fn(ctx)) }))
+}
+
+func (b *actualBus) runInTx(ctx context.Context, how string, fn func(context.Context) error) error {
+	return tidings.InTx(ctx, b.dbs[how[len(how)-1]-'a'], nil, func(ctx context.Context, tx *sql.Tx) error {
+		if b.txs[tx] == 0 {
+			b.txs[tx] = len(b.txs) + 1
+		}
+		return fn(ctx)
+	})
 }
 
 func (b *actualBus) byHand(ctx context.Context, fn func(context.Context) string) error {

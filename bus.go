@@ -24,7 +24,7 @@ type EventBus struct {
 	// without a lock; it is replaced under mu and never changed.
 	topics  atomic.Pointer[map[typeID]anyTopic]
 	closed  atomic.Bool // Close was called
-	drained atomic.Bool // and has returned nil
+	drained atomic.Bool // and has nothing more to wait for
 
 	inflight inflight
 	async    *asyncTransport
@@ -173,25 +173,29 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 	return infos
 }
 
-// Close refuses new events with [ErrClosed], except those that handlers
-// still running publish, and waits until these handlers have returned and
-// the queues of [Async] handlers are empty, or returns ctx.Err(). A second
-// call waits again. Events queued in a transaction that is still open are
-// not waited for; those of their handlers that run in this goroutine run at
-// its commit, the others are reported as ErrClosed. Close returns an error
-// at once inside a handler of b, which it would wait for.
+// Close refuses new events with [ErrClosed] and waits until the handlers
+// that run have returned and the queues of [Async] handlers are empty, or
+// returns ctx.Err(). Meanwhile events that are published with the context
+// of a handler of b are accepted: they are part of what Close waits for. A
+// second call waits again.
+//
+// Close does not wait for open transactions. What is queued in one was
+// accepted, so its handlers are called at the commit, may publish, and run
+// into whatever was shut down after Close; Async ones are not, and reported
+// with ErrClosed. Inside a handler of b Close would wait for itself: with a
+// handler's context it returns an error at once.
 func (b *EventBus) Close(ctx context.Context) error {
 	b.mu.Lock()
 	b.closed.Store(true)
 	b.mu.Unlock()
 	if nodeFrom(ctx).within(b) {
-		return errors.New("tidings: Close inside a handler of the same bus would wait for itself; new events are refused from now on")
+		return errors.New("tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)")
 	}
 	if err := b.inflight.wait(ctx); err != nil {
 		return err
 	}
 	b.drained.Store(true)
-	return nil
+	return b.inflight.wait(ctx) // for what was accepted in between
 }
 
 // report passes a failure that has no caller left to the error handler.

@@ -78,6 +78,17 @@ func (n *node) within(bus *EventBus) bool {
 	return false
 }
 
+// late reports whether n lies inside a handler of bus that was called after
+// Close had returned, for an event of a transaction that committed then.
+func (n *node) late(bus *EventBus) bool {
+	for ; n != nil; n = n.up {
+		if n.topic != nil && n.topic.bus == bus && n.topic.late {
+			return true
+		}
+	}
+	return false
+}
+
 // clock returns that of the bus whose handler n belongs to; nil: time.Now.
 func (n *node) clock() func() time.Time {
 	for ; n != nil; n = n.up {

@@ -10,7 +10,7 @@ import (
 
 var (
 	// ErrClosed is returned for an event that is published after
-	// [EventBus.Close] began, unless by a handler that Close waits for.
+	// [EventBus.Close] began, unless in a handler that Close waits for.
 	ErrClosed = errors.New("tidings: bus closed")
 
 	// ErrTxDone is returned for an event that is published with the
@@ -62,7 +62,7 @@ func (e *PanicError) Unwrap() error {
 func parts(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs := joined.Unwrap()
-		if !slices.ContainsFunc(errs, func(err error) bool { return !isHandlerError(err) }) {
+		if len(errs) > 0 && !slices.ContainsFunc(errs, func(err error) bool { return !isHandlerError(err) }) {
 			return errs
 		}
 	}

@@ -42,9 +42,12 @@ func (f *inflight) finish(s *stripe) {
 	}
 }
 
-// running returns how much is in flight: it was exactly that, or less, at a
-// moment during the call. It reads all that ended before all that started.
-func (f *inflight) running() int {
+// check wakes those who wait if nothing is in flight. It reads all that
+// ended before all that started; where the sums agree, there was a moment
+// between the two readings at which they were equal.
+func (f *inflight) check() {
+	f.mu.Lock() // first, so that the moment lies after every wait that began
+	defer f.mu.Unlock()
 	var started, ended uint64
 	for i := range f.stripes {
 		ended += f.stripes[i].ended.Load()
@@ -52,14 +55,7 @@ func (f *inflight) running() int {
 	for i := range f.stripes {
 		started += f.stripes[i].started.Load()
 	}
-	return int(started - ended)
-}
-
-// check wakes those who wait if nothing is in flight.
-func (f *inflight) check() {
-	f.mu.Lock() // first, so that the moment lies after every wait that began
-	defer f.mu.Unlock()
-	if f.running() > 0 {
+	if started != ended {
 		return
 	}
 	for _, w := range f.waiting {

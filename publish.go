@@ -32,10 +32,10 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 		}
 	}
 	if h.none {
-		return t.bus.admit(n, 0)
+		return t.bus.admit(n)
 	}
 	s := t.bus.inflight.start()
-	if err := t.bus.admit(n, 1); err != nil {
+	if err := t.bus.admit(n); err != nil {
 		t.bus.inflight.finish(s)
 		return err
 	}
@@ -73,10 +73,12 @@ func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], e
 }
 
 // admit returns ErrClosed for what is published in n after Close began,
-// unless it is part of the work that Close waits for: published in a
-// handler, while something is in flight besides the caller's own share.
-func (b *EventBus) admit(n *node, own int) error {
-	if b.closed.Load() && !(n.within(b) && b.inflight.running() > own) {
+// unless it belongs to the work that was accepted before: while Close waits,
+// what is published in a handler, and after that, what a late one publishes.
+// (Whether a handler has returned meanwhile is not looked at: to note that
+// would cost every publish an atomic write.)
+func (b *EventBus) admit(n *node) error {
+	if b.closed.Load() && !n.late(b) && (b.drained.Load() || !n.within(b)) {
 		return ErrClosed
 	}
 	return nil
@@ -86,7 +88,7 @@ func (b *EventBus) admit(n *node, own int) error {
 func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) error {
 	n := nodeFrom(ctx)
 	s := t.bus.inflight.start()
-	if err := t.bus.admit(n, 1); err != nil {
+	if err := t.bus.admit(n); err != nil {
 		t.bus.inflight.finish(s)
 		return err
 	}

@@ -27,6 +27,7 @@ type topicInfo struct {
 	event  *eventType
 	err    error                   // why its events are refused
 	header func(*node) DomainEvent // of the event in a frame, or what passes for it
+	late   bool                    // for handlers called after Close has returned
 }
 
 // anyTopic is a *topic[E] to code that does not know E. The bus's mu is

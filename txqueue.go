@@ -271,8 +271,14 @@ func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []fa
 	if l == nil {
 		return nil
 	}
+	f := q.topic.newFrame(ctx, q.from, tx, &q.event)
+	if q.topic.bus.drained.Load() {
+		late := q.topic.topicInfo
+		late.late = true
+		f.topic = &late
+	}
 	stop := phase == InTransaction || phase == BeforeCommit
-	return q.topic.run(q.topic.newFrame(ctx, q.from, tx, &q.event), l, stop, q.topic.bus.inflight.start())
+	return q.topic.run(f, l, stop, q.topic.bus.inflight.start())
 }
 
 func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {
@@ -300,7 +306,7 @@ func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {
 // InTransaction handlers.
 func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *E) error {
 	hook := n.hook()
-	if err := t.bus.admit(n, 0); err != nil {
+	if err := t.bus.admit(n); err != nil {
 		return err
 	}
 	if h.none {

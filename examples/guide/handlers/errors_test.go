@@ -17,9 +17,9 @@ func Example_errors() {
 	tidings.Subscribe(bus, func(context.Context, OrderPlaced) error {
 		return errDeclined
 	}, tidings.Named("billing.charge"))
-	tidings.Subscribe(bus, func(context.Context, OrderPlaced) error {
-		var shelves map[string]int
-		shelves["A1"]++
+	shelves := []string{"A1"}
+	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {
+		fmt.Println("from shelf", shelves[e.OrderID])
 		return nil
 	}, tidings.Named("stock.take"))
 	tidings.Subscribe(bus, func(context.Context, OrderPlaced) error {
@@ -42,7 +42,7 @@ func Example_errors() {
 	// Output:
 	// mail sent
 	// tidings: billing.charge handling handlers_test.OrderPlaced: card declined
-	// tidings: stock.take handling handlers_test.OrderPlaced: panic: assignment to entry in nil map
+	// tidings: stock.take handling handlers_test.OrderPlaced: panic: runtime error: index out of range [1] with length 1
 	// declined: true
 	// first: billing.charge, with handlers_test.OrderPlaced
 	// has a stack: true

@@ -283,7 +283,12 @@ func TestSandboxFails(t *testing.T) {
 func TestCommitAsyncHandlers(t *testing.T) {
 	t.Parallel()
 	db, log := fakedb.Open(t)
-	log.On("INSERT", func() error { runtime.Gosched(); return nil }) // give the others a chance
+	log.On("INSERT", func() error {
+		for range 100 { // give the others a chance to interfere
+			runtime.Gosched()
+		}
+		return nil
+	})
 	ctx, tx := tidingstest.Sandbox(t, db)
 	bus := tidingstest.NewBus(t)
 	rec := tidingstest.Record(bus)
@@ -319,4 +324,35 @@ func TestCommitAsyncHandlers(t *testing.T) {
 			open = ""
 		}
 	}
+}
+
+// Commit waits while a handler of an earlier one has a savepoint.
+func TestCommitWaits(t *testing.T) {
+	t.Parallel()
+	db, log := fakedb.Open(t)
+	ctx, tx := tidingstest.Sandbox(t, db)
+	bus := tidingstest.NewBus(t)
+	inside := make(chan struct{})
+	tidings.Subscribe(bus, func(ctx context.Context, e accepted) error {
+		return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error {
+			close(inside)
+			for range 1000 { // give the next Commit a chance to interfere
+				runtime.Gosched()
+			}
+			return insert(ctx, "client")
+		})
+	}, tidings.Async())
+	require.NoError(t, tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
+		return tidings.Publish(ctx, bus, accepted{})
+	}))
+	<-inside
+	require.NoError(t, tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
+		return insert(ctx, "proposal")
+	}))
+	require.Equal(t, []string{
+		"BEGIN",
+		"SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1",
+		"SAVEPOINT tidings_2", "INSERT client", "RELEASE SAVEPOINT tidings_2",
+		"SAVEPOINT tidings_3", "INSERT proposal", "RELEASE SAVEPOINT tidings_3",
+	}, log.Statements())
 }

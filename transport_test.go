@@ -239,6 +239,8 @@ func TestFailuresOfSend(t *testing.T) {
 			return fmt.Errorf("send 7: %w: %w", errDown, context.DeadlineExceeded)
 		},
 			[]string{"tidings: a, b" + client + "send 7: broker down: context deadline exceeded", "tidings: *tidings_test.courier handling tidings_test.projectCreated: not accepted by *tidings_test.courier: send 7: broker down: context deadline exceeded"}},
+		{"and one that wraps none", func([]tidings.Outgoing) error { return manyErrors{} },
+			[]string{"tidings: a, b" + client + "many errors", "tidings: *tidings_test.courier handling tidings_test.projectCreated: not accepted by *tidings_test.courier: many errors"}},
 		{"a panic is contained", func([]tidings.Outgoing) error { panic(errDown) },
 			[]string{"tidings: a, b" + client + "panic: broker down", "tidings: *tidings_test.courier handling tidings_test.projectCreated: not accepted by *tidings_test.courier: panic: broker down"}},
 		{"HandlerErrors say what was not accepted", func(deliveries []tidings.Outgoing) error {

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/internal/fakedb"
@@ -45,9 +44,22 @@ func FuzzInterleavings(f *testing.F) {
 		}
 		actual.start(newActualBus(t, actual), ctx)
 
-		require.Equal(t, model.trace, actual.trace, "what happened\n%s", program)
-		require.Equal(t, model.reports, actual.reports, "what was reported\n%s", program)
+		requireSame(t, program, model.trace, actual.trace)
+		requireSame(t, program, model.reports, actual.reports)
 	})
+}
+
+// requireSame shows where the bus went another way than the model.
+func requireSame(t *testing.T, program *fuzzProgram, model, actual []string) {
+	t.Helper()
+	for i := range max(len(model), len(actual)) {
+		if i < len(model) && i < len(actual) && model[i] == actual[i] {
+			continue
+		}
+		from := max(0, i-20)
+		cut := func(trace []string) string { return strings.Join(trace[from:min(len(trace), i+3)], "\n\t") }
+		t.Fatalf("%s\nmodel:\n\t%s\nbus:\n\t%s", program, cut(model), cut(actual))
+	}
 }
 
 // A fuzzProgram is what a fuzz input says.
@@ -342,7 +354,11 @@ type modelCtx struct {
 	workflow int // the event that it started with, 0: none
 }
 
-type modelDB struct{ db, tx, scope int }
+type modelDB struct {
+	db, tx int
+	scope  int     // index of the scope right inside
+	doomed *string // why it cannot commit
+}
 
 type modelScope struct {
 	txn    *modelTxn
@@ -353,7 +369,6 @@ type modelScope struct {
 type modelTxn struct {
 	items    []*modelItem
 	sealed   bool
-	doomed   string
 	implicit bool
 }
 
@@ -555,9 +570,6 @@ func (m *modelBus) prepare(c *modelCtx) []string {
 		more = slices.ContainsFunc(txn.items, func(it *modelItem) bool { return !it.prepared && !it.scope.dropped() })
 	}
 	txn.sealed = true
-	if txn.doomed != "" {
-		return []string{txn.doomed}
-	}
 	return nil
 }
 
@@ -669,7 +681,7 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 	case "never":
 		failed = "no body"
 	case "InTx a", "InTx b":
-		failed = m.inTx(db, s.parent != nil, s.txn, attempt)
+		failed = m.inTx(c, s.parent != nil, attempt)
 	default: // a TxFunc made of InTx
 		whole := s
 		var parent *modelScope
@@ -679,7 +691,7 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 			parent = whole
 		}
 		made := &modelScope{txn: parent.txn, parent: parent, state: "open"}
-		failed = m.inTx(db, nested, made.txn, func() string {
+		failed = m.inTx(c, nested, func() string {
 			inner := &modelScope{txn: whole.txn, parent: whole, state: "open"}
 			if !nested {
 				inner.parent = made
@@ -728,7 +740,7 @@ func (m *modelBus) enclosing(c *modelCtx, db int) (*modelCtx, *modelScope) {
 			continue
 		}
 		inside.tx = known.tx
-		inside.dbs = append(slices.Clone(c.dbs), modelDB{db, known.tx, len(c.scopes)})
+		inside.dbs = append(slices.Clone(c.dbs), modelDB{db, known.tx, len(c.scopes), known.doomed})
 		txn := c.scopes[known.scope].txn
 		for _, s := range slices.Backward(c.scopes) {
 			if s.txn == txn {
@@ -738,38 +750,42 @@ func (m *modelBus) enclosing(c *modelCtx, db int) (*modelCtx, *modelScope) {
 	}
 	// The number is taken when the transaction begins, see inTx.
 	inside.tx = m.txs + 1
-	inside.dbs = append(slices.Clone(c.dbs), modelDB{db, m.txs + 1, len(c.scopes)})
+	inside.dbs = append(slices.Clone(c.dbs), modelDB{db, m.txs + 1, len(c.scopes), new(string)})
 	return &inside, nil
 }
 
-// inTx runs body in a transaction of db, or in a savepoint of the one that
-// txn is for.
-func (m *modelBus) inTx(db int, nested bool, txn *modelTxn, body func() string) string {
+// inTx runs body in the innermost transaction of c, which is new, or in a
+// savepoint there.
+func (m *modelBus) inTx(c *modelCtx, nested bool, body func() string) string {
+	tx := c.dbs[len(c.dbs)-1]
 	begin, commit, rollback := "BEGIN", "COMMIT", "ROLLBACK"
 	if nested {
 		begin, commit, rollback = "SAVEPOINT", "RELEASE", "ROLLBACK TO"
 	}
-	if failed := m.statement(db, begin); failed != "" {
+	if failed := m.statement(tx.db, begin); failed != "" {
 		return failed
 	}
 	if !nested {
 		m.txs++
 	}
 	failed := body()
+	if failed == "" && !nested {
+		failed = *tx.doomed
+	}
 	if failed == "" {
-		if failed = m.statement(db, commit); failed == "" {
+		if failed = m.statement(tx.db, commit); failed == "" {
 			return ""
 		}
 		if commit == "COMMIT" {
 			return failed // which ends the transaction
 		}
 	}
-	broken := m.statement(db, rollback)
+	broken := m.statement(tx.db, rollback)
 	if nested {
 		if broken == "" {
-			_ = m.statement(db, commit)
+			_ = m.statement(tx.db, commit)
 		} else {
-			txn.doomed = broken
+			*tx.doomed = broken
 		}
 	}
 	if failed != "panic" && broken != "" {

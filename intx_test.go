@@ -261,6 +261,28 @@ func TestInTxDoomedBelowAnotherSavepoint(t *testing.T) {
 	}, r.statements())
 }
 
+func TestInTxDoomedInATransactionOfAnotherDatabase(t *testing.T) {
+	t.Parallel()
+	// It is the transaction around the savepoint that cannot commit, and no
+	// other: neither one further out nor one that begins later.
+	r := newSQLRig(t)
+	other, log := fakedb.Open(t)
+	overInTx := func(ctx context.Context, body func(context.Context) error) error {
+		return r.inTx(ctx, func(ctx context.Context, _ *sql.Tx) error { return body(ctx) })
+	}
+	r.sql.Fail("ROLLBACK TO", errors.New("disk full"))
+	require.NoError(t, tidings.InTx(t.Context(), other, nil, func(ctx context.Context, _ *sql.Tx) error {
+		err := tidings.Transact(ctx, overInTx, func(ctx context.Context) error {
+			require.ErrorIs(t, r.inTx(ctx, func(context.Context, *sql.Tx) error { return errTx }), errTx)
+			return nil
+		})
+		require.ErrorContains(t, err, "cannot commit: disk full")
+		return nil
+	}))
+	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "ROLLBACK TO SAVEPOINT tidings_1", "ROLLBACK"}, r.statements())
+	require.Equal(t, []string{"BEGIN", "COMMIT"}, log.Statements())
+}
+
 func TestInTxPanics(t *testing.T) {
 	t.Parallel()
 	timeLimit(t)

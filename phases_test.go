@@ -1166,6 +1166,23 @@ func TestTransportOfUnsubscribedHandlers(t *testing.T) {
 	}
 }
 
+func TestTransportOfHandlersUnsubscribedBeforeTheCommit(t *testing.T) {
+	t.Parallel()
+	s := &txTransport{newTxRig(), tidings.BeforeCommit, nil}
+	a := s.via("a")
+	s.on(tidings.BeforeCommit, "B", func(_ context.Context, e txEvent) error {
+		if e.N == 2 {
+			a.Unsubscribe()
+		}
+		return nil
+	})
+	require.NoError(t, s.transact(t.Context(), func(ctx context.Context) error {
+		s.mustPublish(ctx, t, 1, 2)
+		return nil
+	}))
+	require.Equal(t, "begin B1 B2 commit", s.log(), "the batch is sent after all handlers")
+}
+
 func TestTransportGoexitsAfterTheCommit(t *testing.T) {
 	t.Parallel()
 	s := newTxTransport(tidings.AfterCommit, func(context.Context, []tidings.Outgoing) error {

@@ -313,6 +313,43 @@ func TestAsyncUnsubscribedWhileQueued(t *testing.T) {
 	})
 }
 
+func TestAsyncUnsubscribedWhileTheEventIsPublished(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus, calls := tidings.New(), 0
+		var sub *tidings.Subscription
+		c := &courier{send: func(context.Context, []tidings.Outgoing) error {
+			sub.Unsubscribe()
+			return nil
+		}}
+		tidings.Subscribe(bus, onAny[clientCreated], tidings.Via(c), tidings.Named("first"))
+		sub = tidings.Subscribe(bus, countCalls(&calls), tidings.Async())
+		publish(t, bus, clientCreated{})
+		require.NoError(t, bus.Close(t.Context()))
+		require.Zero(t, calls, "the queue is gone, and nothing waits for it")
+	})
+}
+
+// A transaction that was open when the bus closed commits: its events can
+// only be queued for workers that are gone, so they are refused, and named.
+func TestAsyncAfterClose(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus := tidings.New()
+		for _, opts := range [][]tidings.SubscribeOption{{tidings.Async()}, {tidings.Async(), tidings.Named("clients.onboard")}} {
+			tidings.Subscribe(bus, onAny[clientCreated], opts...)
+		}
+		ctx, hook := tidings.Begin(t.Context())
+		require.NoError(t, tidings.Publish(ctx, bus, clientCreated{}))
+		require.NoError(t, hook.Prepare(ctx))
+		require.NoError(t, bus.Close(t.Context()))
+		err := hook.Commit(ctx)
+		require.ErrorIs(t, err, tidings.ErrClosed)
+		errs := handlerErrors(t, err)
+		require.Len(t, errs, 2)
+		require.EqualError(t, errs[0], "tidings: tidings_test.onAny[...] handling tidings_test.clientCreated: tidings: bus closed")
+		require.EqualError(t, errs[1], "tidings: clients.onboard handling tidings_test.clientCreated: tidings: bus closed")
+	})
+}
+
 func TestAsyncContext(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		type key struct{}

@@ -178,6 +178,8 @@ func TestEveryHandlerHasItsOwnCopy(t *testing.T) {
 func TestPublishOfNothing(t *testing.T) {
 	t.Parallel()
 	require.EqualError(t, tidings.Publish(t.Context(), nil, proposalAccepted{}), "tidings: Publish on a nil *EventBus")
+	var none context.Context
+	require.EqualError(t, tidings.Publish(none, tidings.New(), proposalAccepted{}), "tidings: Publish with a nil context")
 	bus := tidings.New()
 	tidings.Subscribe(bus, func(context.Context, tidings.Event) error {
 		t.Error("a handler was called")

@@ -53,6 +53,28 @@ func TestHandlersPassOnCorrelationAndCausation(t *testing.T) {
 	require.Equal(t, got[1].EventID(), got[2].CausationID())
 }
 
+// Events that no code of the bus knows statically have their header behind
+// an interface.
+func TestHandlersOfInterfacesPassOnCorrelationAndCausation(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	var got []tidings.Event
+	tidings.Subscribe(bus, func(ctx context.Context, e tidings.Event) error {
+		got = append(got, e)
+		if len(got) > 2 {
+			return nil
+		}
+		return tidings.Publish[tidings.Event](ctx, bus, changed[int]{New: len(got)})
+	})
+	require.NoError(t, tidings.Publish[tidings.Event](tidings.WithCorrelationID(t.Context(), uuid.New()), bus, changed[int]{}))
+	require.Len(t, got, 3)
+	for i, e := range got[1:] {
+		require.Equal(t, got[0].CorrelationID(), e.CorrelationID())
+		require.Equal(t, got[i].EventID(), e.CausationID())
+		require.Equal(t, i+1, e.(changed[int]).New)
+	}
+}
+
 func TestWithCorrelationIDStartsAWorkflow(t *testing.T) {
 	t.Parallel()
 	bus, events := chain(t)

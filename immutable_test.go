@@ -200,6 +200,13 @@ func TestWithImmutable(t *testing.T) {
 
 type net []byte
 
+func TestWithImmutableOfAnInterface(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New(tidings.WithImmutable[fmt.Stringer]())
+	require.NoError(t, tidings.Publish(t.Context(), bus, holding[fmt.Stringer]{Field: time.Second}))
+	shares[holding[any]]("", "Field", "interface {}", "").requireRefused(t, tidings.WithImmutable[fmt.Stringer]())
+}
+
 func TestWithSharedEventsSwitchesTheCheckOff(t *testing.T) {
 	t.Parallel()
 	bus := tidings.New(tidings.WithSharedEvents())

@@ -266,6 +266,26 @@ func TestSandbox(t *testing.T) {
 	require.Empty(t, log.Committed())
 }
 
+// A TxFunc may be built on InTx.
+func TestSandboxTxFuncOfInTx(t *testing.T) {
+	t.Parallel()
+	db, log := fakedb.Open(t)
+	ctx, sandbox := tidingstest.Sandbox(t, db)
+	bus := tidingstest.NewBus(t)
+	rec := tidingstest.Record(bus)
+	inTx := func(ctx context.Context, body func(context.Context) error) error {
+		return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+			require.Same(t, sandbox, tx)
+			return body(ctx)
+		})
+	}
+	require.NoError(t, tidings.Transact(ctx, inTx, func(ctx context.Context) error {
+		return tidings.Publish(ctx, bus, accepted{ProposalID: 1})
+	}))
+	require.Equal(t, []int64{1}, numbersOf(t, rec.Delivered()))
+	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, log.Statements())
+}
+
 func TestSandboxFails(t *testing.T) {
 	t.Parallel()
 	db, log := fakedb.Open(t)

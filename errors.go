@@ -10,7 +10,7 @@ import (
 
 var (
 	// ErrClosed is returned for an event that is published after
-	// [EventBus.Close] began, unless in a handler that Close waits for.
+	// [EventBus.Close] began, unless it is part of what Close waits for.
 	ErrClosed = errors.New("tidings: bus closed")
 
 	// ErrTxDone is returned for an event that is published with the

@@ -35,12 +35,12 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	if l.items == nil {
 		return []byte("[]"), nil
 	}
-	if bytes, ok := any(l.items).([]byte); ok { // which json would write as a string
-		numbers := make([]uint16, len(bytes))
-		for i, b := range bytes {
-			numbers[i] = uint16(b)
+	if reflect.TypeFor[T]().Kind() == reflect.Uint8 { // of which json would make a string
+		items := make([]any, len(l.items))
+		for i, item := range l.items {
+			items[i] = item
 		}
-		return json.Marshal(numbers)
+		return json.Marshal(items)
 	}
 	return json.Marshal(l.items)
 }

@@ -38,7 +38,7 @@ func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.
 
 // enclosing returns the scope that a transaction of db is nested in, nil
 // where it is outermost, and the TxFunc for it.
-func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, TxFunc, error) {
+func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (parent *TxHook, run TxFunc, err error) {
 	n := nodeFrom(ctx)
 	innermost, err := n.openHook()
 	if err != nil {
@@ -46,19 +46,36 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*TxHook, T
 	}
 	if n != nil {
 		if outer := n.tx.of(db); outer != nil {
-			scope := n.tx.scopeIn(outer)
-			return scope, savepoint(outer, opts, scope.queue.doom), nil
+			return n.tx.scopeIn(outer), savepoint(outer, opts), nil
 		}
-		if innermost != nil && innermost == n.tx.pendingHook() {
-			return innermost, begin(db, opts), nil // InTx as part of a TxFunc
+		if innermost == n.tx.pendingHook() {
+			parent = innermost // this is part of a TxFunc
 		}
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-			return nil, oneAtATime(&b.Mu, savepoint(&txState{value: tx, db: db}, nil, func(error) {})), nil
+			return parent, oneAtATime(&b.Mu, savepoint(&txState{value: tx, db: db, fate: &txFate{}}, nil)), nil
 		}
 	}
-	return nil, begin(db, opts), nil
+	return parent, begin(db, opts), nil
+}
+
+// A txFate is shared by the scopes of one transaction of a database.
+type txFate struct {
+	mu     sync.Mutex
+	doomed error // why it cannot commit
+}
+
+func (f *txFate) doom(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.doomed = err
+}
+
+func (f *txFate) check() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.doomed
 }
 
 // begin returns the TxFunc of an outermost transaction.
@@ -77,11 +94,14 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 				err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
 			}
 		}()
-		s := txState{value: tx, db: db}
+		s := txState{value: tx, db: db, fate: &txFate{}}
 		if opts != nil {
 			s.isolation = opts.Isolation
 		}
 		if err := body(step(ctx, s)); err != nil {
+			return err
+		}
+		if err := s.fate.check(); err != nil {
 			return err
 		}
 		if err := tx.Commit(); err != nil {
@@ -126,20 +146,19 @@ func oneAtATime(mu *sync.Mutex, run TxFunc) TxFunc {
 }
 
 func init() {
-	testhook.WithTx = func(ctx context.Context, db, tx any) context.Context {
-		if db, ok := db.(*sql.DB); ok {
-			if tx, ok := tx.(*sql.Tx); ok {
-				return step(ctx, txState{value: tx, db: db})
-			}
+	testhook.WithTx = func(ctx context.Context, db, tx any) (context.Context, func() error) {
+		s := txState{value: tx, fate: &txFate{}}
+		if tx, ok := tx.(*sql.Tx); ok && tx != nil {
+			s.db, _ = db.(*sql.DB)
 		}
-		return WithTx(ctx, tx)
+		return step(ctx, s), s.fate.check
 	}
 }
 
 var savepoints atomic.Uint64
 
 // savepoint returns the TxFunc of a scope within the transaction in outer.
-func savepoint(outer *txState, opts *sql.TxOptions, doom func(error)) TxFunc {
+func savepoint(outer *txState, opts *sql.TxOptions) TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) (err error) {
 		if opts != nil && opts.Isolation != sql.LevelDefault && opts.Isolation != outer.isolation {
 			return fmt.Errorf("tidings: InTx with isolation level %v inside a transaction with %v: a savepoint cannot change it", opts.Isolation, outer.isolation)
@@ -158,7 +177,7 @@ func savepoint(outer *txState, opts *sql.TxOptions, doom func(error)) TxFunc {
 			ctx := context.WithoutCancel(ctx)
 			if _, rerr := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+name); rerr != nil {
 				rerr = fmt.Errorf("tidings: rolling back to a savepoint failed, so the transaction cannot commit: %w", rerr)
-				doom(rerr)
+				outer.fate.doom(rerr)
 				err = errors.Join(err, rerr)
 				return
 			}
@@ -166,7 +185,7 @@ func savepoint(outer *txState, opts *sql.TxOptions, doom func(error)) TxFunc {
 			// at the latest, so a failure here does no harm.
 			_, _ = tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
 		}()
-		if err := body(step(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation})); err != nil {
+		if err := body(step(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation, fate: outer.fate})); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {

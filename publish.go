@@ -60,10 +60,12 @@ func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], e
 	var failures []failure
 	for _, r := range h.routes {
 		copied, err := t.copyBoxed(event)
-		if err != nil {
-			return err
-		}
 		b := batch{t.bus, r.transport, []Outgoing{{copied, r.keys}}}
+		if err != nil {
+			b.events[0].Event = *event
+			failures = append(failures, b.failures(ctx, b.refused(err))...)
+			continue
+		}
 		failures = append(failures, b.handAfter(withoutTx(ctx))...)
 	}
 	if l := h.lanes[AfterCommit]; l != nil {

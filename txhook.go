@@ -67,7 +67,7 @@ func (h *TxHook) reopen() {
 	h.queue.mu.Lock()
 	defer h.queue.mu.Unlock()
 	if h.parent == nil {
-		h.queue.sealed, h.queue.failed, h.queue.doomed = false, nil, nil
+		h.queue.sealed, h.queue.failed = false, nil
 	}
 }
 
@@ -222,11 +222,12 @@ func (n *node) scopeWithin(h *TxHook) *TxHook {
 // A txState is one step into transactions: a value that WithTx added, a
 // scope that a TxFunc is about to make, or one that was entered.
 type txState struct {
-	value     any // for TxFrom
+	value     any // for TxFrom; the next three where InTx made it
 	db        *sql.DB
-	isolation sql.IsolationLevel // with db of value, where InTx made it
-	pending   *TxHook            // for a TxFunc that uses InTx or Transact in turn
-	hook      *TxHook            // the innermost scope that was entered so far: it takes events
+	isolation sql.IsolationLevel
+	fate      *txFate
+	pending   *TxHook // for a TxFunc that uses InTx or Transact in turn
+	hook      *TxHook // the innermost scope that was entered so far: it takes events
 	next      *txState
 }
 

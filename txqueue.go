@@ -18,7 +18,6 @@ type txQueue struct {
 	first, last item
 	prepared    item  // the last one that BeforeCommit was run for
 	sealed      bool  // nothing is accepted any more
-	doomed      error // why the database cannot commit
 	failed      error // what Prepare returned
 	implicit    bool  // a publish outside a transaction, not a database's
 }
@@ -100,12 +99,18 @@ func (q *txQueue) prepare(ctx context.Context, tx *txState) error {
 }
 
 func (q *txQueue) prepareAll(ctx context.Context, tx *txState) error {
-	for {
-		var out outbox
+	for !q.seal() {
+		var ready []item
 		for it := q.unprepared(); it != nil; it = q.unprepared() {
 			if err := joined(it.run(ctx, BeforeCommit, tx)); err != nil {
 				return err
 			}
+			if it.awaits(BeforeCommit) {
+				ready = append(ready, it)
+			}
+		}
+		var out outbox
+		for _, it := range ready {
 			if err := it.dispatch(BeforeCommit, &out); err != nil {
 				return err
 			}
@@ -113,26 +118,16 @@ func (q *txQueue) prepareAll(ctx context.Context, tx *txState) error {
 		if err := out.send(ctx); err != nil {
 			return err
 		}
-		if sealed, err := q.seal(); sealed {
-			return err
-		}
 	}
+	return nil
 }
 
-// seal refuses further items, unless some came in that are not prepared.
-// The error is why the transaction cannot commit.
-func (q *txQueue) seal() (sealed bool, err error) {
+// seal refuses further items, unless there are some that are not prepared.
+func (q *txQueue) seal() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sealed = q.nextLocked() == nil
-	return q.sealed, q.doomed
-}
-
-// doom keeps the transaction from committing.
-func (q *txQueue) doom(err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.doomed = err
+	return q.sealed
 }
 
 // missed returns an error if the transaction has committed although

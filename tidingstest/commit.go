@@ -47,13 +47,17 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 		return errors.New("tidingstest: Commit with a context that is in a transaction already: pass the one from outside of it")
 	}
 	outside, base := withBase(ctx, db, tx)
-	inside, hook := tidings.Begin(testhook.WithTx(outside, db, tx))
+	entered, doomed := testhook.WithTx(outside, db, tx)
+	inside, hook := tidings.Begin(entered)
 	defer hook.Rollback(outside)
 	err := undoable(ctx, base, func() error {
 		if err := fn(inside); err != nil {
 			return err
 		}
-		return hook.Prepare(inside)
+		if err := hook.Prepare(inside); err != nil {
+			return err
+		}
+		return doomed()
 	})
 	if err != nil {
 		return err

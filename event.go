@@ -108,8 +108,8 @@ func EventFrom(ctx context.Context) (Event, bool) {
 // newHeader returns the header of an event that is published in n now, as
 // clock tells it (nil: time.Now).
 func newHeader(n *node, clock func() time.Time) DomainEvent {
-	now := time.Now()
-	h := DomainEvent{id: newID(now)}
+	now := time.Now().UnixNano()
+	h := DomainEvent{id: newID(now), occurred: now / 1e3}
 	h.correlation = h.id
 	if n != nil {
 		origin := n.origin()
@@ -119,9 +119,8 @@ func newHeader(n *node, clock func() time.Time) DomainEvent {
 		}
 	}
 	if clock != nil {
-		now = clock()
+		h.occurred = clock().UnixMicro()
 	}
-	h.occurred = now.UnixMicro()
 	return h
 }
 
@@ -138,13 +137,13 @@ func headerAt[E any](event *E, offset uintptr) *DomainEvent {
 // in the lower 12. It only grows, so IDs strictly increase.
 var lastTick atomic.Int64
 
-// newID returns a UUIDv7 (RFC 9562, section 5.7) whose 12 bits after the
-// milliseconds hold the sub-millisecond time or, when several fall into one
-// tick or the clock steps back, a count (section 6.2, method 3). It takes
-// the machine's time whatever WithClock says: a test's clock in the year
-// 2099 would otherwise push every later ID of the process there.
-func newID(now time.Time) (id uuid.UUID) {
-	ns := now.UnixNano()
+// newID returns a UUIDv7 (RFC 9562, section 5.7) of the time ns, in
+// nanoseconds since the epoch. The 12 bits after the milliseconds hold the
+// sub-millisecond time or, when several fall into one tick or the clock
+// steps back, a count (section 6.2, method 3). It takes the machine's time
+// whatever WithClock says: a test's clock in the year 2099 would otherwise
+// push every later ID of the process there.
+func newID(ns int64) (id uuid.UUID) {
 	tick := ns/1e6<<12 | ns%1e6>>8
 	for {
 		last := lastTick.Load()

@@ -2,8 +2,10 @@ package tidings
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -21,7 +23,10 @@ type eventType struct {
 }
 
 var (
-	eventTypes      sync.Map // reflect.Type to *eventType
+	// eventTypes is replaced under eventTypesMu and never changed.
+	eventTypes   atomic.Pointer[map[typeID]*eventType]
+	eventTypesMu sync.Mutex
+
 	domainEventType = reflect.TypeFor[DomainEvent]()
 	eventInterface  = reflect.TypeFor[Event]()
 )
@@ -35,16 +40,32 @@ func idOf(typ reflect.Type) typeID {
 }
 
 func describe(typ reflect.Type) *eventType {
-	if t, ok := eventTypes.Load(typ); ok {
-		return t.(*eventType)
+	if types := eventTypes.Load(); types != nil {
+		if t, ok := (*types)[idOf(typ)]; ok {
+			return t
+		}
 	}
+	return describeFirst(typ)
+}
+
+func describeFirst(typ reflect.Type) *eventType {
 	t := &eventType{typ: typ, name: typ.String(), clone: -1}
 	t.header, t.err = findHeader(typ)
 	if m, ok := typ.MethodByName("Clone"); ok && returnsOnly(m, typ) {
 		t.clone = m.Index
 	}
-	stored, _ := eventTypes.LoadOrStore(typ, t)
-	return stored.(*eventType)
+	eventTypesMu.Lock()
+	defer eventTypesMu.Unlock()
+	types := map[typeID]*eventType{}
+	if known := eventTypes.Load(); known != nil {
+		if t, ok := (*known)[idOf(typ)]; ok {
+			return t
+		}
+		types = maps.Clone(*known)
+	}
+	types[idOf(typ)] = t
+	eventTypes.Store(&types)
+	return t
 }
 
 // clonesByPointer reports whether the type has its Clone on the pointer,

@@ -2,6 +2,7 @@ package tidings_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/fakedb"
 )
 
 // allPhases in the order in which they run.
@@ -373,6 +375,16 @@ func TestCancelledContexts(t *testing.T) {
 		})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, "begin I1 rollback R1", r.log(), "a handler that did not run must not be missed by a commit")
+	})
+	t.Run("outside a transaction", func(t *testing.T) {
+		t.Parallel()
+		r := newTxRig()
+		ctx, cancel := context.WithCancel(t.Context())
+		r.on(tidings.InTransaction, "I", func(context.Context, txEvent) error { cancel(); return nil })
+		r.on(tidings.BeforeCommit, "B", nil)
+		r.on(tidings.AfterRollback, "R", func(ctx context.Context, _ txEvent) error { return ctx.Err() })
+		require.ErrorIs(t, r.publish(ctx, 1), context.Canceled)
+		require.Equal(t, "I1 R1", r.log(), "what the cancellation ended is undone")
 	})
 	t.Run("by an AfterCommit handler", func(t *testing.T) {
 		t.Parallel()
@@ -1181,6 +1193,36 @@ func TestTransportOfHandlersUnsubscribedBeforeTheCommit(t *testing.T) {
 		return nil
 	}))
 	require.Equal(t, "begin B1 B2 commit", s.log(), "the batch is sent after all handlers")
+}
+
+func TestTransportContextAfterTheCommit(t *testing.T) {
+	t.Parallel()
+	// Commit by hand is called with the context of the transaction, InTx of
+	// another database inside of one: there is none in the context of Send.
+	var s *txTransport
+	sends := 0
+	s = newTxTransport(tidings.AfterCommit, func(ctx context.Context, _ []tidings.Outgoing) error {
+		sends++
+		_, inTx := tidings.TxFrom[txHandle](ctx)
+		require.False(t, inTx)
+		_, inTx = tidings.TxFrom[*sql.Tx](ctx)
+		require.False(t, inTx)
+		return tidings.Publish(ctx, s.bus, txOther{})
+	})
+	ctx, hook := tidings.Begin(t.Context())
+	ctx = tidings.WithTx(ctx, txHandle{})
+	s.mustPublish(ctx, t, 1)
+	require.NoError(t, hook.Prepare(ctx))
+	require.NoError(t, hook.Commit(ctx))
+	require.Equal(t, 1, sends)
+
+	a, _ := fakedb.Open(t)
+	b, _ := fakedb.Open(t)
+	require.NoError(t, tidings.InTx(t.Context(), a, nil, func(ctx context.Context, _ *sql.Tx) error {
+		return tidings.InTx(ctx, b, nil, func(ctx context.Context, _ *sql.Tx) error { return s.publish(ctx, 2) })
+	}))
+	require.Equal(t, 2, sends)
+	require.Empty(t, s.reported())
 }
 
 func TestTransportGoexitsAfterTheCommit(t *testing.T) {

@@ -148,6 +148,23 @@ func TestCloneThatPanics(t *testing.T) {
 	}
 }
 
+// The copy for a transport is made before the handlers here have theirs. Its
+// failure is that of the handlers there.
+func TestCloneThatPanicsForATransport(t *testing.T) {
+	t.Parallel()
+	bus, c, d := tidings.New(), &courier{}, &diary{}
+	tidings.Subscribe(bus, onAny[orderPlaced], tidings.Via(c), tidings.Named("there"))
+	tidings.Subscribe(bus, writes[orderPlaced](d, "here"))
+	first := &cloneWatch{panics: func(n int32) bool { return n == 1 }}
+	errs := handlerErrors(t, tidings.Publish(t.Context(), bus, placed(first)))
+	require.Len(t, errs, 1)
+	require.Equal(t, "there", errs[0].Handler)
+	var pe *tidings.PanicError
+	require.ErrorAs(t, errs[0], &pe)
+	require.Equal(t, []string{"here"}, d.read())
+	require.Empty(t, c.sent())
+}
+
 // handlerErrors takes err apart: it must be one join of HandlerErrors.
 func handlerErrors(t *testing.T, err error) []*tidings.HandlerError {
 	t.Helper()

@@ -77,16 +77,24 @@ func TestListAsJSON(t *testing.T) {
 		require.NoError(t, err, tt.reason)
 		require.Equal(t, tt.json, string(data), tt.reason)
 	}
+	data, err := json.Marshal(order{})
+	require.NoError(t, err)
+	require.Equal(t, `{"Lines":[],"Bytes":[],"Nested":[]}`, string(data), "the zero value is an array, too")
+	data, err = json.Marshal(tidings.ListOf[flag](1, 255))
+	require.NoError(t, err)
+	require.Equal(t, `[1,255]`, string(data), "what json takes for bytes")
 	var o order
 	require.NoError(t, json.Unmarshal([]byte(`{"Left":null}`), &o))
 	require.Zero(t, o.Left.Len())
 
-	_, err := json.Marshal(tidings.ListOf(make(chan int)))
+	_, err = json.Marshal(tidings.ListOf(make(chan int)))
 	require.Error(t, err)
-	data, err := json.MarshalIndent(tidings.ListOf(json.RawMessage(`{"a":1}`)), "", " ")
+	data, err = json.MarshalIndent(tidings.ListOf(json.RawMessage(`{"a":1}`)), "", " ")
 	require.NoError(t, err)
 	require.JSONEq(t, `[{"a":1}]`, string(data))
 }
+
+type flag byte
 
 func TestListsInsideEventsReachHandlers(t *testing.T) {
 	t.Parallel()

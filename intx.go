@@ -54,7 +54,8 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (parent *Tx
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-			return parent, oneAtATime(&b.Mu, savepoint(&txState{value: tx, db: db, fate: &txFate{}}, nil)), nil
+			s := &txState{value: tx, db: db, fate: &txFate{}}
+			return parent, oneAtATime(&b.Mu, s.fate.decide(savepoint(s, nil))), nil
 		}
 	}
 	return parent, begin(db, opts), nil
@@ -76,6 +77,18 @@ func (f *txFate) check() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.doomed
+}
+
+// decide returns run, which rolls back what is doomed by the end of its body.
+func (f *txFate) decide(run TxFunc) TxFunc {
+	return func(ctx context.Context, body func(context.Context) error) error {
+		return run(ctx, func(ctx context.Context) error {
+			if err := body(ctx); err != nil {
+				return err
+			}
+			return f.check()
+		})
+	}
 }
 
 // begin returns the TxFunc of an outermost transaction.

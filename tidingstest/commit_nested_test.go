@@ -376,3 +376,23 @@ func TestCommitWaits(t *testing.T) {
 		"SAVEPOINT tidings_3", "INSERT proposal", "RELEASE SAVEPOINT tidings_3",
 	}, log.Statements())
 }
+
+// In a sandbox, too, a savepoint that cannot be rolled back to spoils the
+// transaction around it, as it would in production.
+func TestSandboxDoomed(t *testing.T) {
+	t.Parallel()
+	db, log := fakedb.Open(t)
+	ctx, _ := tidingstest.Sandbox(t, db)
+	bus := tidingstest.NewBus(t)
+	rec := tidingstest.Record(bus)
+	lost := errors.New("connection lost")
+	log.Fail("ROLLBACK TO SAVEPOINT tidings_2", lost)
+	err := tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error {
+		require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: 1}))
+		require.ErrorIs(t, tidings.InTx(ctx, db, nil, func(context.Context, *sql.Tx) error { return errDeclined }), errDeclined)
+		return nil
+	})
+	require.ErrorIs(t, err, lost)
+	require.Empty(t, rec.Delivered())
+	require.Equal(t, []int64{1}, numbersOf(t, rec.RolledBack()))
+}

@@ -3,6 +3,7 @@ package tidings_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,12 +62,38 @@ func TestOnceIsNotReentered(t *testing.T) {
 	require.Equal(t, 1, calls)
 }
 
+// The outer event keeps to the handlers that it began with, Once among them.
+func TestOnceIsNotCalledAgainByAnEventUnderWay(t *testing.T) {
+	t.Parallel()
+	timeLimit(t)
+	bus, d := tidings.New(), &diary{}
+	tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
+		if e.ClientID == 1 {
+			return tidings.Publish(ctx, bus, clientCreated{ClientID: 2})
+		}
+		return nil
+	})
+	tidings.Subscribe(bus, func(_ context.Context, e clientCreated) error {
+		d.add("once %d", e.ClientID)
+		return nil
+	}, tidings.Once())
+	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{ClientID: 1}))
+	require.Equal(t, []string{"once 2"}, d.read())
+}
+
 func TestOnceUnderConcurrency(t *testing.T) {
 	t.Parallel()
 	timeLimit(t)
-	for range 200 {
+	for range 1000 {
 		bus := tidings.New()
-		var calls, steady atomic.Int32
+		var calls, steady, ready atomic.Int32
+		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			ready.Add(1)
+			for ready.Load() < 2 { // so that both reach the next one at the same moment
+				runtime.Gosched()
+			}
+			return nil
+		})
 		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
 			calls.Add(1)
 			return nil
@@ -75,21 +102,18 @@ func TestOnceUnderConcurrency(t *testing.T) {
 			steady.Add(1)
 			return nil
 		})
-		var start, done sync.WaitGroup
-		start.Add(1)
-		for range 4 {
+		var done sync.WaitGroup
+		for range 2 {
 			done.Go(func() {
-				start.Wait()
 				if err := tidings.Publish(context.Background(), bus, clientCreated{}); err != nil {
 					t.Error(err)
 				}
 			})
 		}
-		start.Done()
 		done.Wait()
 		require.Equal(t, int32(1), calls.Load())
-		require.Equal(t, int32(4), steady.Load())
-		require.Len(t, bus.Subscriptions(), 1)
+		require.Equal(t, int32(2), steady.Load())
+		require.Len(t, bus.Subscriptions(), 2)
 	}
 }
 

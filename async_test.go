@@ -388,6 +388,24 @@ func TestAsyncContext(t *testing.T) {
 	})
 }
 
+func TestAsyncHandlersOutliveTheRequestThatPublished(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus, b := tidings.New(), newBlocked()
+		defer b.release()
+		tidings.Subscribe(bus, b.handle, tidings.Async())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}))
+		require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}), "still queued when the request ends")
+		running := <-b.entered
+		cancel()
+		require.NoError(t, running.Err())
+		require.Nil(t, running.Done())
+		b.release()
+		require.NoError(t, bus.Close(t.Context()))
+		require.Len(t, b.entered, 1)
+	})
+}
+
 func TestAsyncHandlersHaveTheirOwnCopy(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		bus := tidings.New()

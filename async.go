@@ -88,7 +88,7 @@ func (a *asyncTransport) send(ctx context.Context, event Event, name string) err
 		a.bus.inflight.finish(done)
 		return ErrQueueFull
 	}
-	n := &node{Context: ctx, topic: &topicInfo{bus: a.bus}}
+	n := newNode(ctx, place{topic: &topicInfo{bus: a.bus}})
 	q.tasks = append(q.tasks, asyncTask{n, event, done})
 	if !q.busy {
 		q.busy = true

@@ -9,10 +9,25 @@ import (
 // everything, if need be by asking the one further out. Nodes are immutable.
 type node struct {
 	context.Context
+	*place
+}
 
+// A place says where in the flow of events a node is. It is apart, so that
+// all handlers of a topic outside of everything else share one.
+type place struct {
 	up    *node      // the next node outward; that of a handler: where its event was published
 	topic *topicInfo // what was entered here: a handler, mostly; nil where only tx changes
 	tx    *txState   // transactions, innermost first; nil outside
+}
+
+// newNode returns a node on top of ctx, in one allocation.
+func newNode(ctx context.Context, p place) *node {
+	n := &struct {
+		node
+		at place
+	}{node{Context: ctx}, p}
+	n.place = &n.at
+	return &n.node
 }
 
 type nodeKey struct{}
@@ -34,9 +49,9 @@ func (n *node) Value(key any) any {
 // child returns a node on top of ctx, and of n.
 func (n *node) child(ctx context.Context) *node {
 	if n == nil {
-		return &node{Context: ctx}
+		return newNode(ctx, place{})
 	}
-	return &node{Context: ctx, up: n, tx: n.tx}
+	return newNode(ctx, place{up: n, tx: n.tx})
 }
 
 // hook returns the innermost scope of a transaction, nil outside.
@@ -124,5 +139,13 @@ func (f *frame[E]) boxed() Event { return f.topic.event.copyBoxed(f.event) }
 // newFrame returns a frame for event, published in up, whose handlers see
 // the values of ctx and the transactions of tx.
 func (t *topic[E]) newFrame(ctx context.Context, up *node, tx *txState, event *E) *frame[E] {
-	return &frame[E]{node{ctx, up, &t.topicInfo, tx}, *event}
+	if up == nil && tx == nil {
+		return &frame[E]{node{ctx, &t.outermost}, *event}
+	}
+	f := &struct {
+		frame[E]
+		at place
+	}{frame[E]{node{Context: ctx}, *event}, place{up, &t.topicInfo, tx}}
+	f.place = &f.at
+	return &f.frame
 }

@@ -175,7 +175,7 @@ func TestWithImmutable(t *testing.T) {
 	t.Parallel()
 	type decimal struct {
 		value *big.Int
-		scale int32
+		_     int32
 	}
 	type priced = holding[decimal]
 	row := shares[priced]("", "Field.value", "*big.Int", "")

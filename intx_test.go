@@ -336,8 +336,7 @@ func TestInTxCancelled(t *testing.T) {
 		timeLimit(t)
 		r := newSQLRig(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		var err error
-		err = r.inTx(ctx, func(ctx context.Context, _ *sql.Tx) error {
+		err := r.inTx(ctx, func(ctx context.Context, _ *sql.Tx) error {
 			defer cancel()
 			return r.publish(ctx, 1)
 		})

@@ -259,8 +259,7 @@ func TestDepthBoundInEveryPhase(t *testing.T) {
 				const limit = 7
 				r := newTxRig(tidings.WithMaxDepth(limit))
 				deepest, refused := 0, error(nil)
-				var publish func(ctx context.Context, n int) error
-				publish = func(ctx context.Context, n int) error {
+				publish := func(ctx context.Context, n int) error {
 					send := func(ctx context.Context) error {
 						err := r.publish(ctx, n)
 						if errors.Is(err, tidings.ErrMaxDepth) && refused == nil {

@@ -16,8 +16,9 @@ import (
 // gives way to a topic of the type itself once that is used statically.
 type topic[E Event] struct {
 	topicInfo
-	boxes    bool // E is Event
-	handlers atomic.Pointer[handlers[E]]
+	boxes     bool  // E is Event
+	outermost place // of handlers that are called outside of everything
+	handlers  atomic.Pointer[handlers[E]]
 }
 
 // topicInfo is what there is to know of a topic without its E. Nodes that
@@ -64,6 +65,7 @@ type lane[E Event] struct {
 func newTopic[E Event](bus *EventBus, typ reflect.Type) *topic[E] {
 	t := &topic[E]{topicInfo: topicInfo{bus: bus, event: describe(typ)}}
 	t.boxes = typ != reflect.TypeFor[E]()
+	t.outermost.topic = &t.topicInfo
 	t.header = func(n *node) DomainEvent {
 		f := (*frame[E])(unsafe.Pointer(n)) // whose first field n is
 		return *t.headerOf(&f.event)

@@ -126,7 +126,7 @@ func withoutTx(ctx context.Context) context.Context {
 	if n == nil || n.tx == nil {
 		return ctx
 	}
-	return &node{Context: ctx, up: n}
+	return newNode(ctx, place{up: n})
 }
 
 // withBase lets the TxFunc of an outermost scope find the transactions of a

@@ -389,7 +389,7 @@ func TestViewsOfATransport(t *testing.T) {
 // byValue is a transport that == panics on.
 type byValue struct {
 	*courier
-	names []string
+	_ []string
 }
 
 func TestTransportsAreWiredCorrectlyOrNotAtAll(t *testing.T) {

@@ -235,8 +235,10 @@ type txState struct {
 func step(ctx context.Context, s txState) *node {
 	t := &struct {
 		node
+		at    place
 		state txState
-	}{node{Context: ctx, up: nodeFrom(ctx)}, s}
+	}{node{Context: ctx}, place{up: nodeFrom(ctx)}, s}
+	t.place = &t.at
 	if t.up != nil && t.up.tx != nil {
 		t.state.next = t.up.tx
 		if s.hook == nil {
@@ -311,7 +313,7 @@ func (c *callback) run(ctx context.Context, phase Phase, _ *txState) []failure {
 	if !c.awaits(phase) {
 		return nil
 	}
-	n := &node{Context: ctx, up: c.from, topic: onCommit}
+	n := newNode(ctx, place{up: c.from, topic: onCommit})
 	failed := func(err error) []failure { return []failure{{n, c.bus(), fmt.Errorf("tidings: OnCommit: %w", err)}} }
 	returned := false
 	defer func() {

@@ -270,7 +270,7 @@ func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []fa
 	if q.topic.bus.drained.Load() {
 		late := q.topic.topicInfo
 		late.late = true
-		f.topic = &late
+		f.place = &place{f.up, &late, f.tx}
 	}
 	stop := phase == InTransaction || phase == BeforeCommit
 	return q.topic.run(f, l, stop, q.topic.bus.inflight.start())

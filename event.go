@@ -83,7 +83,7 @@ func Stamp[E Event](ctx context.Context, event E) E {
 	}
 	if head := headerAt(&event, describe(typ).mustBeEvent().header); head.id == uuid.Nil {
 		n := nodeFrom(ctx)
-		*head = newHeader(n, n.clock())
+		head.stamp(n, n.clock())
 	}
 	return event
 }
@@ -105,23 +105,31 @@ func EventFrom(ctx context.Context) (Event, bool) {
 	return e, ok
 }
 
-// newHeader returns the header of an event that is published in n now, as
-// clock tells it (nil: time.Now).
-func newHeader(n *node, clock func() time.Time) DomainEvent {
+// stamp fills in the header of an event that is published in n now, as clock
+// tells it (nil: time.Now).
+func (e *DomainEvent) stamp(n *node, clock func() time.Time) {
 	now := time.Now().UnixNano()
-	h := DomainEvent{id: newID(now), occurred: now / 1e3}
-	h.correlation = h.id
+	hi, lo := newID(now)
+	e.occurred = now / 1e3
+	if clock != nil {
+		e.occurred = clock().UnixMicro()
+	}
+	put(&e.id, hi, lo)
 	if n != nil {
 		origin := n.origin()
-		h.causation = origin.id
+		e.causation = origin.id
 		if origin.correlation != uuid.Nil {
-			h.correlation = origin.correlation
+			e.correlation = origin.correlation
+			return
 		}
 	}
-	if clock != nil {
-		h.occurred = clock().UnixMicro()
-	}
-	return h
+	// From the registers: to read back e.id would wait for its two halves.
+	put(&e.correlation, hi, lo)
+}
+
+func put(id *uuid.UUID, hi, lo uint64) {
+	binary.BigEndian.PutUint64(id[:8], hi)
+	binary.BigEndian.PutUint64(id[8:], lo)
 }
 
 // headerAt returns the header inside *event. The offset is that of the one
@@ -143,7 +151,7 @@ var lastTick atomic.Int64
 // steps back, a count (section 6.2, method 3). It takes the machine's time
 // whatever WithClock says: a test's clock in the year 2099 would otherwise
 // push every later ID of the process there.
-func newID(ns int64) (id uuid.UUID) {
+func newID(ns int64) (hi, lo uint64) {
 	tick := ns/1e6<<12 | ns%1e6>>8
 	for {
 		last := lastTick.Load()
@@ -153,7 +161,5 @@ func newID(ns int64) (id uuid.UUID) {
 		}
 	}
 	const version, variant = 7 << 12, 0b10 << 62
-	binary.BigEndian.PutUint64(id[:8], uint64(tick)>>12<<16|version|uint64(tick)&0xfff)
-	binary.BigEndian.PutUint64(id[8:], rand.Uint64()>>2|variant)
-	return id
+	return uint64(tick)>>12<<16 | version | uint64(tick)&0xfff, rand.Uint64()>>2 | variant
 }

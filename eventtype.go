@@ -138,12 +138,14 @@ func (t *eventType) withHeader(event Event, h DomainEvent) Event {
 	return v.Elem().Interface().(Event)
 }
 
-// stampBoxed returns event, with a newHeader unless it has one.
+// stampBoxed returns event, stamped unless it is.
 func (t *eventType) stampBoxed(n *node, clock func() time.Time, event Event) Event {
 	if event.domainEvent().id != uuid.Nil {
 		return event
 	}
-	return t.withHeader(event, newHeader(n, clock))
+	var head DomainEvent
+	head.stamp(n, clock)
+	return t.withHeader(event, head)
 }
 
 // cloneBoxed calls event's own Clone. The header is kept even if Clone

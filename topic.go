@@ -208,6 +208,6 @@ func (t *topic[E]) stamp(n *node, event *E) {
 	if t.boxes {
 		*event = any(t.event.stampBoxed(n, t.bus.clock, *event)).(E)
 	} else if head := headerAt(event, t.event.header); head.id == uuid.Nil {
-		*head = newHeader(n, t.bus.clock)
+		head.stamp(n, t.bus.clock)
 	}
 }

@@ -32,7 +32,6 @@ type asyncQueue struct {
 type asyncTask struct {
 	ctx   *node
 	event Event
-	done  *stripe // what Close waits for
 }
 
 func newAsyncTransport(bus *EventBus) *asyncTransport {
@@ -73,23 +72,23 @@ func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error 
 }
 
 func (a *asyncTransport) send(ctx context.Context, event Event, name string) error {
-	done := a.bus.inflight.start()
+	a.bus.inflight.start()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q := a.queues[name]
 	switch {
 	case a.bus.drained.Load():
-		a.bus.inflight.finish(done)
+		a.bus.inflight.finish()
 		return ErrClosed
 	case q == nil: // unsubscribed while the event was published
-		a.bus.inflight.finish(done)
+		a.bus.inflight.finish()
 		return nil
 	case a.bus.queueLimit > 0 && len(q.tasks) >= a.bus.queueLimit:
-		a.bus.inflight.finish(done)
+		a.bus.inflight.finish()
 		return ErrQueueFull
 	}
 	n := newNode(ctx, place{topic: &topicInfo{bus: a.bus}})
-	q.tasks = append(q.tasks, asyncTask{n, event, done})
+	q.tasks = append(q.tasks, asyncTask{n, event})
 	if !q.busy {
 		q.busy = true
 		a.line = append(a.line, q)
@@ -137,7 +136,7 @@ func (a *asyncTransport) workOne() bool {
 			q.busy = false
 		}
 		a.mu.Unlock()
-		a.bus.inflight.finish(task.done)
+		a.bus.inflight.finish()
 	}()
 	if err := q.deliver(task.ctx, task.event); err != nil {
 		a.bus.report(a.bus.topicOf(task.event).contextOf(task.ctx, task.event), err)

@@ -41,11 +41,12 @@ func New(opts ...Option) *EventBus {
 	b := &EventBus{config: newConfig(opts), named: map[string]*Subscription{}}
 	b.topics.Store(&map[typeID]anyTopic{})
 	b.async = newAsyncTransport(b)
+	b.inflight.token.Store(&token{})
 	return b
 }
 
 func init() {
-	testhook.Drain = func(ctx context.Context, bus any) error { return bus.(*EventBus).inflight.wait(ctx) }
+	testhook.Drain = func(ctx context.Context, bus any) error { return bus.(*EventBus).inflight.wait(ctx, &token{}) }
 }
 
 var defaultBus atomic.Pointer[EventBus]
@@ -185,17 +186,16 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 // with ErrClosed. Inside a handler of b Close would wait for itself: with a
 // handler's context it returns an error at once.
 func (b *EventBus) Close(ctx context.Context) error {
-	b.mu.Lock()
 	b.closed.Store(true)
-	b.mu.Unlock()
+	b.inflight.replace(nil)
 	if nodeFrom(ctx).within(b) {
 		return errors.New("tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)")
 	}
-	if err := b.inflight.wait(ctx); err != nil {
+	if err := b.inflight.wait(ctx, nil); err != nil {
 		return err
 	}
 	b.drained.Store(true)
-	return b.inflight.wait(ctx) // for what was accepted in between
+	return b.inflight.wait(ctx, nil) // for what was accepted in between
 }
 
 // report passes a failure that has no caller left to the error handler.

@@ -2,62 +2,52 @@ package tidings
 
 import (
 	"context"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"unsafe"
+	"time"
+	"weak"
 )
 
-// An inflight counts the work that [EventBus.Close] waits for. Publishers
-// count in stripes, so that two of them on two cores do not fight over one
-// cache line.
+// An inflight knows the work that [EventBus.Close] waits for.
+//
+// A publisher that calls handlers itself holds the token meanwhile, on its
+// stack and nowhere else. So when the garbage collector has taken a token,
+// nobody who loaded it is still at work: Close asks the collector, and
+// publishing costs one load. All other work is counted.
 type inflight struct {
-	stripes [64]stripe
-
+	token   atomic.Pointer[token] // nil once the bus is closed
+	counted atomic.Int64
 	watched atomic.Bool // somebody waits
+
 	mu      sync.Mutex
-	waiting []chan struct{} // closed at a moment when nothing is in flight
+	held    []weak.Pointer[token] // tokens that were replaced, and that the collector has not taken
+	waiting []chan struct{}       // closed when some work has ended
 }
 
-type stripe struct {
-	started, ended atomic.Uint64
-	_              [128 - 16]byte // two cache lines: processors fetch them in pairs
+// A token has a pointer in it to be an allocation of its own.
+type token struct{ _ *token }
+
+// start counts one piece of work. The caller calls finish, on any goroutine.
+func (f *inflight) start() { f.counted.Add(1) }
+
+func (f *inflight) finish() {
+	f.counted.Add(-1)
+	f.release(nil)
 }
 
-// start counts one piece of work. The caller passes the stripe to finish,
-// on any goroutine.
-func (f *inflight) start() *stripe {
-	// Stacks of goroutines do not overlap, so an address on this one picks
-	// a stripe that mostly no other running goroutine uses.
-	var here byte
-	hash := uint64(uintptr(unsafe.Pointer(&here))>>12) * 0x9e3779b97f4a7c15
-	s := &f.stripes[hash>>(64-6)]
-	s.started.Add(1)
-	return s
-}
-
-func (f *inflight) finish(s *stripe) {
-	s.ended.Add(1)
+// release ends the work of a publisher that holds t.
+func (f *inflight) release(t *token) {
+	runtime.KeepAlive(t)
 	if f.watched.Load() {
-		f.check()
+		f.notify()
 	}
 }
 
-// check wakes those who wait if nothing is in flight. It reads all that
-// ended before all that started; where the sums agree, there was a moment
-// between the two readings at which they were equal.
-func (f *inflight) check() {
-	f.mu.Lock() // first, so that the moment lies after every wait that began
+func (f *inflight) notify() {
+	f.mu.Lock()
 	defer f.mu.Unlock()
-	var started, ended uint64
-	for i := range f.stripes {
-		ended += f.stripes[i].ended.Load()
-	}
-	for i := range f.stripes {
-		started += f.stripes[i].started.Load()
-	}
-	if started != ended {
-		return
-	}
 	for _, w := range f.waiting {
 		close(w)
 	}
@@ -65,21 +55,62 @@ func (f *inflight) check() {
 	f.watched.Store(false)
 }
 
-// wait returns at a moment when nothing is in flight, or with ctx.Err().
-func (f *inflight) wait(ctx context.Context) error {
-	idle := make(chan struct{})
+// watch returns a channel that is closed when some work has ended.
+func (f *inflight) watch() <-chan struct{} {
 	f.mu.Lock()
-	f.waiting = append(f.waiting, idle)
+	defer f.mu.Unlock()
+	w := make(chan struct{})
+	f.waiting = append(f.waiting, w)
 	f.watched.Store(true)
-	f.mu.Unlock()
-	f.check()
-	if closed(idle) {
-		return nil
+	return w
+}
+
+// wait returns when the work has ended that was in flight when it was
+// called, and what that led to, or with ctx.Err(). next is the token of
+// those who publish from now on.
+func (f *inflight) wait(ctx context.Context, next *token) error {
+	f.replace(next)
+	// The collector may find a token a little later than it could, and a
+	// goroutine that a handler has ended does not say so: look again.
+	const first, most = 5 * time.Millisecond, time.Second
+	for pause := first; ; pause = min(2*pause, most) {
+		ended := f.watch()
+		if f.idle() {
+			return nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ended:
+			pause = first
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+		timer.Stop()
 	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+}
+
+// replace makes next the token, unless the bus is closed.
+func (f *inflight) replace(next *token) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.token.Load(); t != nil {
+		f.token.Store(next)
+		f.held = append(f.held, weak.Make(t))
 	}
+}
+
+// idle looks for tokens first: their holders may start counted work, but
+// not the other way round.
+func (f *inflight) idle() bool { return !f.isHeld() && f.counted.Load() == 0 }
+
+func (f *inflight) isHeld() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.held) > 0 {
+		runtime.GC()
+	}
+	f.held = slices.DeleteFunc(f.held, func(t weak.Pointer[token]) bool { return t.Value() == nil })
+	return len(f.held) > 0
 }

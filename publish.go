@@ -34,26 +34,28 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 	if h.none {
 		return t.bus.admit(n)
 	}
-	s := t.bus.inflight.start()
+	token := t.bus.inflight.token.Load()
+	if token == nil || !h.plain {
+		return t.publishCounted(ctx, n, h, event)
+	}
+	t.stamp(n, event)
+	failures := t.run(t.newFrame(ctx, n, nil, event), h.lanes[AfterCommit], false)
+	t.bus.inflight.release(token)
+	if failures == nil {
+		return nil
+	}
+	return joined(failures)
+}
+
+// publishCounted is publish where there is more than AfterCommit handlers of
+// this process, and on a closed bus.
+func (t *topic[E]) publishCounted(ctx context.Context, n *node, h *handlers[E], event *E) error {
+	t.bus.inflight.start()
+	defer t.bus.inflight.finish()
 	if err := t.bus.admit(n); err != nil {
-		t.bus.inflight.finish(s)
 		return err
 	}
 	t.stamp(n, event)
-	if h.plain {
-		failures := t.run(t.newFrame(ctx, n, nil, event), h.lanes[AfterCommit], false, s)
-		if failures == nil {
-			return nil
-		}
-		return joined(failures)
-	}
-	return t.publishRouted(ctx, n, h, event, s)
-}
-
-// publishRouted is publish where there is more than AfterCommit handlers of
-// this process.
-func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], event *E, s *stripe) error {
-	defer t.bus.inflight.finish(s)
 	if h.early {
 		return t.publishAlone(ctx, h, event)
 	}
@@ -69,7 +71,7 @@ func (t *topic[E]) publishRouted(ctx context.Context, n *node, h *handlers[E], e
 		failures = append(failures, b.handAfter(withoutTx(ctx))...)
 	}
 	if l := h.lanes[AfterCommit]; l != nil {
-		failures = append(failures, t.run(t.newFrame(ctx, n, nil, event), l, false, t.bus.inflight.start())...)
+		failures = append(failures, t.run(t.newFrame(ctx, n, nil, event), l, false)...)
 	}
 	return joined(failures)
 }
@@ -89,9 +91,9 @@ func (b *EventBus) admit(n *node) error {
 // deliver runs the handler of sub for an event that arrived for it.
 func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) error {
 	n := nodeFrom(ctx)
-	s := t.bus.inflight.start()
+	t.bus.inflight.start()
+	defer t.bus.inflight.finish()
 	if err := t.bus.admit(n); err != nil {
-		t.bus.inflight.finish(s)
 		return err
 	}
 	var tx *txState
@@ -100,7 +102,7 @@ func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) 
 	}
 	e := event.(E)
 	l := &lane[E]{[]func(context.Context, E) error{t.callOf(sub)}, []*Subscription{sub}}
-	return joined(t.run(t.newFrame(ctx, n, tx, &e), l, false, s))
+	return joined(t.run(t.newFrame(ctx, n, tx, &e), l, false))
 }
 
 // contextOf returns a context like that of event's handlers, for what is
@@ -136,13 +138,11 @@ func report(failures []failure) {
 }
 
 // run calls the handlers of l, each with its own copy of f's event, and
-// returns what failed. With stop it ends at the first failure. The work
-// counted in s is finished whatever the handlers do.
-func (t *topic[E]) run(f *frame[E], l *lane[E], stop bool, s *stripe) []failure {
-	r := run[E]{topic: t, frame: f, lane: l, stop: stop, stripe: s}
+// returns what failed. With stop it ends at the first failure.
+func (t *topic[E]) run(f *frame[E], l *lane[E], stop bool) []failure {
+	r := run[E]{topic: t, frame: f, lane: l, stop: stop}
 	for !r.pass() {
 	}
-	t.bus.inflight.finish(s)
 	return r.failures
 }
 
@@ -153,7 +153,6 @@ type run[E Event] struct {
 	lane     *lane[E]
 	next     int // the handler to call next
 	stop     bool
-	stripe   *stripe
 	failures []failure
 }
 
@@ -229,7 +228,6 @@ func (r *run[E]) interrupted(p any) bool {
 	if p != nil {
 		return r.fail(r.frame, &PanicError{Value: p, Stack: debug.Stack()})
 	}
-	defer r.topic.bus.inflight.finish(r.stripe)
 	if !r.fail(r.frame, errGoexit) {
 		for !r.pass() {
 		}

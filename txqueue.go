@@ -273,7 +273,9 @@ func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []fa
 		f.place = &place{f.up, &late, f.tx}
 	}
 	stop := phase == InTransaction || phase == BeforeCommit
-	return q.topic.run(f, l, stop, q.topic.bus.inflight.start())
+	q.topic.bus.inflight.start()
+	defer q.topic.bus.inflight.finish()
+	return q.topic.run(f, l, stop)
 }
 
 func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {

@@ -180,6 +180,9 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 // of a handler of b are accepted: they are part of what Close waits for. A
 // second call waits again.
 //
+// Close finds out with the help of the garbage collector whether publishers
+// are still at work, which it therefore runs, once or a few times.
+//
 // Close does not wait for open transactions. What is queued in one was
 // accepted, so its handlers are called at the commit, may publish, and run
 // into whatever was shut down after Close; Async ones are not, and reported

@@ -191,7 +191,7 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 func (b *EventBus) Close(ctx context.Context) error {
 	b.closed.Store(true)
 	b.inflight.replace(nil)
-	if nodeFrom(ctx).within(b) {
+	if nodeFrom(ctx).within(b, false) {
 		return errors.New("tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)")
 	}
 	if err := b.inflight.wait(ctx, nil); err != nil {

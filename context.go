@@ -83,21 +83,12 @@ func (n *node) origin() DomainEvent {
 	return DomainEvent{}
 }
 
-// within reports whether n lies inside a handler of bus.
-func (n *node) within(bus *EventBus) bool {
+// within reports whether n lies inside a handler of bus, or with late inside
+// one that was called after Close had returned, for an event of a
+// transaction that committed then.
+func (n *node) within(bus *EventBus, late bool) bool {
 	for ; n != nil; n = n.up {
-		if n.topic != nil && n.topic.bus == bus {
-			return true
-		}
-	}
-	return false
-}
-
-// late reports whether n lies inside a handler of bus that was called after
-// Close had returned, for an event of a transaction that committed then.
-func (n *node) late(bus *EventBus) bool {
-	for ; n != nil; n = n.up {
-		if n.topic != nil && n.topic.bus == bus && n.topic.late {
+		if n.topic != nil && n.topic.bus == bus && (n.topic.late || !late) {
 			return true
 		}
 	}

@@ -107,10 +107,14 @@ func (f *inflight) idle() bool { return !f.isHeld() && f.counted.Load() == 0 }
 
 func (f *inflight) isHeld() bool {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.held) > 0 {
-		runtime.GC()
+	held := len(f.held) > 0
+	f.mu.Unlock()
+	if !held {
+		return false
 	}
+	runtime.GC() // without the lock, which publishers take when they end
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.held = slices.DeleteFunc(f.held, func(t weak.Pointer[token]) bool { return t.Value() == nil })
 	return len(f.held) > 0
 }

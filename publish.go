@@ -41,9 +41,6 @@ func (t *topic[E]) publish(ctx context.Context, event *E) error {
 	t.stamp(n, event)
 	failures := t.run(t.newFrame(ctx, n, nil, event), h.lanes[AfterCommit], false)
 	t.bus.inflight.release(token)
-	if failures == nil {
-		return nil
-	}
 	return joined(failures)
 }
 
@@ -82,7 +79,7 @@ func (t *topic[E]) publishCounted(ctx context.Context, n *node, h *handlers[E], 
 // (Whether a handler has returned meanwhile is not looked at: to note that
 // would cost every publish an atomic write.)
 func (b *EventBus) admit(n *node) error {
-	if b.closed.Load() && !n.late(b) && (b.drained.Load() || !n.within(b)) {
+	if b.closed.Load() && !n.within(b, b.drained.Load()) {
 		return ErrClosed
 	}
 	return nil

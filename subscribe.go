@@ -107,9 +107,9 @@ type Subscription struct {
 // Unsubscribe ends the subscription: no event that is published after it
 // has returned reaches the handler, and no event queued in a transaction
 // that commits after it. A phase that is under way goes on to the handlers
-// that it began with. What a transport has accepted already is
-// still delivered by [Async]; elsewhere it fails, so that the transport
-// keeps it. Unsubscribe is idempotent, safe to call concurrently and inside
+// that it began with. What a transport has accepted already is still
+// delivered by [Async]; elsewhere it fails, so that the transport keeps it.
+// Unsubscribe is idempotent, safe to call concurrently and inside
 // any handler, also the one that it removes.
 func (s *Subscription) Unsubscribe() { s.bus.unsubscribe(s) }
 

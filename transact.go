@@ -18,8 +18,8 @@ import (
 // meanwhile, since that of the outer transaction may not have: use
 // [context.WithoutCancel] for it where the library does not.
 //
-// [InTx] is one for database/sql, once fn is bound. One for GORM, whose Transaction does the
-// savepoints, is
+// [InTx] is one for database/sql, once fn is bound. One for GORM, whose
+// Transaction does the savepoints, is
 //
 //	func(ctx context.Context, body func(context.Context) error) error {
 //		tx, ok := tidings.TxFrom[*gorm.DB](ctx)

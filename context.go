@@ -46,20 +46,20 @@ func (n *node) Value(key any) any {
 	return n.Context.Value(key)
 }
 
-// child returns a node on top of ctx, and of n.
-func (n *node) child(ctx context.Context) *node {
+// transactions returns those that n is in, innermost first; nil outside.
+func (n *node) transactions() *txState {
 	if n == nil {
-		return newNode(ctx, place{})
+		return nil
 	}
-	return newNode(ctx, place{up: n, tx: n.tx})
+	return n.tx
 }
 
 // hook returns the innermost scope of a transaction, nil outside.
 func (n *node) hook() *TxHook {
-	if n == nil || n.tx == nil {
-		return nil
+	if s := n.transactions(); s != nil {
+		return s.hook
 	}
-	return n.tx.hook
+	return nil
 }
 
 // depth returns how many handlers are nested here.

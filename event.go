@@ -92,10 +92,10 @@ func Stamp[E Event](ctx context.Context, event E) E {
 // the workflow id: a request ID or a saga that began outside this process.
 // Inside a handler the causation stays what it was.
 func WithCorrelationID(ctx context.Context, id uuid.UUID) context.Context {
-	n := nodeFrom(ctx).child(ctx)
-	head := DomainEvent{id: n.up.origin().id, correlation: id}
-	n.topic = &topicInfo{header: func(*node) DomainEvent { return head }}
-	return n
+	up := nodeFrom(ctx)
+	head := DomainEvent{id: up.origin().id, correlation: id}
+	info := &topicInfo{header: func(*node) DomainEvent { return head }}
+	return newNode(ctx, place{up, info, up.transactions()})
 }
 
 // EventFrom returns the event whose handler ctx belongs to. It is a copy

@@ -93,13 +93,9 @@ func (t *topic[E]) deliver(ctx context.Context, event Event, sub *Subscription) 
 	if err := t.bus.admit(n); err != nil {
 		return err
 	}
-	var tx *txState
-	if n != nil {
-		tx = n.tx
-	}
 	e := event.(E)
 	l := &lane[E]{[]func(context.Context, E) error{t.callOf(sub)}, []*Subscription{sub}}
-	return joined(t.run(t.newFrame(ctx, n, tx, &e), l, false))
+	return joined(t.run(t.newFrame(ctx, n, n.transactions(), &e), l, false))
 }
 
 // contextOf returns a context like that of event's handlers, for what is

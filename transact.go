@@ -123,7 +123,7 @@ func outside(ctx context.Context) context.Context { return withoutTx(context.Wit
 // withoutTx returns a context that is in no transaction.
 func withoutTx(ctx context.Context) context.Context {
 	n := nodeFrom(ctx)
-	if n == nil || n.tx == nil {
+	if n.transactions() == nil {
 		return ctx
 	}
 	return newNode(ctx, place{up: n})

@@ -107,14 +107,18 @@ func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
 				err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
 			}
 		}()
-		s := txState{value: tx, db: db, fate: &txFate{}}
+		m := &struct {
+			fate txFate
+			step
+		}{}
+		s := txState{value: tx, db: db, fate: &m.fate}
 		if opts != nil {
 			s.isolation = opts.Isolation
 		}
-		if err := body(step(ctx, s)); err != nil {
+		if err := body(m.enter(ctx, s)); err != nil {
 			return err
 		}
-		if err := s.fate.check(); err != nil {
+		if err := m.fate.check(); err != nil {
 			return err
 		}
 		if err := tx.Commit(); err != nil {
@@ -164,7 +168,7 @@ func init() {
 		if tx, ok := tx.(*sql.Tx); ok && tx != nil {
 			s.db, _ = db.(*sql.DB)
 		}
-		return step(ctx, s), s.fate.check
+		return enter(ctx, s), s.fate.check
 	}
 }
 
@@ -198,7 +202,7 @@ func savepoint(outer *txState, opts *sql.TxOptions) TxFunc {
 			// at the latest, so a failure here does no harm.
 			_, _ = tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
 		}()
-		if err := body(step(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation, fate: outer.fate})); err != nil {
+		if err := body(enter(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation, fate: outer.fate})); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {

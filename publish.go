@@ -65,7 +65,7 @@ func (t *topic[E]) publishCounted(ctx context.Context, n *node, h *handlers[E], 
 			failures = append(failures, b.failures(ctx, b.refused(err))...)
 			continue
 		}
-		failures = append(failures, b.handAfter(withoutTx(ctx))...)
+		failures = append(failures, b.handAfter(n.withoutTx(ctx))...)
 	}
 	if l := h.lanes[AfterCommit]; l != nil {
 		failures = append(failures, t.run(t.newFrame(ctx, n, nil, event), l, false)...)

@@ -60,7 +60,7 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 
 // transact is Transact in the scope parent, or outermost if that is nil.
 func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
-	t := &transaction{whole: newTxHook(parent), fn: fn}
+	t := newTransaction(parent, fn)
 	defer func() {
 		if !t.committed { // an error, or fn is panicking or ending the goroutine
 			t.whole.rollback()
@@ -69,7 +69,7 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 			t.whole.queue.finish(outside(ctx), report)
 		}
 	}()
-	if err := run(withBase(step(ctx, txState{pending: t.whole}), parent), t.body); err != nil {
+	if err := run(withBase(t.pending.enter(ctx, txState{pending: t.whole}), parent), t.body); err != nil {
 		return err
 	}
 	return t.commit()
@@ -78,11 +78,29 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 // A transaction is the state of one call of transact.
 type transaction struct {
 	whole     *TxHook // the attempts are scopes within
+	pending   step    // that the TxFunc sees
 	fn        func(context.Context) error
 	attempt   *TxHook // the latest one
 	returned  bool    // it has
 	err       error   // with this
 	committed bool
+}
+
+func newTransaction(parent *TxHook, fn func(context.Context) error) *transaction {
+	if parent == nil {
+		t := &struct {
+			transaction
+			queue txQueue
+		}{}
+		t.whole, t.fn = t.queue.init(), fn
+		return &t.transaction
+	}
+	t := &struct {
+		transaction
+		whole TxHook
+	}{transaction{fn: fn}, TxHook{queue: parent.queue, parent: parent}}
+	t.transaction.whole = &t.whole
+	return &t.transaction
 }
 
 // body is what the TxFunc calls, once per attempt.
@@ -91,8 +109,8 @@ func (t *transaction) body(ctx context.Context) error {
 		t.attempt.rollback()
 		t.whole.reopen()
 	}
-	t.attempt, t.returned = newTxHook(nodeFrom(ctx).scopeWithin(t.whole)), false
-	inside := t.attempt.enter(ctx)
+	inside := newScope(ctx, nodeFrom(ctx).scopeWithin(t.whole))
+	t.attempt, t.returned = inside.tx.hook, false
 	t.err = t.fn(inside)
 	if t.err == nil && t.whole.parent == nil {
 		t.err = t.whole.queue.prepare(inside, inside.tx)
@@ -118,11 +136,17 @@ func (t *transaction) commit() error {
 
 // outside returns the context for what runs after the end of a transaction:
 // what is committed is delivered even if the client has hung up.
-func outside(ctx context.Context) context.Context { return withoutTx(context.WithoutCancel(ctx)) }
-
-// withoutTx returns a context that is in no transaction.
-func withoutTx(ctx context.Context) context.Context {
+func outside(ctx context.Context) context.Context {
 	n := nodeFrom(ctx)
+	if ctx.Done() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return n.withoutTx(ctx)
+}
+
+// withoutTx returns ctx, whose innermost node is n, as one that is in no
+// transaction.
+func (n *node) withoutTx(ctx context.Context) context.Context {
 	if n.transactions() == nil {
 		return ctx
 	}

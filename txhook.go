@@ -46,20 +46,28 @@ const (
 // in the new scope fails with [ErrTxDone].
 func Begin(ctx context.Context) (context.Context, *TxHook) {
 	parent, err := nodeFrom(ctx).openHook()
-	hook := newTxHook(parent)
+	inside := newScope(ctx, parent)
 	if err != nil {
-		hook.rollback()
+		inside.tx.hook.rollback()
 	}
-	return hook.enter(ctx), hook
+	return inside, inside.tx.hook
 }
 
-func newTxHook(parent *TxHook) *TxHook {
-	if parent != nil {
-		return &TxHook{queue: parent.queue, parent: parent}
+// newScope returns a node on top of ctx in which events go to a new scope
+// in parent, which is outermost if that is nil.
+func newScope(ctx context.Context, parent *TxHook) *node {
+	if parent == nil {
+		s := &struct {
+			txQueue
+			step
+		}{}
+		return s.enter(ctx, txState{hook: s.init()})
 	}
-	q := &txQueue{}
-	q.outermost.queue = q
-	return &q.outermost
+	s := &struct {
+		TxHook
+		step
+	}{TxHook: TxHook{queue: parent.queue, parent: parent}}
+	return s.enter(ctx, txState{hook: &s.TxHook})
 }
 
 // reopen lets the outermost scope take events again, of another attempt.
@@ -69,11 +77,6 @@ func (h *TxHook) reopen() {
 	if h.parent == nil {
 		h.queue.sealed, h.queue.failed = false, nil
 	}
-}
-
-// enter returns a node on top of ctx in which events go to h.
-func (h *TxHook) enter(ctx context.Context) *node {
-	return step(ctx, txState{hook: h})
 }
 
 // openLocked reports whether h takes events.
@@ -145,7 +148,7 @@ func (h *TxHook) Prepare(ctx context.Context) error {
 	}
 	n := nodeFrom(ctx)
 	if n.hook() != h {
-		n = h.enter(ctx)
+		n = enter(ctx, txState{hook: h})
 	}
 	return h.queue.prepare(n, n.tx)
 }
@@ -231,22 +234,28 @@ type txState struct {
 	next      *txState
 }
 
-// step returns a node on top of ctx, one step further into transactions.
-func step(ctx context.Context, s txState) *node {
-	t := &struct {
-		node
-		at    place
-		state txState
-	}{node{Context: ctx}, place{up: nodeFrom(ctx)}, s}
-	t.place = &t.at
-	if t.up != nil && t.up.tx != nil {
-		t.state.next = t.up.tx
-		if s.hook == nil {
-			t.state.hook = t.up.tx.hook
+// A step is the memory for a txState and the node that it is entered with,
+// to be allocated together with what belongs to it.
+type step struct {
+	node  node
+	place place
+	state txState
+}
+
+// enter returns a node on top of ctx, one step further into transactions.
+func enter(ctx context.Context, state txState) *node { return new(step).enter(ctx, state) }
+
+func (s *step) enter(ctx context.Context, state txState) *node {
+	s.node = node{ctx, &s.place}
+	s.place = place{up: nodeFrom(ctx), tx: &s.state}
+	if outer := s.place.up.transactions(); outer != nil {
+		state.next = outer
+		if state.hook == nil {
+			state.hook = outer.hook
 		}
 	}
-	t.tx = &t.state
-	return &t.node
+	s.state = state
+	return &s.node
 }
 
 // WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
@@ -256,7 +265,7 @@ func WithTx(ctx context.Context, tx any) context.Context {
 	if tx == nil {
 		return ctx
 	}
-	return step(ctx, txState{value: tx})
+	return enter(ctx, txState{value: tx})
 }
 
 // TxFrom returns the innermost transaction of type T that ctx is in: for
@@ -304,10 +313,10 @@ type callback struct {
 	fn func(context.Context) error
 }
 
-func (c *callback) bus() *EventBus                { return Default() }
-func (c *callback) name() string                  { return onCommit.event.name }
-func (c *callback) awaits(phase Phase) bool       { return phase == AfterCommit }
-func (c *callback) dispatch(Phase, *outbox) error { return nil }
+func (c *callback) bus() *EventBus                               { return Default() }
+func (c *callback) name() string                                 { return onCommit.event.name }
+func (c *callback) awaits(phase Phase) bool                      { return phase == AfterCommit }
+func (c *callback) dispatch(_ Phase, out outbox) (outbox, error) { return out, nil }
 
 func (c *callback) run(ctx context.Context, phase Phase, _ *txState) []failure {
 	if !c.awaits(phase) {

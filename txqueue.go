@@ -22,6 +22,12 @@ type txQueue struct {
 	implicit    bool  // a publish outside a transaction, not a database's
 }
 
+// init returns the outermost scope.
+func (q *txQueue) init() *TxHook {
+	q.outermost.queue = q
+	return &q.outermost
+}
+
 // An item of a txQueue: an event, or a callback of OnCommit.
 type item interface {
 	entry() *queued
@@ -31,8 +37,8 @@ type item interface {
 	awaits(Phase) bool
 	// run runs the handlers of that phase and returns what failed.
 	run(ctx context.Context, phase Phase, tx *txState) []failure
-	// dispatch adds the event to out, for the transports of that phase.
-	dispatch(phase Phase, out *outbox) error
+	// dispatch returns out with the event added, for the transports of that phase.
+	dispatch(phase Phase, out outbox) (outbox, error)
 }
 
 // queued is the part that all items have.
@@ -110,8 +116,9 @@ func (q *txQueue) prepareAll(ctx context.Context, tx *txState) error {
 			}
 		}
 		var out outbox
+		var err error
 		for _, it := range ready {
-			if err := it.dispatch(BeforeCommit, &out); err != nil {
+			if out, err = it.dispatch(BeforeCommit, out); err != nil {
 				return err
 			}
 		}
@@ -178,13 +185,14 @@ func (r *remainder) work(fail func([]failure)) {
 		if it.entry().scope.dropped() {
 			continue
 		}
-		if err := it.dispatch(AfterCommit, &r.out); err != nil {
+		var err error
+		if r.out, err = it.dispatch(AfterCommit, r.out); err != nil {
 			fail([]failure{{r.ctx, it.bus(), err}})
 		}
 	}
-	for len(r.out.batches) > 0 {
-		b := r.out.batches[0]
-		r.out.batches = r.out.batches[1:]
+	for len(r.out) > 0 {
+		b := r.out[0]
+		r.out = r.out[1:]
 		fail(b.handAfter(r.ctx))
 	}
 	for r.undelivered != nil {
@@ -220,11 +228,11 @@ func (q *txQueue) finishJoined(ctx context.Context, err error) error {
 }
 
 // An outbox collects events by transport.
-type outbox struct{ batches []*batch }
+type outbox []*batch
 
 // send hands everything over, and stops at the first transport that fails.
-func (o *outbox) send(ctx context.Context) error {
-	for _, b := range o.batches {
+func (o outbox) send(ctx context.Context) error {
+	for _, b := range o {
 		if errs := b.hand(ctx); len(errs) > 0 {
 			return errors.Join(errs...)
 		}
@@ -232,14 +240,14 @@ func (o *outbox) send(ctx context.Context) error {
 	return nil
 }
 
-func (o *outbox) add(bus *EventBus, t Transport, event Outgoing) {
-	for _, b := range o.batches {
+func (o outbox) add(bus *EventBus, t Transport, event Outgoing) outbox {
+	for _, b := range o {
 		if b.bus == bus && b.transport == t {
 			b.events = append(b.events, event)
-			return
+			return o
 		}
 	}
-	o.batches = append(o.batches, &batch{bus, t, []Outgoing{event}})
+	return append(o, &batch{bus, t, []Outgoing{event}})
 }
 
 // A queuedEvent is an event that waits for the end of a transaction, with
@@ -278,7 +286,7 @@ func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []fa
 	return q.topic.run(f, l, stop)
 }
 
-func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {
+func (q *queuedEvent[E]) dispatch(phase Phase, out outbox) (outbox, error) {
 	for _, r := range q.handlers.routes {
 		if r.phase != phase {
 			continue
@@ -292,11 +300,11 @@ func (q *queuedEvent[E]) dispatch(phase Phase, out *outbox) error {
 		}
 		event, err := q.topic.copyBoxed(&q.event)
 		if err != nil {
-			return err
+			return out, err
 		}
-		out.add(q.topic.bus, r.transport, Outgoing{event, keys})
+		out = out.add(q.topic.bus, r.transport, Outgoing{event, keys})
 	}
-	return nil
+	return out, nil
 }
 
 // enqueue adds event, published in n, to the transaction of n, and runs the
@@ -327,8 +335,8 @@ func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *
 	if err := joined(q.run(ctx, InTransaction, n.tx)); err != nil {
 		return err
 	}
-	var out outbox
-	if err := q.dispatch(InTransaction, &out); err != nil {
+	out, err := q.dispatch(InTransaction, nil)
+	if err != nil {
 		return err
 	}
 	return out.send(ctx)
@@ -338,9 +346,9 @@ func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *
 // run before the commit: as a transaction of this event, and of those that
 // these handlers publish.
 func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) error {
-	hook := newTxHook(nil)
+	inside := newScope(ctx, nil)
+	hook := inside.tx.hook
 	hook.queue.implicit = true
-	inside := hook.enter(ctx)
 	ended := false
 	defer func() {
 		if !ended { // a handler ends the goroutine
@@ -358,7 +366,7 @@ func (t *topic[E]) publishAlone(ctx context.Context, h *handlers[E], event *E) e
 		hook.rollback()
 	}
 	ended = true
-	after := withoutTx(ctx)
+	after := nodeFrom(ctx).withoutTx(ctx)
 	if err != nil {
 		after = outside(ctx) // a cancellation may be why, and what it led to is to be undone
 	}

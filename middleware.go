@@ -41,6 +41,10 @@ func (d Delivery) Event() Event { return d.source.boxed() }
 // Handler returns the handler's name: that of [Named], or the function's.
 func (d Delivery) Handler() string { return d.sub.name }
 
+// Named reports whether Handler is a name given with [Named], which lasts,
+// and not that of a function, which a refactoring changes.
+func (d Delivery) Named() bool { return d.sub.named }
+
 // Phase returns the phase that the handler runs in.
 func (d Delivery) Phase() Phase { return d.sub.phase }
 

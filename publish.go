@@ -56,10 +56,14 @@ func (t *topic[E]) publishCounted(ctx context.Context, n *node, h *handlers[E], 
 	if h.early {
 		return t.publishAlone(ctx, h, event)
 	}
+	encoded, err := t.encode(ctx, h.routes, event)
+	if err != nil {
+		return err
+	}
 	var failures []failure
-	for _, r := range h.routes {
+	for i, r := range h.routes {
 		copied, err := t.copyBoxed(event)
-		b := batch{t.bus, r.transport, []Outgoing{{copied, r.keys}}}
+		b := batch{t.bus, r.transport, []Outgoing{{copied, r.keys, encodedFor(encoded, i)}}}
 		if err != nil {
 			b.events[0].Event = *event
 			failures = append(failures, b.failures(ctx, b.refused(err))...)

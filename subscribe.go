@@ -2,6 +2,7 @@ package tidings
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"reflect"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/google/uuid"
 )
 
 // Subscribe calls handler for every event of type E that is published on
@@ -187,6 +190,30 @@ func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[anyTopic] {
 			}
 		}
 	}
+}
+
+// Deliver calls the handler that was [Named] handler for event, here and
+// now, as a transport does when an event arrives for it: for a replay, or a
+// second attempt. The handler's middleware runs, other handlers do not, and
+// ctx decides which transaction it is in. The event must be stamped.
+//
+// The error is the handler's, a [*HandlerError], or says that there is no
+// such handler, or that it does not handle this type of event. Deliver is
+// safe to call concurrently and inside a handler.
+func (b *EventBus) Deliver(ctx context.Context, handler string, event Event) error {
+	if ctx == nil || event == nil {
+		return errors.New("tidings: Deliver with a nil context or event")
+	}
+	if event.EventID() == uuid.Nil {
+		return fmt.Errorf("tidings: Deliver of a %T without a header: publish it, or use Stamp", event)
+	}
+	b.mu.RLock()
+	sub := b.named[handler]
+	b.mu.RUnlock()
+	if sub == nil {
+		return fmt.Errorf("tidings: there is no handler named %q: Subscribe one with Named(%[1]q) first", handler)
+	}
+	return sub.run(ctx, event)
 }
 
 // A SubscriptionInfo describes a subscription, see [EventBus.Subscriptions].

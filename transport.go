@@ -41,11 +41,26 @@ type Transport interface {
 	Handle(name string, deliver func(context.Context, Event) error) error
 }
 
+// An Encoder is a [Transport] that stores or sends events in another form.
+// Publish has it encode the event before anything else happens, so that one
+// that cannot be encoded fails the publish and not, later, the commit or
+// what comes after it.
+type Encoder interface {
+	Transport
+
+	// EncodeEvent returns the form of event that Send gets back as
+	// Outgoing.Encoded. Its error is that of Publish: no handler runs, and
+	// the event is not queued. It is called once for each publish, and may
+	// be called several times at once.
+	EncodeEvent(ctx context.Context, event Event) (any, error)
+}
+
 // Outgoing is an event on its way out of the bus. Handlers is empty for an
 // event that [WithTransport] sends although nothing here subscribes to it.
 type Outgoing struct {
 	Event    Event
 	Handlers []string
+	Encoded  any // by an [Encoder]; else nil
 }
 
 // Via lets t run the handler. The handler must be [Named], and has no
@@ -89,12 +104,15 @@ func (s *Subscription) deliver(ctx context.Context, event Event) error {
 	if event == nil {
 		return errors.New("tidings: a nil event was delivered")
 	}
-	typ := reflect.TypeOf(event)
-	if !s.accepts(typ) {
-		return fmt.Errorf("tidings: %s handles %s, but %s was delivered to it", s.name, s.event, typ)
-	}
 	if s.removed.Load() && s.transport != s.bus.async {
 		return fmt.Errorf("tidings: %s is no longer subscribed", s.name)
+	}
+	return s.run(ctx, event)
+}
+
+func (s *Subscription) run(ctx context.Context, event Event) error {
+	if typ := reflect.TypeOf(event); !s.accepts(typ) {
+		return fmt.Errorf("tidings: %s handles %s, but %s was delivered to it", s.name, s.event, typ)
 	}
 	return s.bus.topicOf(event).deliver(ctx, event, s)
 }
@@ -117,6 +135,40 @@ func (r *route) live(bus *EventBus) (keys []string, any bool) {
 		}
 	}
 	return keys, len(keys) > 0 || r.transport == bus.transport
+}
+
+// encode returns what the encoders among routes make of event, by index of
+// the route; nil if there are none.
+func (t *topic[E]) encode(ctx context.Context, routes []*route, event *E) (encoded []any, err error) {
+	for i, r := range routes {
+		encoder, ok := r.transport.(Encoder)
+		if !ok {
+			continue
+		}
+		if encoded == nil {
+			encoded = make([]any, len(routes))
+		}
+		copied, err := t.copyBoxed(event)
+		if err != nil {
+			return nil, err
+		}
+		err = protect(func() (err error) {
+			encoded[i], err = encoder.EncodeEvent(ctx, copied)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("tidings: %s is not published: %w", t.event.name, err)
+		}
+	}
+	return encoded, nil
+}
+
+// encodedFor returns what the encoder of the route with that index made.
+func encodedFor(encoded []any, route int) any {
+	if encoded == nil {
+		return nil
+	}
+	return encoded[route]
 }
 
 // A batch is what is handed to one transport at once.

@@ -257,6 +257,7 @@ type queuedEvent[E Event] struct {
 	topic    *topic[E]
 	handlers *handlers[E]
 	event    E
+	encoded  []any // by index of the route; nil without encoders
 }
 
 func (q *queuedEvent[E]) bus() *EventBus { return q.topic.bus }
@@ -287,7 +288,7 @@ func (q *queuedEvent[E]) run(ctx context.Context, phase Phase, tx *txState) []fa
 }
 
 func (q *queuedEvent[E]) dispatch(phase Phase, out outbox) (outbox, error) {
-	for _, r := range q.handlers.routes {
+	for i, r := range q.handlers.routes {
 		if r.phase != phase {
 			continue
 		}
@@ -302,7 +303,7 @@ func (q *queuedEvent[E]) dispatch(phase Phase, out outbox) (outbox, error) {
 		if err != nil {
 			return out, err
 		}
-		out = out.add(q.topic.bus, r.transport, Outgoing{event, keys})
+		out = out.add(q.topic.bus, r.transport, Outgoing{event, keys, encodedFor(q.encoded, i)})
 	}
 	return out, nil
 }
@@ -318,7 +319,11 @@ func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *
 		return hook.check()
 	}
 	t.stamp(n, event)
-	q := &queuedEvent[E]{queued: queued{scope: hook, from: n}, topic: t, handlers: h, event: *event}
+	encoded, err := t.encode(ctx, h.routes, event)
+	if err != nil {
+		return err
+	}
+	q := &queuedEvent[E]{queued: queued{scope: hook, from: n}, topic: t, handlers: h, event: *event, encoded: encoded}
 	if t.event.clone >= 0 { // the publisher may go on to change its own
 		copied, err := t.copyBoxed(event)
 		if err != nil {

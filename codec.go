@@ -1,0 +1,368 @@
+package tidings
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// ErrUnregistered is wrapped by the errors for an event whose type has no
+// registered name, and for a stored name or version that this program does
+// not know or cannot bring up to date.
+var ErrUnregistered = errors.New("not registered")
+
+// A Registry gives the types of events names and versions that last longer
+// than the code: a type that is renamed or moved keeps its registered name,
+// and data of an older version is brought up to date when it is read. The
+// zero Registry is ready to use.
+//
+// [Register], [Upcast] and the methods are safe to call concurrently and
+// inside a handler.
+type Registry struct {
+	// Source says where the events come from: a URI reference, such as
+	// "https://shop.example" or "/shop", that with the ID makes an event
+	// unique among all CloudEvents. Set it before use. Empty: "tidings".
+	Source string
+
+	mu      sync.RWMutex
+	byName  map[string]*registration
+	byEvent map[reflect.Type]*registration
+}
+
+// A registration is what a Registry knows of one name. It is guarded by the
+// Registry's mu.
+type registration struct {
+	name    string
+	version int        // the newest, that of the registered type
+	event   *eventType // nil as long as there are only upcasts
+	decode  func(data []byte, header DomainEvent) (any, error)
+	upcasts map[int]*upcast // by the version that they take
+}
+
+// An upcast brings data from one version to the next.
+type upcast struct {
+	from, to reflect.Type
+	decode   func(data []byte, header DomainEvent) (any, error)
+	call     func(any) (any, error)
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._/:-][A-Za-z0-9_]+|_+[A-Za-z0-9]+)*$`)
+
+// Register gives the event type E the name under which its events are
+// stored and sent, and the version of their shape, at least 1. A name is
+// for good: "crm.proposal_accepted", whatever becomes of the Go type. Raise
+// the version whenever the JSON of E changes so that older data would be
+// misread, and add an [Upcast] from the one before.
+//
+// It panics if the name is not made of letters, digits and separators, and
+// if E or the name is registered already.
+func Register[E Event](r *Registry, name string, version int) {
+	mustNotBeNil(r == nil, "Register", "*Registry")
+	typ := reflect.TypeFor[E]()
+	if typ.Kind() == reflect.Interface {
+		panic(fmt.Sprintf("tidings: Register[%s]: an interface has no shape of its own: register the structs that implement it", typ))
+	}
+	event := describe(typ).mustBeEvent()
+	mustBeVersion("Register", name, version)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other := r.byEvent[typ]; other != nil {
+		panic(fmt.Sprintf("tidings: Register: %s is registered already, as %q version %d: a type has one name", typ, other.name, other.version))
+	}
+	reg := r.registrationLocked(name)
+	if reg.event != nil {
+		panic(fmt.Sprintf("tidings: Register: %q is taken by %s: a name stands for one type; older shapes of an event get an Upcast", name, reg.event.name))
+	}
+	reg.event, reg.version, reg.decode = event, version, decodeAs[E](event)
+	if r.byEvent == nil {
+		r.byEvent = map[reflect.Type]*registration{}
+	}
+	r.byEvent[typ] = reg
+}
+
+// Upcast says how data of version from becomes data of version from+1: it is
+// read as JSON into From, a struct as that version was, and fn makes a To of
+// it. The last To is the registered event type, each other one the From of
+// the next Upcast. The header is not fn's business: it is restored in the
+// end, and before where From is an event type.
+//
+// Upcast panics if there is one from that version already, [Registry.Validate]
+// finds gaps.
+func Upcast[From, To any](r *Registry, name string, from int, fn func(From) (To, error)) {
+	mustNotBeNil(r == nil, "Upcast", "*Registry")
+	mustNotBeNil(fn == nil, "Upcast", "function")
+	mustBeVersion("Upcast", name, from)
+	event := describe(reflect.TypeFor[From]())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reg := r.registrationLocked(name)
+	if reg.upcasts[from] != nil {
+		panic(fmt.Sprintf("tidings: Upcast: there is one of %q from version %d already", name, from))
+	}
+	reg.upcasts[from] = &upcast{
+		from: reflect.TypeFor[From](), to: reflect.TypeFor[To](),
+		decode: decodeAs[From](event),
+		call:   func(v any) (any, error) { return fn(v.(From)) },
+	}
+}
+
+func mustBeVersion(verb, name string, version int) {
+	if !validName.MatchString(name) {
+		panic(fmt.Sprintf("tidings: %s: %q is no name for events: use letters, digits and separators, such as \"crm.proposal_accepted\"", verb, name))
+	}
+	if version < 1 {
+		panic(fmt.Sprintf("tidings: %s: %q version %d: versions begin at 1", verb, name, version))
+	}
+}
+
+func (r *Registry) registrationLocked(name string) *registration {
+	reg := r.byName[name]
+	if reg == nil {
+		reg = &registration{name: name, upcasts: map[int]*upcast{}}
+		if r.byName == nil {
+			r.byName = map[string]*registration{}
+		}
+		r.byName[name] = reg
+	}
+	return reg
+}
+
+// decodeAs returns the function that reads data into a T, which gets the
+// header if event says that it has one.
+func decodeAs[T any](event *eventType) func([]byte, DomainEvent) (any, error) {
+	return func(data []byte, header DomainEvent) (any, error) {
+		var v T
+		if err := json.Unmarshal(data, &v); err != nil {
+			return nil, err
+		}
+		if event.err == nil {
+			*headerAt(&v, event.header) = header
+		}
+		return v, nil
+	}
+}
+
+// Encode returns event as a CloudEvent, see [Envelope]. The error wraps
+// [ErrUnregistered] if its type is not registered; it says so if the event
+// is not stamped, cannot be marshalled or has a string that is not UTF-8.
+func (r *Registry) Encode(event Event) ([]byte, error) {
+	e, err := r.Wrap(event)
+	if err != nil {
+		return nil, err
+	}
+	return e.MarshalJSON()
+}
+
+// Decode returns the event in a CloudEvent, with its header as it was:
+// [Registry.Unwrap] of the [Envelope].
+func (r *Registry) Decode(data []byte) (Event, error) {
+	var e Envelope
+	if err := e.UnmarshalJSON(data); err != nil {
+		return nil, err
+	}
+	return r.Unwrap(e)
+}
+
+// Wrap returns event in its envelope.
+func (r *Registry) Wrap(event Event) (Envelope, error) {
+	if event == nil {
+		return Envelope{}, errors.New("tidings: encoding a nil event")
+	}
+	typ := reflect.TypeOf(event)
+	r.mu.RLock()
+	reg := r.byEvent[typ]
+	r.mu.RUnlock()
+	if reg == nil {
+		if err := describe(typ).err; err != nil {
+			return Envelope{}, err
+		}
+		return Envelope{}, fmt.Errorf("tidings: %s is %w: an event that is stored or sent needs a lasting name: tidings.Register[%[1]s](registry, \"…\", 1)", typ, ErrUnregistered)
+	}
+	head := event.domainEvent()
+	if head.id == uuid.Nil {
+		return Envelope{}, fmt.Errorf("tidings: encoding %s: the event has no header: publish it, or use Stamp", typ)
+	}
+	var data []byte
+	err := protect(func() (err error) {
+		data, err = json.Marshal(event)
+		return err
+	})
+	if err == nil && replacedRunes(data) {
+		err = errors.New("a string in it is not UTF-8")
+	}
+	e := Envelope{
+		ID: head.id, Source: r.Source, Type: reg.name, Version: reg.version, OccurredAt: head.OccurredAt(),
+		CorrelationID: head.correlation, CausationID: head.causation, Data: data,
+	}
+	if e.Source == "" {
+		e.Source = "tidings"
+	}
+	if e.CorrelationID == uuid.Nil {
+		e.CorrelationID = e.ID
+	}
+	if err == nil {
+		err = e.check()
+	}
+	if err != nil {
+		return Envelope{}, fmt.Errorf("tidings: encoding %s: %w", typ, err)
+	}
+	return e, nil
+}
+
+// replacedRunes reports whether encoding/json has replaced invalid UTF-8 by
+// an escaped U+FFFD. (It leaves one that was there unescaped.)
+func replacedRunes(data []byte) bool {
+	for escape := []byte(`\ufffd`); ; {
+		i := bytes.Index(data, escape)
+		if i < 0 {
+			return false
+		}
+		before := len(data[:i]) - len(bytes.TrimRight(data[:i], `\`))
+		if before%2 == 0 { // else the backslash is itself escaped
+			return true
+		}
+		data = data[i+len(escape):]
+	}
+}
+
+// Unwrap returns the event in e, brought up to the registered version, with
+// its header as it was. Fields of the data that the type does not have are
+// ignored, and fields that the data does not have are zero, as everywhere in
+// encoding/json: where that would be wrong, raise the version.
+//
+// The error wraps [ErrUnregistered] for an unknown name or version, and
+// where an [Upcast] is missing on the way.
+func (r *Registry) Unwrap(e Envelope) (Event, error) {
+	if err := e.check(); err != nil {
+		return nil, fmt.Errorf("tidings: decoding %q: %w", e.Type, err)
+	}
+	r.mu.RLock()
+	reg, steps, err := r.resolveLocked(e.Type, e.Version)
+	r.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	header := DomainEvent{id: e.ID, correlation: e.CorrelationID, causation: e.CausationID, occurred: e.OccurredAt.UnixMicro()}
+	var event Event
+	err = protect(func() error {
+		if len(steps) == 0 {
+			v, err := reg.decode(e.Data, header)
+			if err == nil {
+				event = v.(Event)
+			}
+			return err
+		}
+		v, err := steps[0].decode(e.Data, header)
+		for i, s := range steps {
+			if err != nil {
+				return err
+			}
+			if v, err = s.call(v); err != nil {
+				err = fmt.Errorf("upcast from version %d: %w", e.Version+i, err)
+			}
+		}
+		if err == nil {
+			event = reg.event.withHeader(v.(Event), header)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tidings: decoding %q version %d, event %s: %w", e.Type, e.Version, e.ID, err)
+	}
+	return event, nil
+}
+
+// resolveLocked returns the registration of name and the upcasts that lead
+// from version to the newest one.
+func (r *Registry) resolveLocked(name string, version int) (*registration, []*upcast, error) {
+	reg := r.byName[name]
+	if reg == nil || reg.event == nil {
+		return nil, nil, fmt.Errorf("tidings: event name %q is %w: tidings.Register a type for it", name, ErrUnregistered)
+	}
+	if version == reg.version {
+		return reg, nil, nil
+	}
+	if version > reg.version {
+		return nil, nil, fmt.Errorf("tidings: version %d of %q is %w: the newest known is %d, so it was written by a newer program", version, name, ErrUnregistered, reg.version)
+	}
+	var steps []*upcast
+	for v := version; v < reg.version; v++ {
+		step := reg.upcasts[v]
+		if step == nil {
+			return nil, nil, fmt.Errorf("tidings: version %d of %q is %w: there is no Upcast from version %d, on the way to %d", version, name, ErrUnregistered, v, reg.version)
+		}
+		next := reg.event.typ
+		if after := reg.upcasts[v+1]; after != nil && v+1 < reg.version {
+			next = after.from
+		}
+		if step.to != next {
+			return nil, nil, fmt.Errorf("tidings: version %d of %q is %w: the Upcast from version %d makes a %s, but version %d is a %s", version, name, ErrUnregistered, v, step.to, v+1, next)
+		}
+		steps = append(steps, step)
+	}
+	return reg, steps, nil
+}
+
+// Decodable returns nil if data of that name and version can be read, and
+// otherwise what [Registry.Unwrap] would say.
+func (r *Registry) Decodable(name string, version int) error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, _, err := r.resolveLocked(name, version)
+	return err
+}
+
+// Validate returns an error, joined of all there are, if some version that
+// has an [Upcast] does not reach the registered one: for a test, or the
+// start of a program.
+func (r *Registry) Validate() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
+		reg := r.byName[name]
+		if reg.event == nil {
+			errs = append(errs, fmt.Errorf("tidings: there are Upcasts of %q, but it is %w", name, ErrUnregistered))
+			continue
+		}
+		for _, from := range slices.Sorted(maps.Keys(reg.upcasts)) {
+			if from >= reg.version {
+				errs = append(errs, fmt.Errorf("tidings: there is an Upcast of %q from version %d, but the registered version is %d", name, from, reg.version))
+			} else if _, _, err := r.resolveLocked(name, from); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A RegistrationInfo describes a registered type, see [Registry.Registrations].
+type RegistrationInfo struct {
+	Name      string
+	Version   int // the newest
+	EventType reflect.Type
+	Upcasts   []int // the older versions that have an Upcast, ascending
+}
+
+// Registrations returns the registered types, sorted by name.
+func (r *Registry) Registrations() []RegistrationInfo {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var infos []RegistrationInfo
+	for _, reg := range r.byEvent {
+		infos = append(infos, RegistrationInfo{
+			Name: reg.name, Version: reg.version, EventType: reg.event.typ, Upcasts: slices.Sorted(maps.Keys(reg.upcasts)),
+		})
+	}
+	slices.SortFunc(infos, func(a, b RegistrationInfo) int { return strings.Compare(a.Name, b.Name) })
+	return infos
+}

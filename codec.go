@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -44,6 +45,7 @@ type registration struct {
 	name    string
 	version int        // the newest, that of the registered type
 	event   *eventType // nil as long as there are only upcasts
+	encode  func(Event) ([]byte, error)
 	decode  func(data []byte, header DomainEvent) (any, error)
 	upcasts map[int]*upcast // by the version that they take
 }
@@ -52,7 +54,7 @@ type registration struct {
 type upcast struct {
 	from, to reflect.Type
 	decode   func(data []byte, header DomainEvent) (any, error)
-	call     func(any) (any, error)
+	call     func(v any, header DomainEvent) (any, error)
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._/:-][A-Za-z0-9_]+|_+[A-Za-z0-9]+)*$`)
@@ -61,10 +63,11 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._/:-][A-Za-z0-9_]+|_+[A-Za-z
 // stored and sent, and the version of their shape, at least 1. A name is
 // for good: "crm.proposal_accepted", whatever becomes of the Go type. Raise
 // the version whenever the JSON of E changes so that older data would be
-// misread, and add an [Upcast] from the one before.
+// misread, and add an [Upcast] from the one before. What encoding/json does
+// not write, such as unexported fields, is not kept.
 //
-// It panics if the name is not made of letters, digits and separators, and
-// if E or the name is registered already.
+// It panics if the name is not made of letters, digits and separators, if
+// the version is out of range, and if E or the name is registered already.
 func Register[E Event](r *Registry, name string, version int) {
 	mustNotBeNil(r == nil, "Register", "*Registry")
 	typ := reflect.TypeFor[E]()
@@ -82,7 +85,7 @@ func Register[E Event](r *Registry, name string, version int) {
 	if reg.event != nil {
 		panic(fmt.Sprintf("tidings: Register: %q is taken by %s: a name stands for one type; older shapes of an event get an Upcast", name, reg.event.name))
 	}
-	reg.event, reg.version, reg.decode = event, version, decodeAs[E](event)
+	reg.event, reg.version, reg.encode, reg.decode = event, version, encodeAs[E], decodeAs[E](event)
 	if r.byEvent == nil {
 		r.byEvent = map[reflect.Type]*registration{}
 	}
@@ -92,11 +95,13 @@ func Register[E Event](r *Registry, name string, version int) {
 // Upcast says how data of version from becomes data of version from+1: it is
 // read as JSON into From, a struct as that version was, and fn makes a To of
 // it. The last To is the registered event type, each other one the From of
-// the next Upcast. The header is not fn's business: it is restored in the
-// end, and before where From is an event type.
+// the next Upcast. The header is not fn's business: the event has it in the
+// end, and a From that is an event type has it already. A panic of fn is an
+// error of Decode.
 //
-// Upcast panics if there is one from that version already, [Registry.Validate]
-// finds gaps.
+// Upcasts may be added in any order, also before Register. Upcast panics if
+// there is one from that version already; [Registry.Validate] finds gaps, and
+// types that do not fit.
 func Upcast[From, To any](r *Registry, name string, from int, fn func(From) (To, error)) {
 	mustNotBeNil(r == nil, "Upcast", "*Registry")
 	mustNotBeNil(fn == nil, "Upcast", "function")
@@ -111,7 +116,13 @@ func Upcast[From, To any](r *Registry, name string, from int, fn func(From) (To,
 	reg.upcasts[from] = &upcast{
 		from: reflect.TypeFor[From](), to: reflect.TypeFor[To](),
 		decode: decodeAs[From](event),
-		call:   func(v any) (any, error) { return fn(v.(From)) },
+		call: func(v any, header DomainEvent) (any, error) {
+			old := v.(From)
+			if event.err == nil {
+				*headerAt(&old, event.header) = header
+			}
+			return fn(old)
+		},
 	}
 }
 
@@ -121,6 +132,9 @@ func mustBeVersion(verb, name string, version int) {
 	}
 	if version < 1 {
 		panic(fmt.Sprintf("tidings: %s: %q version %d: versions begin at 1", verb, name, version))
+	}
+	if version > maxVersion {
+		panic(fmt.Sprintf("tidings: %s: %q version %d: a CloudEvents integer ends at %d; count up by one", verb, name, version, maxVersion))
 	}
 }
 
@@ -134,6 +148,14 @@ func (r *Registry) registrationLocked(name string) *registration {
 		r.byName[name] = reg
 	}
 	return reg
+}
+
+// encodeAs returns the JSON of event, an E. Behind a pointer, methods
+// MarshalJSON of pointers are called as well, as UnmarshalJSON will be:
+// without it, a big.Int is written as {}.
+func encodeAs[E Event](event Event) ([]byte, error) {
+	e := event.(E)
+	return json.Marshal(&e)
 }
 
 // decodeAs returns the function that reads data into a T, which gets the
@@ -159,20 +181,22 @@ func (r *Registry) Encode(event Event) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.MarshalJSON()
+	return e.text(), nil
 }
 
 // Decode returns the event in a CloudEvent, with its header as it was:
-// [Registry.Unwrap] of the [Envelope].
+// [Registry.Unwrap] of the [Envelope]. Events whose names or versions are
+// unknown to the program can still be read into an Envelope.
 func (r *Registry) Decode(data []byte) (Event, error) {
-	var e Envelope
-	if err := e.UnmarshalJSON(data); err != nil {
+	e, err := parseEnvelope(data)
+	if err != nil {
 		return nil, err
 	}
 	return r.Unwrap(e)
 }
 
-// Wrap returns event in its envelope.
+// Wrap returns event in its envelope. Its errors are those of
+// [Registry.Encode].
 func (r *Registry) Wrap(event Event) (Envelope, error) {
 	if event == nil {
 		return Envelope{}, errors.New("tidings: encoding a nil event")
@@ -193,10 +217,10 @@ func (r *Registry) Wrap(event Event) (Envelope, error) {
 	}
 	var data []byte
 	err := protect(func() (err error) {
-		data, err = json.Marshal(event)
+		data, err = reg.encode(event)
 		return err
 	})
-	if err == nil && replacedRunes(data) {
+	if err == nil && (replacedRunes(data) || !utf8.Valid(data)) {
 		err = errors.New("a string in it is not UTF-8")
 	}
 	e := Envelope{
@@ -219,7 +243,8 @@ func (r *Registry) Wrap(event Event) (Envelope, error) {
 }
 
 // replacedRunes reports whether encoding/json has replaced invalid UTF-8 by
-// an escaped U+FFFD. (It leaves one that was there unescaped.)
+// an escaped U+FFFD. (It leaves one that was there unescaped. A MarshalJSON
+// that escapes it itself is mistaken for that: an error, never a lost rune.)
 func replacedRunes(data []byte) bool {
 	for escape := []byte(`\ufffd`); ; {
 		i := bytes.Index(data, escape)
@@ -235,9 +260,10 @@ func replacedRunes(data []byte) bool {
 }
 
 // Unwrap returns the event in e, brought up to the registered version, with
-// its header as it was. Fields of the data that the type does not have are
-// ignored, and fields that the data does not have are zero, as everywhere in
-// encoding/json: where that would be wrong, raise the version.
+// its header as it was. The data is read as everywhere in encoding/json:
+// fields that the type does not have are ignored, fields that the data does
+// not have are zero, and names match in upper and lower case. Where that
+// would be wrong, raise the version.
 //
 // The error wraps [ErrUnregistered] for an unknown name or version, and
 // where an [Upcast] is missing on the way.
@@ -252,31 +278,42 @@ func (r *Registry) Unwrap(e Envelope) (Event, error) {
 		return nil, err
 	}
 	header := DomainEvent{id: e.ID, correlation: e.CorrelationID, causation: e.CausationID, occurred: e.OccurredAt.UnixMicro()}
-	var event Event
-	err = protect(func() error {
-		if len(steps) == 0 {
-			v, err := reg.decode(e.Data, header)
-			if err == nil {
-				event = v.(Event)
-			}
-			return err
-		}
-		v, err := steps[0].decode(e.Data, header)
-		for i, s := range steps {
-			if err != nil {
-				return err
-			}
-			if v, err = s.call(v); err != nil {
-				err = fmt.Errorf("upcast from version %d: %w", e.Version+i, err)
-			}
-		}
-		if err == nil {
-			event = reg.event.withHeader(v.(Event), header)
-		}
-		return err
-	})
+	event, err := reg.unwrap(e, steps, header)
 	if err != nil {
 		return nil, fmt.Errorf("tidings: decoding %q version %d, event %s: %w", e.Type, e.Version, e.ID, err)
+	}
+	return event, nil
+}
+
+// unwrap reads the data of e and takes the steps to the newest version.
+func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent) (Event, error) {
+	decode := reg.decode
+	if len(steps) > 0 {
+		decode = steps[0].decode
+	}
+	var v any
+	err := protect(func() (err error) {
+		v, err = decode(e.Data, header)
+		return err
+	})
+	for i, s := range steps {
+		if err != nil {
+			return nil, err
+		}
+		err = protect(func() (err error) {
+			v, err = s.call(v, header)
+			return err
+		})
+		if err != nil {
+			err = fmt.Errorf("upcast from version %d: %w", e.Version+i, err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	event := v.(Event)
+	if len(steps) > 0 {
+		event = reg.event.withHeader(event, header)
 	}
 	return event, nil
 }
@@ -300,14 +337,17 @@ func (r *Registry) resolveLocked(name string, version int) (*registration, []*up
 		if step == nil {
 			return nil, nil, fmt.Errorf("tidings: version %d of %q is %w: there is no Upcast from version %d, on the way to %d", version, name, ErrUnregistered, v, reg.version)
 		}
+		steps = append(steps, step)
+	}
+	for i, step := range steps {
 		next := reg.event.typ
-		if after := reg.upcasts[v+1]; after != nil && v+1 < reg.version {
-			next = after.from
+		if i+1 < len(steps) {
+			next = steps[i+1].from
 		}
 		if step.to != next {
+			v := version + i
 			return nil, nil, fmt.Errorf("tidings: version %d of %q is %w: the Upcast from version %d makes a %s, but version %d is a %s", version, name, ErrUnregistered, v, step.to, v+1, next)
 		}
-		steps = append(steps, step)
 	}
 	return reg, steps, nil
 }
@@ -323,7 +363,8 @@ func (r *Registry) Decodable(name string, version int) error {
 
 // Validate returns an error, joined of all there are, if some version that
 // has an [Upcast] does not reach the registered one: for a test, or the
-// start of a program.
+// start of a program. It cannot know of versions that were stored and have
+// no Upcast; those fail when they are read.
 func (r *Registry) Validate() error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -365,4 +406,14 @@ func (r *Registry) Registrations() []RegistrationInfo {
 	}
 	slices.SortFunc(infos, func(a, b RegistrationInfo) int { return strings.Compare(a.Name, b.Name) })
 	return infos
+}
+
+// NameOf returns the name that event's type is registered under.
+func (r *Registry) NameOf(event Event) (name string, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if reg := r.byEvent[reflect.TypeOf(event)]; reg != nil {
+		return reg.name, true
+	}
+	return "", false
 }

@@ -1,13 +1,16 @@
 package tidings
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -34,8 +37,12 @@ import (
 //	}
 //
 // From other producers it accepts: a missing dataversion, which is 1, or
-// one written as a string; a missing correlationid, which is the id; other
-// attributes, which are ignored; finer times, which are cut to microseconds.
+// one written as a string; a missing correlationid, which is the id; null
+// for what is missing; other attributes, which are ignored; finer times,
+// which are cut to microseconds. The id has to be a UUID in the form above.
+//
+// It refuses what two readers could understand differently: one of these
+// attributes twice or in capitals ("ID"), and text that is not UTF-8.
 type Envelope struct {
 	ID            uuid.UUID
 	Source        string
@@ -50,15 +57,27 @@ type Envelope struct {
 // timeFormat is RFC 3339, with as many digits as microseconds need.
 const timeFormat = "2006-01-02T15:04:05.999999Z07:00"
 
+// maxVersion is where the Integer of CloudEvents ends.
+const maxVersion = math.MaxInt32
+
 // MarshalJSON returns the envelope as a CloudEvent.
 func (e Envelope) MarshalJSON() ([]byte, error) {
-	if err := e.check(); err != nil {
+	err := e.check()
+	if err == nil && !json.Valid(e.Data) {
+		err = errors.New("its data is not JSON")
+	}
+	if err == nil && !utf8.Valid(e.Data) {
+		err = errors.New("its data is not UTF-8")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("tidings: encoding a CloudEvent: %w", err)
 	}
-	return e.appendJSON(make([]byte, 0, 320+len(e.Type)+len(e.Source)+len(e.Data))), nil
+	return e.text(), nil
 }
 
-func (e Envelope) appendJSON(b []byte) []byte {
+// text returns the CloudEvent. e was checked.
+func (e *Envelope) text() []byte {
+	b := make([]byte, 0, 320+len(e.Type)+len(e.Source)+len(e.Data))
 	b = append(b, `{"specversion":"1.0","id":"`...)
 	b = appendUUID(b, e.ID)
 	b = append(b, `","source":`...)
@@ -110,8 +129,10 @@ func (e *Envelope) check() error {
 		return errors.New("it has no source")
 	case e.Type == "":
 		return errors.New("it has no type")
-	case e.Version < 1:
-		return fmt.Errorf("dataversion %d: versions begin at 1", e.Version)
+	case !utf8.ValidString(e.Source) || !utf8.ValidString(e.Type):
+		return errors.New("its source or type is not UTF-8")
+	case e.Version < 1 || e.Version > maxVersion:
+		return fmt.Errorf("dataversion %d: versions are 1 to %d", e.Version, maxVersion)
 	case e.OccurredAt.IsZero():
 		return errors.New("it has no time")
 	case year < 1 || year > 9999:
@@ -120,82 +141,121 @@ func (e *Envelope) check() error {
 		return errors.New("it has no correlationid")
 	case len(e.Data) == 0:
 		return errors.New("it has no data")
-	case string(e.Data) == "null":
+	case string(bytes.TrimSpace(e.Data)) == "null":
 		return errors.New("its data is null")
 	}
 	return nil
 }
 
-// A wireEnvelope is a CloudEvent as it arrives.
-type wireEnvelope struct {
-	SpecVersion     string          `json:"specversion"`
-	ID              string          `json:"id"`
-	Source          string          `json:"source"`
-	Type            string          `json:"type"`
-	Time            string          `json:"time"`
-	DataContentType string          `json:"datacontenttype"`
-	DataVersion     json.RawMessage `json:"dataversion"`
-	CorrelationID   string          `json:"correlationid"`
-	CausationID     string          `json:"causationid"`
-	Data            json.RawMessage `json:"data"`
-	DataBase64      json.RawMessage `json:"data_base64"`
-}
-
 // UnmarshalJSON reads a CloudEvent.
 func (e *Envelope) UnmarshalJSON(data []byte) error {
-	var w wireEnvelope
-	if err := json.Unmarshal(data, &w); err != nil {
-		return fmt.Errorf("tidings: decoding a CloudEvent: %w", err)
-	}
-	env, err := w.envelope()
-	if err == nil {
-		err = env.check()
-	}
+	env, err := parseEnvelope(data)
 	if err != nil {
-		return fmt.Errorf("tidings: decoding the CloudEvent %q of type %q: %w", w.ID, w.Type, err)
+		return err
 	}
+	env.Data = bytes.Clone(env.Data)
 	*e = env
 	return nil
 }
 
-func (w *wireEnvelope) envelope() (e Envelope, err error) {
-	if w.SpecVersion != "1.0" {
-		return e, fmt.Errorf("specversion %q: only 1.0 is understood", w.SpecVersion)
+// parseEnvelope reads a CloudEvent. The Data is a part of text.
+func parseEnvelope(text []byte) (Envelope, error) {
+	w, err := parseWire(text)
+	if err != nil {
+		return Envelope{}, fmt.Errorf("tidings: decoding a CloudEvent: %w", err)
 	}
-	if w.DataBase64 != nil {
-		return e, errors.New("it has data_base64: the data of an event is JSON")
+	e, err := w.envelope()
+	if err == nil {
+		err = e.check()
 	}
-	if t := w.DataContentType; t != "" && !isJSON(t) {
-		return e, fmt.Errorf("datacontenttype %q: the data of an event is JSON", t)
-	}
-	e = Envelope{Source: w.Source, Type: w.Type, Version: 1, Data: w.Data}
-	if e.ID, err = uuid.Parse(w.ID); err != nil {
-		return e, fmt.Errorf("id %q: %w", w.ID, err)
-	}
-	if w.Time != "" {
-		at, err := time.Parse(time.RFC3339Nano, w.Time)
-		if err != nil {
-			return e, fmt.Errorf("time: %w", err)
-		}
-		e.OccurredAt = time.UnixMicro(at.UnixMicro()).UTC()
-	}
-	if w.DataVersion != nil {
-		if e.Version, err = strconv.Atoi(strings.Trim(string(w.DataVersion), `"`)); err != nil {
-			return e, fmt.Errorf("dataversion %s is no whole number", w.DataVersion)
-		}
-	}
-	e.CorrelationID = e.ID
-	if w.CorrelationID != "" {
-		if e.CorrelationID, err = uuid.Parse(w.CorrelationID); err != nil {
-			return e, fmt.Errorf("correlationid %q: %w", w.CorrelationID, err)
-		}
-	}
-	if w.CausationID != "" {
-		if e.CausationID, err = uuid.Parse(w.CausationID); err != nil {
-			return e, fmt.Errorf("causationid %q: %w", w.CausationID, err)
-		}
+	if err != nil {
+		return Envelope{}, fmt.Errorf("tidings: decoding the CloudEvent with id %s of type %s: %w", orNone(w[idAttr]), orNone(w[typeAttr]), err)
 	}
 	return e, nil
+}
+
+func orNone(value []byte) string {
+	if value == nil {
+		return "(none)"
+	}
+	return string(value)
+}
+
+func (w *wireEnvelope) envelope() (e Envelope, err error) {
+	var texts [len(attributes)]string
+	for i := range texts {
+		if i == versionAttr || i == dataAttr || i == base64Attr {
+			continue
+		}
+		if texts[i], err = unquote(w[i]); err != nil {
+			return e, fmt.Errorf("%s is %s: it has to be a string", attributes[i], w[i])
+		}
+	}
+	if v := texts[specAttr]; v != "1.0" {
+		return e, fmt.Errorf("specversion %q: only 1.0 is understood", v)
+	}
+	if w[base64Attr] != nil {
+		return e, errors.New("it has data_base64: the data of an event is JSON")
+	}
+	if t := texts[contentAttr]; t != "" && !isJSON(t) {
+		return e, fmt.Errorf("datacontenttype %q: the data of an event is JSON", t)
+	}
+	e = Envelope{Source: texts[sourceAttr], Type: texts[typeAttr], Version: 1, Data: w[dataAttr]}
+	if e.OccurredAt, err = parseTime(texts[timeAttr]); err != nil {
+		return e, err
+	}
+	if w[versionAttr] != nil {
+		if e.Version, err = parseVersion(w[versionAttr]); err != nil {
+			return e, err
+		}
+	}
+	if e.ID, err = parseUUID(idAttr, texts[idAttr]); err != nil {
+		return e, err
+	}
+	if e.CorrelationID, err = parseUUID(correlationAttr, texts[correlationAttr]); err != nil {
+		return e, err
+	}
+	if e.CausationID, err = parseUUID(causationAttr, texts[causationAttr]); err != nil {
+		return e, err
+	}
+	if texts[correlationAttr] == "" {
+		e.CorrelationID = e.ID
+	}
+	return e, nil
+}
+
+// parseUUID reads the canonical form alone, so that an ID has one spelling.
+func parseUUID(attr int, s string) (uuid.UUID, error) {
+	if s == "" {
+		return uuid.Nil, nil
+	}
+	id, err := uuid.Parse(s)
+	if err != nil || len(s) != len("00000000-0000-0000-0000-000000000000") {
+		return uuid.Nil, fmt.Errorf("%s %q is no UUID", attributes[attr], s)
+	}
+	return id, nil
+}
+
+func parseTime(s string) (at time.Time, err error) {
+	if s == "" {
+		return at, nil
+	}
+	if err := at.UnmarshalText([]byte(s)); err != nil { // stricter than time.Parse
+		return at, fmt.Errorf("time %q is not as in RFC 3339: %w", s, err)
+	}
+	return time.UnixMicro(at.UnixMicro()).UTC(), nil
+}
+
+func parseVersion(value []byte) (int, error) {
+	s := string(value)
+	if s[0] == '"' {
+		s, _ = unquote(value) // a string never fails
+	}
+	version, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("dataversion %s is no whole number from 1 to %d", value, maxVersion)
+	}
+	return int(version), nil
 }
 
 // isJSON reports whether a media type is JSON's: application/json, text/json

@@ -1,0 +1,151 @@
+package eventlog
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// A Filter selects events. Several of them select what all do.
+type Filter interface{ filter(*selection) }
+
+type filterFunc func(*selection)
+
+func (f filterFunc) filter(s *selection) { f(s) }
+
+// After selects what comes after p, and a reader begins there.
+func After(p Position) Filter {
+	return filterFunc(func(s *selection) {
+		if s.after.Compare(p) < 0 {
+			s.after = p
+		}
+	})
+}
+
+// UpTo selects what comes before p, and what is at p.
+func UpTo(p Position) Filter {
+	return filterFunc(func(s *selection) {
+		if s.dialect == backend.Postgres {
+			s.where("(tx, position) <= (?, ?)", p.tx, p.seq)
+		} else {
+			s.where("position <= ?", p.seq)
+		}
+	})
+}
+
+// Types selects the events registered under these names.
+func Types(names ...string) Filter {
+	return filterFunc(func(s *selection) {
+		args := make([]any, len(names))
+		for i, name := range names {
+			args[i] = name
+		}
+		if len(names) == 0 {
+			s.where("1 = 0")
+			return
+		}
+		s.where("type IN (?"+strings.Repeat(", ?", len(names)-1)+")", args...)
+	})
+}
+
+// Since selects what occurred at t or later.
+func Since(t time.Time) Filter {
+	return filterFunc(func(s *selection) { s.where("occurred_at >= ?", s.time(t)) })
+}
+
+// Before selects what occurred before t.
+func Before(t time.Time) Filter {
+	return filterFunc(func(s *selection) { s.where("occurred_at < ?", s.time(t)) })
+}
+
+// Correlation selects the events of a workflow.
+func Correlation(id uuid.UUID) Filter {
+	return filterFunc(func(s *selection) { s.where("correlation_id = ?", id.String()) })
+}
+
+// Causation selects what was published in the handlers of the event id.
+func Causation(id uuid.UUID) Filter {
+	return filterFunc(func(s *selection) { s.where("causation_id = ?", id.String()) })
+}
+
+// ID selects one event.
+func ID(id uuid.UUID) Filter {
+	return filterFunc(func(s *selection) { s.where("id = ?", id.String()) })
+}
+
+// Limit ends after n events, in the order of reading.
+func Limit(n int) Filter {
+	return filterFunc(func(s *selection) { s.limit = &n })
+}
+
+// A selection is the WHERE clause that filters come to.
+type selection struct {
+	dialect backend.Dialect
+	after   Position
+	limit   *int
+
+	conditions []string
+	args       []any
+}
+
+func (l *Log) selection(filters []Filter) *selection {
+	s := &selection{dialect: l.dialect}
+	for _, f := range filters {
+		f.filter(s)
+	}
+	return s
+}
+
+// where adds a condition. Its placeholders are question marks.
+func (s *selection) where(condition string, args ...any) {
+	s.conditions = append(s.conditions, condition)
+	s.args = append(s.args, args...)
+}
+
+// time returns t as the database stores it.
+func (s *selection) time(t time.Time) any { return dbTime(s.dialect, t) }
+
+// dbTime returns t as a dialect stores it.
+func dbTime(dialect backend.Dialect, t time.Time) any {
+	if dialect == backend.Postgres {
+		return t
+	}
+	return t.UnixMicro()
+}
+
+// sql returns the clause, "" if everything is selected, and its arguments.
+// extra are conditions without arguments.
+func (s *selection) sql(after Position, extra ...string) (string, []any) {
+	conditions, args := append(s.conditions[:len(s.conditions):len(s.conditions)], extra...), s.args
+	if after != (Position{}) {
+		args = args[:len(args):len(args)]
+		if s.dialect == backend.Postgres {
+			conditions, args = append(conditions, "(tx, position) > (?, ?)"), append(args, after.tx, after.seq)
+		} else {
+			conditions, args = append(conditions, "position > ?"), append(args, after.seq)
+		}
+	}
+	if len(conditions) == 0 {
+		return "", args
+	}
+	return " WHERE " + bind(s.dialect, strings.Join(conditions, " AND ")), args
+}
+
+// bind writes placeholders as the dialect does.
+func bind(dialect backend.Dialect, query string) string {
+	if dialect == backend.SQLite {
+		return query
+	}
+	var b strings.Builder
+	for i, part := range strings.Split(query, "?") {
+		if i > 0 {
+			fmt.Fprintf(&b, "$%d", i)
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}

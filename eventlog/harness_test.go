@@ -1,0 +1,229 @@
+package eventlog_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite" // the driver sqlite
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
+	"github.com/tidings-go/tidings/eventlog/pgxlog"
+)
+
+// Accepted and Created are events of the tests.
+type Accepted struct {
+	tidings.DomainEvent
+	Number string `json:"number"`
+	Total  int64  `json:"total"`
+}
+
+type Created struct {
+	tidings.DomainEvent
+	Client string `json:"client"`
+}
+
+// Unknown is not registered.
+type Unknown struct{ tidings.DomainEvent }
+
+func newRegistry() *tidings.Registry {
+	r := &tidings.Registry{}
+	tidings.Register[Accepted](r, "crm.accepted", 1)
+	tidings.Register[Created](r, "clients.created", 1)
+	return r
+}
+
+// A harness is a database of a test's own, seen through one driver.
+type harness struct {
+	name string
+	db   eventlog.Database
+	// inTx runs fn in a transaction, nested ones as savepoints.
+	inTx func(ctx context.Context, fn func(ctx context.Context) error) error
+	// exec runs a statement outside of transactions and of tidings. Its
+	// placeholders are $1, $2.
+	exec func(t *testing.T, query string, args ...any)
+	// count returns the result of a query that counts.
+	count func(t *testing.T, query string, args ...any) int
+	// close closes the connections, as an outage would.
+	close func()
+	// url opens the same database once more, in another process for
+	// instance: a file for SQLite, a connection string for Postgres.
+	url string
+}
+
+func (h harness) postgres() bool { return h.name != "sqlite" }
+
+// open opens the log.
+func (h harness) open(t *testing.T, opts ...eventlog.Option) *eventlog.Log {
+	t.Helper()
+	log, err := eventlog.Open(t.Context(), h.db, newRegistry(), opts...)
+	require.NoError(t, err)
+	return log
+}
+
+// attached opens the log and attaches it to a bus.
+func (h harness) attached(t *testing.T) (*eventlog.Log, *tidings.EventBus) {
+	t.Helper()
+	log, bus := h.open(t), tidings.New()
+	log.Attach(bus)
+	t.Cleanup(func() { require.NoError(t, bus.Close(context.Background())) })
+	return log, bus
+}
+
+// each runs test on every database that there is.
+func each(t *testing.T, test func(t *testing.T, h harness)) {
+	t.Helper()
+	for name, open := range map[string]func(*testing.T) harness{"sqlite": openSQLite, "postgres": openPostgres, "pgx": openPgx} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
+func openSQLite(t *testing.T) harness {
+	t.Helper()
+	return sqliteAt(t, filepath.Join(t.TempDir(), "log.db"))
+}
+
+// sqliteAt opens a database file, a second time too.
+func sqliteAt(t *testing.T, path string) harness {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	require.NoError(t, err)
+	return sqlHarness(t, "sqlite", path, db, eventlog.SQLite(db))
+}
+
+func sqlHarness(t *testing.T, name, url string, db *sql.DB, database eventlog.Database) harness {
+	t.Helper()
+	t.Cleanup(func() { _ = db.Close() }) // closed already where that was the test
+	return harness{
+		name: name, db: database, url: url,
+		inTx: func(ctx context.Context, fn func(context.Context) error) error {
+			return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })
+		},
+		exec: func(t *testing.T, query string, args ...any) {
+			t.Helper()
+			_, err := db.ExecContext(t.Context(), query, args...)
+			require.NoError(t, err, query)
+		},
+		count: func(t *testing.T, query string, args ...any) (n int) {
+			t.Helper()
+			require.NoError(t, db.QueryRowContext(t.Context(), query, args...).Scan(&n), query)
+			return n
+		},
+		close: func() { _ = db.Close() },
+	}
+}
+
+func openPostgres(t *testing.T) harness {
+	t.Helper()
+	return postgresAt(t, postgresSchema(t))
+}
+
+// postgresAt opens a connection string, a second time too.
+func postgresAt(t *testing.T, url string) harness {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	db.SetMaxOpenConns(12)
+	return sqlHarness(t, "postgres", url, db, eventlog.Postgres(db))
+}
+
+func openPgx(t *testing.T) harness {
+	t.Helper()
+	return pgxAt(t, postgresSchema(t))
+}
+
+// pgxAt opens a connection string, a second time too.
+func pgxAt(t *testing.T, url string) harness {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return harness{
+		name: "pgx", db: pgxlog.Postgres(pool), url: url,
+		inTx: func(ctx context.Context, fn func(context.Context) error) error {
+			return tidings.Transact(ctx, pgxlog.TxFunc(pool), fn)
+		},
+		exec: func(t *testing.T, query string, args ...any) {
+			t.Helper()
+			_, err := pool.Exec(t.Context(), query, args...)
+			require.NoError(t, err, query)
+		},
+		count: func(t *testing.T, query string, args ...any) (n int) {
+			t.Helper()
+			require.NoError(t, pool.QueryRow(t.Context(), query, args...).Scan(&n), query)
+			return n
+		},
+		close: pool.Close,
+	}
+}
+
+var schemas atomic.Int64
+
+// postgresSchema makes a schema for the test, and returns the connection
+// string that uses it.
+func postgresSchema(t *testing.T) string {
+	t.Helper()
+	server := os.Getenv("TIDINGS_POSTGRES_URL")
+	if server == "" {
+		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
+			t.Fatal("TIDINGS_POSTGRES_URL is not set: eval \"$(scripts/services env)\"")
+		}
+		t.Skip("SKIPPED, NO POSTGRES: TIDINGS_POSTGRES_URL is not set. Run scripts/services up, then eval \"$(scripts/services env)\"")
+	}
+	schema := fmt.Sprintf("eventlog_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
+	db, err := sql.Open("pgx", server)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), "CREATE SCHEMA "+schema)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := db.ExecContext(context.Background(), "DROP SCHEMA "+schema+" CASCADE")
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+	})
+	u, err := url.Parse(server)
+	require.NoError(t, err)
+	q := u.Query()
+	q.Set("search_path", schema)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// all reads everything that filters select, and requires that it decodes.
+func all(t *testing.T, log *eventlog.Log, filters ...eventlog.Filter) []eventlog.Recorded {
+	t.Helper()
+	var records []eventlog.Recorded
+	for r, err := range log.Read(t.Context(), filters...) {
+		require.NoError(t, err)
+		records = append(records, r)
+	}
+	return records
+}
+
+// numbers returns those of the Accepted events among records, and the
+// clients of the Created ones.
+func numbers(records []eventlog.Recorded) string {
+	var all []string
+	for _, r := range records {
+		switch e := r.Event.(type) {
+		case Accepted:
+			all = append(all, e.Number)
+		case Created:
+			all = append(all, e.Client)
+		}
+	}
+	return strings.Join(all, " ")
+}

@@ -1,0 +1,70 @@
+package backend
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
+)
+
+// SQL returns db, through database/sql.
+func SQL(dialect Dialect, db *sql.DB) DB { return sqlDB{dialect, db} }
+
+type sqlDB struct {
+	dialect Dialect
+	db      *sql.DB
+}
+
+func (d sqlDB) Dialect() Dialect { return d.dialect }
+func (d sqlDB) Pool() Querier    { return sqlQuerier{d.db} }
+
+func (d sqlDB) Tx(ctx context.Context) (Querier, error) {
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+		return sqlQuerier{tx}, nil
+	}
+	if other, ok := tidings.TxFrom[any](ctx); ok {
+		return nil, fmt.Errorf("eventlog: the transaction in ctx is a %T, but the log writes through *sql.Tx: let the TxFunc add that one as well, with tidings.WithTx", other)
+	}
+	return nil, nil
+}
+
+func (d sqlDB) InTx(ctx context.Context, fn func(context.Context, Querier) error) error {
+	// Inside a transaction that InTx does not know as one of this database,
+	// a second one could wait for the first forever.
+	if tx, err := d.Tx(ctx); err != nil {
+		return err
+	} else if tx != nil {
+		return savepoint(ctx, tx, fn)
+	}
+	return tidings.InTx(ctx, d.db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		return fn(ctx, sqlQuerier{tx})
+	})
+}
+
+// Listen: database/sql has no way to wait for what a server says.
+func (d sqlDB) Listen(context.Context, string) (<-chan struct{}, error) { return nil, nil }
+
+// sqlQuerier wraps a *sql.DB or a *sql.Tx.
+type sqlQuerier struct {
+	q interface {
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	}
+}
+
+func (q sqlQuerier) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := q.q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (q sqlQuerier) Query(ctx context.Context, query string, args ...any) (Rows, error) {
+	rows, err := q.q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}

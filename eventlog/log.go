@@ -1,0 +1,73 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// A Log is an append-only log of events in a database. Make one with [Open].
+// All methods are safe to call concurrently and inside a handler.
+type Log struct {
+	db       Database
+	registry *tidings.Registry
+	dialect  backend.Dialect
+	settings settings
+}
+
+// An Option is an option of [Open].
+type Option interface{ apply(*settings) }
+
+type settings struct {
+	noMigrate bool
+}
+
+type optionFunc func(*settings)
+
+func (f optionFunc) apply(s *settings) { f(s) }
+
+// NoMigrate makes [Open] leave the tables as they are, for those who run
+// [Migrate] or the SQL of [Migrations] at another time, or with other rights.
+func NoMigrate() Option { return optionFunc(func(s *settings) { s.noMigrate = true }) }
+
+// Open returns the log in db, whose events registry knows by name. It brings
+// the tables up to date, see [Migrate] and [NoMigrate]; the error wraps
+// [ErrSchema] if they do not fit afterwards. The log has nothing to close:
+// the database is the caller's.
+func Open(ctx context.Context, db Database, registry *tidings.Registry, opts ...Option) (*Log, error) {
+	if db == nil || registry == nil {
+		return nil, errors.New("eventlog: Open with a nil Database or Registry")
+	}
+	l := &Log{db: db, registry: registry, dialect: db.Dialect()}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("eventlog: Open with a nil Option")
+		}
+		o.apply(&l.settings)
+	}
+	if err := registry.Validate(); err != nil {
+		return nil, fmt.Errorf("eventlog: Open: %w", err)
+	}
+	if !l.settings.noMigrate {
+		if err := Migrate(ctx, db); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkSchema(ctx, db); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// querier returns what runs statements in the transaction of ctx, if it is
+// in one, and else on the pool.
+func (l *Log) querier(ctx context.Context) (backend.Querier, error) {
+	q, err := l.db.Tx(ctx)
+	if q == nil && err == nil {
+		q = l.db.Pool()
+	}
+	return q, err
+}

@@ -1,0 +1,173 @@
+// Package pgxlog lets an [eventlog.Log] use a pgx pool as it is, without
+// database/sql between.
+package pgxlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// Postgres returns the database of pool, for [eventlog.Open]. The log writes
+// in the pgx.Tx that tidings.TxFrom[pgx.Tx] finds. [eventlog.Log.Follow]
+// takes a connection out of the pool for as long as it runs, to LISTEN.
+func Postgres(pool *pgxpool.Pool) eventlog.Database {
+	if pool == nil {
+		panic("pgxlog: Postgres with a nil pool")
+	}
+	return db{pool}
+}
+
+// TxFunc returns a [tidings.TxFunc] for transactions of pool: with a
+// savepoint inside another of them.
+func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
+	return func(ctx context.Context, body func(context.Context) error) error {
+		var begin interface {
+			Begin(context.Context) (pgx.Tx, error)
+		} = pool
+		if outer, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+			begin = outer
+		}
+		tx, err := begin.Begin(ctx)
+		if err != nil {
+			return fmt.Errorf("pgxlog: begin: %w", err)
+		}
+		committed := false
+		defer func() {
+			if !committed {
+				// Also when ctx is cancelled: the outer transaction may not
+				// be. One that cannot be rolled back is not committed either.
+				_ = tx.Rollback(context.WithoutCancel(ctx))
+			}
+		}()
+		if err := body(tidings.WithTx(ctx, tx)); err != nil {
+			return err
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return fmt.Errorf("pgxlog: commit: %w", err)
+		}
+		committed = true
+		return nil
+	}
+}
+
+type db struct{ pool *pgxpool.Pool }
+
+func (d db) Dialect() backend.Dialect { return backend.Postgres }
+func (d db) Pool() backend.Querier    { return querier{d.pool} }
+
+func (d db) Tx(ctx context.Context) (backend.Querier, error) {
+	if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+		return querier{tx}, nil
+	}
+	if other, ok := tidings.TxFrom[any](ctx); ok {
+		return nil, fmt.Errorf("pgxlog: the transaction in ctx is a %T, but the log writes through pgx.Tx: let the TxFunc add that one as well, with tidings.WithTx", other)
+	}
+	return nil, nil
+}
+
+func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) error) error {
+	return tidings.Transact(ctx, TxFunc(d.pool), func(ctx context.Context) error {
+		tx, err := d.Tx(ctx)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, tx)
+	})
+}
+
+// retryListen is how long Listen waits before it connects again.
+const retryListen = time.Second
+
+func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error) {
+	conn, err := d.listen(ctx, channel)
+	if err != nil {
+		return nil, err
+	}
+	told := make(chan struct{}, 1)
+	tell := func() {
+		select {
+		case told <- struct{}{}:
+		default: // it has not heard of the last one yet
+		}
+	}
+	go func() {
+		defer func() {
+			if conn != nil {
+				conn.Release()
+			}
+		}()
+		for ctx.Err() == nil {
+			if conn == nil {
+				if conn, err = d.listen(ctx, channel); err != nil {
+					conn = nil
+					select {
+					case <-ctx.Done():
+					case <-time.After(retryListen):
+					}
+					continue
+				}
+				tell() // of what happened in between
+			}
+			if _, err := conn.Conn().WaitForNotification(ctx); err != nil {
+				// A connection that was interrupted while waiting is not
+				// to be used again, neither by us nor by the pool.
+				_ = conn.Conn().Close(context.WithoutCancel(ctx))
+				conn.Release()
+				conn = nil
+				continue
+			}
+			tell()
+		}
+	}()
+	return told, nil
+}
+
+func (d db) listen(ctx context.Context, channel string) (*pgxpool.Conn, error) {
+	conn, err := d.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		conn.Release()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// querier wraps a pool or a transaction.
+type querier struct {
+	q interface {
+		Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error)
+		Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
+	}
+}
+
+func (q querier) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	tag, err := q.q.Exec(ctx, query, args...)
+	return tag.RowsAffected(), err
+}
+
+func (q querier) Query(ctx context.Context, query string, args ...any) (backend.Rows, error) {
+	r, err := q.q.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows{r}, nil
+}
+
+type rows struct{ pgx.Rows }
+
+// Close returns nil: what went wrong is in Err.
+func (r rows) Close() error {
+	r.Rows.Close()
+	return nil
+}

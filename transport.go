@@ -179,16 +179,16 @@ type batch struct {
 }
 
 // hand calls Send, contains its panics, and returns an error for each event
-// that was not accepted, and whether that is one for the whole batch.
-func (b batch) hand(ctx context.Context) (errs []error, whole bool) {
+// that was not accepted.
+func (b batch) hand(ctx context.Context) []error {
 	err := protect(func() error { return b.transport.Send(ctx, b.events) })
 	if err == nil {
-		return nil, false
+		return nil
 	}
 	if errs := parts(err); isHandlerError(errs[0]) {
-		return errs, false
+		return errs
 	}
-	return b.refused(err), true
+	return b.refused(err)
 }
 
 // refused returns an error for each event.
@@ -212,7 +212,7 @@ func (b batch) handAfter(ctx context.Context) []failure {
 			report(b.failures(ctx, b.refused(errGoexit)))
 		}
 	}()
-	errs, _ := b.hand(ctx)
+	errs := b.hand(ctx)
 	returned = true
 	return b.failures(ctx, errs)
 }

@@ -233,11 +233,7 @@ type outbox []*batch
 // send hands everything over, and stops at the first transport that fails.
 func (o outbox) send(ctx context.Context) error {
 	for _, b := range o {
-		errs, whole := b.hand(ctx)
-		if whole && len(errs) > 1 { // they fail together: one of them will do
-			return fmt.Errorf("%w (and %d more of the transaction)", errs[0], len(errs)-1)
-		}
-		if len(errs) > 0 {
+		if errs := b.hand(ctx); len(errs) > 0 {
 			return errors.Join(errs...)
 		}
 	}

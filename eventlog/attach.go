@@ -78,7 +78,9 @@ func (a *appender) Send(ctx context.Context, events []tidings.Outgoing) error {
 		return nil
 	}
 	if err := a.log.append(ctx, rows, conflictSkips); err != nil {
-		return fmt.Errorf("eventlog: appending %d events: %w", len(rows), err)
+		// One error is enough: the transaction is lost as a whole.
+		err = fmt.Errorf("appending %d events: %w", len(rows), err)
+		return &tidings.HandlerError{Handler: handlerName, Event: events[0].Event, Err: err}
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -220,7 +219,7 @@ func (r *Registry) Wrap(event Event) (Envelope, error) {
 		data, err = reg.encode(event)
 		return err
 	})
-	if err == nil && (replacedRunes(data) || !utf8.Valid(data)) {
+	if err == nil && replacedRunes(data) {
 		err = errors.New("a string in it is not UTF-8")
 	}
 	e := Envelope{

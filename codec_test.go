@@ -213,7 +213,7 @@ func TestEncodeRefuses(t *testing.T) {
 		{stamped(t, now, parcelGeneric[string]{Value: "caf\xe9"}), "tidings: encoding tidings_test.parcelGeneric[string]: a string in it is not UTF-8", "encoding/json would replace the byte"},
 		{stamped(t, now, parcelGeneric[string]{Value: `\` + "\xff"}), "tidings: encoding tidings_test.parcelGeneric[string]: a string in it is not UTF-8", "an escaped backslash before it"},
 		{stamped(t, now, parcelGeneric[string]{Value: `\ufffd` + "\xff"}), "tidings: encoding tidings_test.parcelGeneric[string]: a string in it is not UTF-8", "the text of an escape before it"},
-		{stamped(t, now, parcelGeneric[json.RawMessage]{Value: json.RawMessage("\"caf\xe9\"")}), "tidings: encoding tidings_test.parcelGeneric[encoding/json.RawMessage]: a string in it is not UTF-8", "json.RawMessage is not looked into"},
+		{stamped(t, now, parcelGeneric[json.RawMessage]{Value: json.RawMessage("\"caf\xe9\"")}), "tidings: encoding tidings_test.parcelGeneric[encoding/json.RawMessage]: its data is not UTF-8", "json.RawMessage is not looked into"},
 		{stamped(t, now, parcelGeneric[float64]{Value: math.NaN()}), "tidings: encoding tidings_test.parcelGeneric[float64]: json: unsupported value: NaN", ""},
 		{stamped(t, now, parcelGeneric[any]{Value: make(chan int)}), "tidings: encoding tidings_test.parcelGeneric[interface {}]: json: unsupported type: chan int", ""},
 		{stamped(t, now, parcelGeneric[panics]{}), "tidings: encoding tidings_test.parcelGeneric[github.com/tidings-go/tidings_test.panics]: panic: no JSON today", "a panic in MarshalJSON is an error"},

@@ -66,9 +66,6 @@ func (e Envelope) MarshalJSON() ([]byte, error) {
 	if err == nil && !json.Valid(e.Data) {
 		err = errors.New("its data is not JSON")
 	}
-	if err == nil && !utf8.Valid(e.Data) {
-		err = errors.New("its data is not UTF-8")
-	}
 	if err != nil {
 		return nil, fmt.Errorf("tidings: encoding a CloudEvent: %w", err)
 	}
@@ -143,6 +140,8 @@ func (e *Envelope) check() error {
 		return errors.New("it has no data")
 	case string(bytes.TrimSpace(e.Data)) == "null":
 		return errors.New("its data is null")
+	case !utf8.Valid(e.Data): // encoding/json would replace what is not
+		return errors.New("its data is not UTF-8")
 	}
 	return nil
 }
@@ -236,12 +235,13 @@ func parseUUID(attr int, s string) (uuid.UUID, error) {
 	return id, nil
 }
 
-func parseTime(s string) (at time.Time, err error) {
+func parseTime(s string) (time.Time, error) {
 	if s == "" {
-		return at, nil
+		return time.Time{}, nil
 	}
-	if err := at.UnmarshalText([]byte(s)); err != nil { // stricter than time.Parse
-		return at, fmt.Errorf("time %q is not as in RFC 3339: %w", s, err)
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time %q is not as in RFC 3339: %w", s, err)
 	}
 	return time.UnixMicro(at.UnixMicro()).UTC(), nil
 }

@@ -15,8 +15,17 @@ import (
 // A row is an event to be appended.
 type row struct {
 	tidings.Envelope
-	stream  string // "": none
-	version int64  // within the stream
+	stream     string    // "": none
+	version    int64     // within the stream
+	recordedAt time.Time // zero: now
+}
+
+// recorded returns when r is recorded, if it is now.
+func (r *row) recorded(now time.Time) time.Time {
+	if r.recordedAt.IsZero() {
+		return now
+	}
+	return r.recordedAt
 }
 
 const insertInto = `INSERT INTO tidings_events (id, type, version, data, occurred_at, recorded_at, correlation_id, causation_id, stream, stream_version) `
@@ -53,6 +62,12 @@ func (l *Log) append(ctx context.Context, rows []row, on conflict) error {
 
 // insert runs the statements for rows, in order.
 func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row, on conflict) error {
+	_, err := l.insertCount(ctx, q, rows, on)
+	return err
+}
+
+// insertCount is insert, and returns how many rows were not there before.
+func (l *Log) insertCount(ctx context.Context, q backend.Querier, rows []row, on conflict) (inserted int64, err error) {
 	now := time.Now()
 	most := sqliteRows
 	if l.dialect == backend.Postgres {
@@ -65,12 +80,14 @@ func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row, on conf
 			build = insertPostgres
 		}
 		query, args := build(rows[:n], now)
-		if _, err := q.Exec(ctx, query+string(on), args...); err != nil {
-			return err
+		affected, err := q.Exec(ctx, query+string(on), args...)
+		if err != nil {
+			return inserted, err
 		}
+		inserted += affected
 		rows = rows[n:]
 	}
-	return nil
+	return inserted, nil
 }
 
 var sqliteValues = func() (values [sqliteRows + 1]string) {
@@ -85,7 +102,7 @@ func insertSQLite(rows []row, now time.Time) (query string, args []any) {
 	args = make([]any, 0, len(rows)*columns)
 	for i := range rows {
 		r := &rows[i]
-		args = append(args, r.ID.String(), r.Type, r.Version, string(r.Data), r.OccurredAt.UnixMicro(), now.UnixMicro(), r.CorrelationID.String())
+		args = append(args, r.ID.String(), r.Type, r.Version, string(r.Data), r.OccurredAt.UnixMicro(), r.recorded(now).UnixMicro(), r.CorrelationID.String())
 		args = appendNullable(args, r)
 	}
 	return sqliteValues[len(rows)], args
@@ -112,12 +129,11 @@ const (
 func insertPostgres(rows []row, now time.Time) (query string, args []any) {
 	if len(rows) == 1 {
 		r := &rows[0]
-		args = []any{r.ID.String(), r.Type, r.Version, string(r.Data), r.OccurredAt, now, r.CorrelationID.String()}
+		args = []any{r.ID.String(), r.Type, r.Version, string(r.Data), r.OccurredAt, r.recorded(now), r.CorrelationID.String()}
 		return postgresOne, appendNullable(args, r)
 	}
 	var arrays [columns]array
 	const format = "2006-01-02T15:04:05.999999Z07:00"
-	recorded := now.Format(format)
 	for i := range rows {
 		r := &rows[i]
 		arrays[0].plain(r.ID.String())
@@ -125,7 +141,7 @@ func insertPostgres(rows []row, now time.Time) (query string, args []any) {
 		arrays[2].plain(strconv.Itoa(r.Version))
 		arrays[3].quoted(string(r.Data))
 		arrays[4].plain(r.OccurredAt.Format(format))
-		arrays[5].plain(recorded)
+		arrays[5].plain(r.recorded(now).Format(format))
 		arrays[6].plain(r.CorrelationID.String())
 		if r.CausationID != uuid.Nil {
 			arrays[7].plain(r.CausationID.String())

@@ -87,6 +87,7 @@ type selection struct {
 	dialect backend.Dialect
 	after   Position
 	limit   *int
+	raw     bool // events are not decoded
 
 	conditions []string
 	args       []any

@@ -47,7 +47,10 @@ func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2
 			}
 			for i := range records {
 				r := &records[i]
-				err := l.decode(r)
+				var err error
+				if !s.raw {
+					err = l.decode(r)
+				}
 				if !yield(*r, err) {
 					return
 				}

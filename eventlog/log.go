@@ -35,8 +35,9 @@ func NoMigrate() Option { return optionFunc(func(s *settings) { s.noMigrate = tr
 
 // Open returns the log in db, whose events registry knows by name. It brings
 // the tables up to date, see [Migrate] and [NoMigrate]; the error wraps
-// [ErrSchema] if they do not fit afterwards. The log has nothing to close:
-// the database is the caller's.
+// [ErrSchema] if they do not fit afterwards, and [ErrForeign] for a log that
+// was restored on another Postgres server and needs [Rebase]. The log has
+// nothing to close: the database is the caller's.
 func Open(ctx context.Context, db Database, registry *tidings.Registry, opts ...Option) (*Log, error) {
 	if db == nil || registry == nil {
 		return nil, errors.New("eventlog: Open with a nil Database or Registry")
@@ -56,7 +57,14 @@ func Open(ctx context.Context, db Database, registry *tidings.Registry, opts ...
 			return nil, err
 		}
 	}
-	if err := checkSchema(ctx, db); err != nil {
+	q, err := l.querier(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSchema(ctx, db, q); err != nil {
+		return nil, err
+	}
+	if err := checkForeign(ctx, db, q); err != nil {
 		return nil, err
 	}
 	return l, nil

@@ -60,10 +60,13 @@ func migrations(dialect backend.Dialect) []migration {
 	return all
 }
 
-// Migrate brings the tables of the log in db up to date, in a transaction.
-// It does nothing if they are, and several processes may call it at once.
-// [Open] calls it, unless told not to.
+// Migrate brings the tables of the log in db up to date, in a transaction,
+// or in that of ctx. It does nothing if they are, and several processes may
+// call it at once. [Open] calls it, unless told not to.
 func Migrate(ctx context.Context, db Database) error {
+	if db == nil {
+		return errors.New("eventlog: Migrate with a nil Database")
+	}
 	if err := migrate(ctx, db); err != nil {
 		return fmt.Errorf("eventlog: migrating: %w", err)
 	}
@@ -74,13 +77,20 @@ func migrate(ctx context.Context, db Database) error {
 	const table = `CREATE TABLE IF NOT EXISTS tidings_schema (version integer NOT NULL PRIMARY KEY)`
 	all := migrations(db.Dialect())
 	newest := all[len(all)-1].version
-	if current, err := schemaVersion(ctx, db, db.Pool()); err != nil || current == newest {
+	outside, err := db.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	if outside == nil {
+		outside = db.Pool()
+	}
+	if current, err := schemaVersion(ctx, db, outside); err != nil || current >= newest {
 		return err
 	}
 	if db.Dialect() == backend.SQLite {
 		// Outside, so that the transaction can begin with a write: one that
 		// began with reading would fail where another process has written.
-		if _, err := db.Pool().Exec(ctx, table); err != nil {
+		if _, err := outside.Exec(ctx, table); err != nil {
 			return err
 		}
 	}
@@ -125,8 +135,8 @@ func schemaVersion(ctx context.Context, db Database, q backend.Querier) (version
 }
 
 // checkSchema returns an error unless the tables are of the newest version.
-func checkSchema(ctx context.Context, db Database) error {
-	current, err := schemaVersion(ctx, db, db.Pool())
+func checkSchema(ctx context.Context, db Database, q backend.Querier) error {
+	current, err := schemaVersion(ctx, db, q)
 	if err != nil {
 		return fmt.Errorf("eventlog: reading the version of the schema: %w", err)
 	}

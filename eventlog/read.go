@@ -27,7 +27,7 @@ func (l *Log) Read(ctx context.Context, filters ...Filter) iter.Seq2[Recorded, e
 
 // settled is the condition for events that no running transaction can still
 // put others before. On SQLite that is all of them.
-const settled = "tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+const settled = "tx < tidings_tx(pg_snapshot_xmin(pg_current_snapshot()))"
 
 func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {

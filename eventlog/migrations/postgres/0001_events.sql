@@ -1,9 +1,15 @@
 CREATE TABLE IF NOT EXISTS tidings_schema (version integer NOT NULL PRIMARY KEY);
+
+-- The number in tidings_events of a transaction of this server. When the
+-- table has moved to a server that counts from a lower number, Rebase adds
+-- to this, so that all stored positions stay as they are.
+CREATE FUNCTION tidings_tx(xid8) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT $1::text::bigint + 0';
+
 CREATE TABLE tidings_events (
 	id             uuid        NOT NULL PRIMARY KEY,
 	-- The writing transaction, then the order within. A reader that goes by
 	-- position alone misses events: a lower one may be committed later.
-	tx             bigint      NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+	tx             bigint      NOT NULL DEFAULT tidings_tx(pg_current_xact_id()),
 	position       bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
 	type           text        NOT NULL,
 	version        integer     NOT NULL,

@@ -62,32 +62,27 @@ func (l *Log) append(ctx context.Context, rows []row, on conflict) error {
 
 // insert runs the statements for rows, in order.
 func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row, on conflict) error {
-	_, err := l.insertCount(ctx, q, rows, on)
-	return err
+	return l.statements(rows, time.Now(), func(query string, args []any) error {
+		_, err := q.Exec(ctx, query+string(on), args...)
+		return err
+	})
 }
 
-// insertCount is insert, and returns how many rows were not there before.
-func (l *Log) insertCount(ctx context.Context, q backend.Querier, rows []row, on conflict) (inserted int64, err error) {
-	now := time.Now()
-	most := sqliteRows
+// statements calls run with each of those that insert rows, in order.
+func (l *Log) statements(rows []row, now time.Time, run func(query string, args []any) error) error {
+	most, build := sqliteRows, insertSQLite
 	if l.dialect == backend.Postgres {
-		most = 5000
+		most, build = 5000, insertPostgres
 	}
 	for len(rows) > 0 {
 		n := min(len(rows), most)
-		build := insertSQLite
-		if l.dialect == backend.Postgres {
-			build = insertPostgres
-		}
 		query, args := build(rows[:n], now)
-		affected, err := q.Exec(ctx, query+string(on), args...)
-		if err != nil {
-			return inserted, err
+		if err := run(query, args); err != nil {
+			return err
 		}
-		inserted += affected
 		rows = rows[n:]
 	}
-	return inserted, nil
+	return nil
 }
 
 var sqliteValues = func() (values [sqliteRows + 1]string) {
@@ -134,14 +129,18 @@ func insertPostgres(rows []row, now time.Time) (query string, args []any) {
 	}
 	var arrays [columns]array
 	const format = "2006-01-02T15:04:05.999999Z07:00"
+	appended := now.Format(format)
 	for i := range rows {
-		r := &rows[i]
+		r, recorded := &rows[i], appended
+		if !r.recordedAt.IsZero() {
+			recorded = r.recordedAt.Format(format)
+		}
 		arrays[0].plain(r.ID.String())
 		arrays[1].quoted(r.Type)
 		arrays[2].plain(strconv.Itoa(r.Version))
 		arrays[3].quoted(string(r.Data))
 		arrays[4].plain(r.OccurredAt.Format(format))
-		arrays[5].plain(r.recorded(now).Format(format))
+		arrays[5].plain(recorded)
 		arrays[6].plain(r.CorrelationID.String())
 		if r.CausationID != uuid.Nil {
 			arrays[7].plain(r.CausationID.String())

@@ -52,7 +52,8 @@ func Types(names ...string) Filter {
 	})
 }
 
-// Since selects what occurred at t or later.
+// Since selects what occurred at t or later. As with all times here,
+// microseconds count, and what is smaller is cut off.
 func Since(t time.Time) Filter {
 	return filterFunc(func(s *selection) { s.where("occurred_at >= ?", s.time(t)) })
 }
@@ -77,9 +78,14 @@ func ID(id uuid.UUID) Filter {
 	return filterFunc(func(s *selection) { s.where("id = ?", id.String()) })
 }
 
-// Limit ends after n events, in the order of reading.
+// Limit ends after n events, in the order of reading: at once if n is not
+// positive. Of several, the smallest counts.
 func Limit(n int) Filter {
-	return filterFunc(func(s *selection) { s.limit = &n })
+	return filterFunc(func(s *selection) {
+		if s.limit == nil || n < *s.limit {
+			s.limit = &n
+		}
+	})
 }
 
 // A selection is the WHERE clause that filters come to.
@@ -96,6 +102,9 @@ type selection struct {
 func (l *Log) selection(filters []Filter) *selection {
 	s := &selection{dialect: l.dialect}
 	for _, f := range filters {
+		if f == nil {
+			panic("eventlog: a nil Filter")
+		}
 		f.filter(s)
 	}
 	return s

@@ -33,7 +33,7 @@ func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2
 	return func(yield func(Recorded, error) bool) {
 		after, left := s.after, -1
 		if s.limit != nil {
-			left = *s.limit
+			left = max(*s.limit, 0)
 		}
 		for left != 0 {
 			size := page
@@ -46,6 +46,10 @@ func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2
 				return
 			}
 			for i := range records {
+				if err := ctx.Err(); err != nil {
+					yield(Recorded{}, fmt.Errorf("eventlog: reading: %w", err))
+					return
+				}
 				r := &records[i]
 				var err error
 				if !s.raw {

@@ -40,7 +40,7 @@ func (p *Position) UnmarshalText(text []byte) error {
 
 // ParsePosition reads what [Position.String] wrote.
 func ParsePosition(s string) (p Position, err error) {
-	if _, err := fmt.Sscanf(s, "%d.%d", &p.tx, &p.seq); err != nil || p.String() != s {
+	if _, err := fmt.Sscanf(s, "%d.%d", &p.tx, &p.seq); err != nil || p.tx < 0 || p.seq < 0 || p.String() != s {
 		return Position{}, fmt.Errorf("eventlog: %q is no position", s)
 	}
 	return p, nil

@@ -30,21 +30,19 @@ func Postgres(pool *pgxpool.Pool) eventlog.Database {
 // savepoint inside another of them.
 func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
-		var begin interface {
-			Begin(context.Context) (pgx.Tx, error)
-		} = pool
 		if outer, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
-			begin = outer
+			// Not outer.Begin: what that returns cannot be rolled back any
+			// more once its Commit has failed.
+			return backend.Savepoint(querier{outer}, outer.Rollback)(ctx, body)
 		}
-		tx, err := begin.Begin(ctx)
+		tx, err := pool.Begin(ctx)
 		if err != nil {
 			return fmt.Errorf("pgxlog: begin: %w", err)
 		}
 		committed := false
 		defer func() {
 			if !committed {
-				// Also when ctx is cancelled: the outer transaction may not
-				// be. One that cannot be rolled back is not committed either.
+				// One that cannot be rolled back is not committed either.
 				_ = tx.Rollback(context.WithoutCancel(ctx))
 			}
 		}()
@@ -100,11 +98,16 @@ func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 		}
 	}
 	go func() {
-		defer func() {
+		// A connection that listens is not to be used again: the pool would
+		// hand it to somebody who does not read what it is told.
+		drop := func() {
 			if conn != nil {
+				_ = conn.Conn().Close(context.WithoutCancel(ctx))
 				conn.Release()
+				conn = nil
 			}
-		}()
+		}
+		defer drop()
 		for ctx.Err() == nil {
 			if conn == nil {
 				if conn, err = d.listen(ctx, channel); err != nil {
@@ -118,11 +121,7 @@ func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 				tell() // of what happened in between
 			}
 			if _, err := conn.Conn().WaitForNotification(ctx); err != nil {
-				// A connection that was interrupted while waiting is not
-				// to be used again, neither by us nor by the pool.
-				_ = conn.Conn().Close(context.WithoutCancel(ctx))
-				conn.Release()
-				conn = nil
+				drop()
 				continue
 			}
 			tell()

@@ -32,10 +32,12 @@ func (d sqlDB) Tx(ctx context.Context) (Querier, error) {
 func (d sqlDB) InTx(ctx context.Context, fn func(context.Context, Querier) error) error {
 	// Inside a transaction that InTx does not know as one of this database,
 	// a second one could wait for the first forever.
-	if tx, err := d.Tx(ctx); err != nil {
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+		run := Savepoint(sqlQuerier{tx}, func(context.Context) error { return tx.Rollback() })
+		return tidings.Transact(ctx, run, func(ctx context.Context) error { return fn(ctx, sqlQuerier{tx}) })
+	}
+	if _, err := d.Tx(ctx); err != nil {
 		return err
-	} else if tx != nil {
-		return savepoint(ctx, tx, fn)
 	}
 	return tidings.InTx(ctx, d.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return fn(ctx, sqlQuerier{tx})

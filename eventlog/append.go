@@ -75,7 +75,7 @@ func (l *Log) statements(rows []row, now time.Time, run func(query string, args 
 		most, build = 5000, insertPostgres
 	}
 	for len(rows) > 0 {
-		n := min(len(rows), most)
+		n := chunk(rows, most)
 		query, args := build(rows[:n], now)
 		if err := run(query, args); err != nil {
 			return err
@@ -83,6 +83,22 @@ func (l *Log) statements(rows []row, now time.Time, run func(query string, args 
 		rows = rows[n:]
 	}
 	return nil
+}
+
+// chunkBytes bounds the data in one statement: a parameter of Postgres ends
+// at a gigabyte, and what is built has to be held in memory.
+const chunkBytes = 8 << 20
+
+// chunk returns how many rows go into the next statement.
+func chunk(rows []row, most int) int {
+	most = min(len(rows), most)
+	size := 0
+	for i := range most {
+		if size += len(rows[i].Data); size > chunkBytes && i > 0 {
+			return i
+		}
+	}
+	return most
 }
 
 var sqliteValues = func() (values [sqliteRows + 1]string) {

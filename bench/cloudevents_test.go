@@ -1,0 +1,124 @@
+package bench_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+)
+
+type cloudOrder struct {
+	tidings.DomainEvent
+	Item   string `json:"item"`
+	Copies int    `json:"copies"`
+}
+
+func cloudRegistry() *tidings.Registry {
+	r := &tidings.Registry{Source: "https://shop.example/orders"}
+	tidings.Register[cloudOrder](r, "orders.order_placed", 2)
+	tidings.Upcast(r, "orders.order_placed", 1, func(old cloudOrder) (cloudOrder, error) { return old, nil })
+	return r
+}
+
+// What tidings writes is a CloudEvent to the SDK of the CloudEvents project.
+func TestCloudEventsSDKReadsWhatTidingsWrites(t *testing.T) {
+	t.Parallel()
+	r := cloudRegistry()
+	order := tidings.Stamp(t.Context(), cloudOrder{Item: `"Middlemarch" <ü> ` + "\u2028", Copies: 2})
+	caused := order
+	wrapped, err := r.Wrap(order)
+	require.NoError(t, err)
+	wrapped.ID, wrapped.CausationID = uuid.New(), order.EventID()
+	causedEvent, err := r.Unwrap(wrapped)
+	require.NoError(t, err)
+	caused = causedEvent.(cloudOrder)
+
+	for _, order := range []cloudOrder{order, caused} {
+		data, err := r.Encode(order)
+		require.NoError(t, err)
+		var ce event.Event
+		require.NoError(t, json.Unmarshal(data, &ce))
+		require.NoError(t, ce.Validate())
+		require.Equal(t, "1.0", ce.SpecVersion())
+		require.Equal(t, order.EventID().String(), ce.ID())
+		require.Equal(t, "https://shop.example/orders", ce.Source())
+		require.Equal(t, "orders.order_placed", ce.Type())
+		require.Equal(t, "application/json", ce.DataContentType())
+		require.True(t, order.OccurredAt().Equal(ce.Time()))
+		version, err := types.ToInteger(ce.Extensions()["dataversion"])
+		require.NoError(t, err)
+		require.EqualValues(t, 2, version)
+		require.Equal(t, order.CorrelationID().String(), ce.Extensions()["correlationid"])
+		if order.CausationID() == uuid.Nil {
+			require.NotContains(t, ce.Extensions(), "causationid")
+		} else {
+			require.Equal(t, order.CausationID().String(), ce.Extensions()["causationid"])
+		}
+		read := cloudOrder{DomainEvent: order.DomainEvent}
+		require.NoError(t, ce.DataAs(&read))
+		require.Equal(t, order, read)
+
+		// There and back.
+		again, err := json.Marshal(ce)
+		require.NoError(t, err)
+		decoded, err := r.Decode(again)
+		require.NoError(t, err)
+		require.True(t, decoded == tidings.Event(order), "%s", again)
+	}
+}
+
+// An event that another program makes with the SDK is one for tidings, with
+// and without the extension attributes.
+func TestTidingsReadsWhatTheCloudEventsSDKWrites(t *testing.T) {
+	t.Parallel()
+	id, correlation, causation := uuid.New(), uuid.New(), uuid.New()
+	at := time.Date(2026, 3, 1, 10, 30, 0, 123456789, time.FixedZone("CET", 3600))
+	ce := event.New()
+	ce.SetID(id.String())
+	ce.SetSource("/another/program")
+	ce.SetType("orders.order_placed")
+	ce.SetTime(at)
+	ce.SetSubject("order 7")
+	require.NoError(t, ce.SetData(event.ApplicationJSON, map[string]any{"item": "Middlemarch", "copies": 2}))
+	require.NoError(t, ce.Validate())
+
+	for _, extensions := range []map[string]any{
+		{},
+		{"correlationid": correlation.String(), "causationid": causation.String(), "dataversion": 2, "traceparent": "00-…"},
+		{"dataversion": "2"}, // as the SDK has it after a binary mode
+	} {
+		ce := ce.Clone()
+		for name, value := range extensions {
+			ce.SetExtension(name, value)
+		}
+		data, err := json.Marshal(ce)
+		require.NoError(t, err)
+		decoded, err := cloudRegistry().Decode(data)
+		require.NoError(t, err, "%s", data)
+		order := decoded.(cloudOrder)
+		require.Equal(t, "Middlemarch", order.Item)
+		require.Equal(t, 2, order.Copies)
+		require.Equal(t, id, order.EventID())
+		require.True(t, order.OccurredAt() == at.UTC().Truncate(time.Microsecond))
+		if len(extensions) > 1 {
+			require.Equal(t, correlation, order.CorrelationID())
+			require.Equal(t, causation, order.CausationID())
+		} else {
+			require.Equal(t, id, order.CorrelationID())
+			require.Equal(t, uuid.Nil, order.CausationID())
+		}
+	}
+
+	ce.SetDataContentType("application/xml")
+	require.NoError(t, ce.SetData("application/xml", []byte("<order/>")))
+	data, err := json.Marshal(ce)
+	require.NoError(t, err)
+	_, err = cloudRegistry().Decode(data)
+	require.ErrorContains(t, err, "the data of an event is JSON")
+}

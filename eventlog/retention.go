@@ -1,0 +1,271 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// A DeleteOption is an option of [Log.DeleteBefore].
+type DeleteOption interface{ applyDelete(*deletion) }
+
+// A ForgetOption is an option of [Log.ForgetHandledBefore].
+type ForgetOption interface{ applyForget(*forgetting) }
+
+// A PaceOption is an option of both.
+type PaceOption interface {
+	DeleteOption
+	ForgetOption
+}
+
+type deletion struct {
+	pace
+	filters []Filter
+	streams bool
+}
+
+type forgetting struct {
+	pace
+	handlers []string
+	some     bool // of these handlers only
+}
+
+// A pace is how much is deleted at once, and how often.
+type pace struct {
+	batch int
+	pause time.Duration
+}
+
+type deleteFunc func(*deletion)
+
+func (f deleteFunc) applyDelete(d *deletion) { f(d) }
+
+type forgetFunc func(*forgetting)
+
+func (f forgetFunc) applyForget(d *forgetting) { f(d) }
+
+type paceFunc func(*pace)
+
+func (f paceFunc) applyDelete(d *deletion)   { f(&d.pace) }
+func (f paceFunc) applyForget(d *forgetting) { f(&d.pace) }
+
+// BatchSize sets how many rows one transaction deletes, at most. The default
+// is 1000.
+func BatchSize(n int) PaceOption {
+	if n < 1 {
+		panic(fmt.Sprintf("eventlog: BatchSize(%d): delete at least one row at a time", n))
+	}
+	return paceFunc(func(p *pace) { p.batch = n })
+}
+
+// Pause sets how long to leave the database alone after each batch. The
+// default is 10 ms on SQLite, where nobody else can write while a batch is
+// deleted, and none on Postgres.
+func Pause(d time.Duration) PaceOption { return paceFunc(func(p *pace) { p.pause = d }) }
+
+// Matching deletes only events that all the filters select, such as [Types].
+func Matching(filters ...Filter) DeleteOption {
+	return deleteFunc(func(d *deletion) { d.filters = append(d.filters, filters...) })
+}
+
+// WithStreams deletes events of streams as well. An aggregate whose events
+// are gone cannot be loaded any more, unless there is a snapshot of it that
+// is newer than all of them.
+func WithStreams() DeleteOption { return deleteFunc(func(d *deletion) { d.streams = true }) }
+
+// OfHandlers forgets what these handlers have handled, and nothing else: so
+// that a replay to them takes effect again, say, after their tables were
+// emptied.
+func OfHandlers(names ...string) ForgetOption {
+	return forgetFunc(func(f *forgetting) { f.handlers, f.some = append(f.handlers, names...), true })
+}
+
+func (l *Log) pace() pace {
+	if l.dialect == backend.SQLite {
+		return pace{batch: 1000, pause: 10 * time.Millisecond}
+	}
+	return pace{batch: 1000}
+}
+
+// DeleteBefore deletes the events that occurred before t, oldest first, and
+// returns how many, also with an error. Events of streams stay, unless
+// [WithStreams] is given.
+//
+// What counts is when an event occurred, as for the filter [Before], and not
+// when it was recorded. So [Log.Export] with that filter and those of
+// [Matching] writes just what DeleteBefore will then delete, and events that
+// were imported are as old as they are. Both calls see what is committed: t
+// should lie further back than the longest transaction.
+//
+// Each batch is a transaction of its own, see [BatchSize] and [Pause], and
+// writers wait for one at most. After an interruption call it again. It is an
+// error to call it inside a transaction, which would hold everything up until
+// its end.
+//
+// A follower or a replay that has not come as far will never see what is
+// deleted. Positions are not used again.
+func (l *Log) DeleteBefore(ctx context.Context, t time.Time, opts ...DeleteOption) (int64, error) {
+	d := deletion{pace: l.pace()}
+	for _, o := range opts {
+		if o == nil {
+			return 0, errors.New("eventlog: DeleteBefore with a nil DeleteOption")
+		}
+		o.applyDelete(&d)
+	}
+	s := l.selection(append(slices.Clone(d.filters), Before(t)))
+	if !d.streams {
+		s.where("stream IS NULL")
+	}
+	limit := -1
+	if s.limit != nil {
+		limit = *s.limit
+	}
+	var from *place
+	deleted, err := l.inBatches(ctx, d.pace, limit, func(ctx context.Context, size int) (int64, bool, error) {
+		to, more, err := l.place(ctx, s, from, size)
+		if err != nil || to == nil {
+			return 0, false, err
+		}
+		n, err := l.deleteUpTo(ctx, s, from, to)
+		from = to
+		return n, more, err
+	})
+	if err != nil {
+		err = fmt.Errorf("eventlog: deleting events: %w", err)
+	}
+	return deleted, err
+}
+
+// A place is one in the order of occurrence, in which there is an index.
+type place struct {
+	occurred any // as the database has it
+	position int64
+}
+
+// place returns the place of the last of the next size events, which is read
+// without a transaction so that deleting is all that others wait for, and
+// whether there may be more.
+func (l *Log) place(ctx context.Context, s *selection, from *place, size int) (to *place, more bool, err error) {
+	var occurred any = new(int64)
+	if l.dialect == backend.Postgres {
+		occurred = new(time.Time)
+	}
+	where, args := s.between(from, nil)
+	query := fmt.Sprintf("SELECT occurred_at, position FROM tidings_events%s ORDER BY occurred_at, position LIMIT %d", where, size)
+	to, rows := &place{}, 0
+	err = backend.Each(ctx, l.db.Pool(), query, args, func(r backend.Rows) error {
+		rows++
+		return r.Scan(occurred, &to.position)
+	})
+	if err != nil || rows == 0 {
+		return nil, false, err
+	}
+	switch at := occurred.(type) {
+	case *int64:
+		to.occurred = *at
+	case *time.Time:
+		to.occurred = *at
+	}
+	return to, rows == size, nil
+}
+
+func (l *Log) deleteUpTo(ctx context.Context, s *selection, from, to *place) (int64, error) {
+	where, args := s.between(from, to)
+	return l.db.Pool().Exec(ctx, "DELETE FROM tidings_events"+where, args...)
+}
+
+// between returns the clause for what is selected after from and up to to,
+// where these are not nil.
+func (s *selection) between(from, to *place) (string, []any) {
+	part := *s
+	part.conditions, part.args = slices.Clone(s.conditions), slices.Clone(s.args)
+	if from != nil {
+		part.where("(occurred_at, position) > (?, ?)", from.occurred, from.position)
+	}
+	if to != nil {
+		part.where("(occurred_at, position) <= (?, ?)", to.occurred, to.position)
+	}
+	return part.sql(s.after)
+}
+
+// ForgetHandledBefore deletes the notes of [Log.Inbox] that were made before
+// t, and returns how many, also with an error. It works as
+// [Log.DeleteBefore] does: in batches, not inside a transaction, and again
+// after an interruption.
+//
+// An event that arrives again after its note is gone is handled again. So
+// keep the notes for longer than it can take until an event arrives for the
+// last time: the retries of the transport and how long its dead letters are
+// kept, and the age of what you replay. A note takes about 100 bytes, and a
+// month of them is a good start.
+func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...ForgetOption) (int64, error) {
+	f := forgetting{pace: l.pace()}
+	for _, o := range opts {
+		if o == nil {
+			return 0, errors.New("eventlog: ForgetHandledBefore with a nil ForgetOption")
+		}
+		o.applyForget(&f)
+	}
+	if f.some && len(f.handlers) == 0 {
+		return 0, nil
+	}
+	where, args := "recorded_at < ?", []any{dbTime(l.dialect, t)}
+	if f.some {
+		where += " AND handler IN (?" + strings.Repeat(", ?", len(f.handlers)-1) + ")"
+		for _, name := range f.handlers {
+			args = append(args, name)
+		}
+	}
+	lock := ""
+	if l.dialect == backend.Postgres {
+		lock = " FOR UPDATE SKIP LOCKED" // two that forget at once share the work
+	}
+	forgotten, err := l.inBatches(ctx, f.pace, -1, func(ctx context.Context, size int) (int64, bool, error) {
+		query := fmt.Sprintf("DELETE FROM tidings_inbox WHERE (handler, event_id) IN (SELECT handler, event_id FROM tidings_inbox WHERE %s ORDER BY recorded_at LIMIT %d%s)", where, size, lock)
+		n, err := l.db.Pool().Exec(ctx, bind(l.dialect, query), args...)
+		return n, n == int64(size), err
+	})
+	if err != nil {
+		err = fmt.Errorf("eventlog: forgetting what was handled: %w", err)
+	}
+	return forgotten, err
+}
+
+// inBatches calls batch until there is no more, or limit rows were deleted
+// if that is not negative.
+func (l *Log) inBatches(ctx context.Context, p pace, limit int, batch func(ctx context.Context, size int) (n int64, more bool, err error)) (deleted int64, err error) {
+	if tx, err := l.db.Tx(ctx); err != nil {
+		return 0, err
+	} else if tx != nil {
+		return 0, errors.New("not inside a transaction, which would keep every batch until its end: use a ctx from outside")
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return deleted, err
+		}
+		size := p.batch
+		if limit >= 0 {
+			if size = min(size, limit-int(deleted)); size <= 0 {
+				return deleted, nil
+			}
+		}
+		n, more, err := batch(ctx, size)
+		deleted += n
+		if err != nil || !more {
+			return deleted, err
+		}
+		if p.pause <= 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return deleted, ctx.Err()
+		case <-time.After(p.pause):
+		}
+	}
+}

@@ -92,6 +92,17 @@
 // returns a deep copy, which the bus calls once per handler, or declare a
 // type that does not let its memory be changed with [WithImmutable].
 //
+// # Names and versions
+//
+// An event that is stored or sent outlives the code that wrote it. A
+// [Registry] gives its type a lasting name and a version; [Registry.Encode]
+// makes a CloudEvent of it, and [Registry.Decode] gives the same event back,
+// header and all. When its shape changes, raise the version and say with an
+// [Upcast] how older data becomes the new shape:
+//
+//	tidings.Register[events.ProposalAccepted](registry, "crm.proposal_accepted", 2)
+//	tidings.Upcast(registry, "crm.proposal_accepted", 1, proposalAcceptedV1to2)
+//
 // # Errors
 //
 // Mistakes in wiring panic, like those of [net/http.ServeMux.Handle].

@@ -50,6 +50,8 @@ type harness struct {
 	db   eventlog.Database
 	// inTx runs fn in a transaction, nested ones as savepoints.
 	inTx func(ctx context.Context, fn func(ctx context.Context) error) error
+	// begin begins a transaction by hand, and returns a context with it.
+	begin func(ctx context.Context) (_ context.Context, commit, rollback func() error, _ error)
 	// exec runs a statement outside of transactions and of tidings. Its
 	// placeholders are $1, $2.
 	exec func(t *testing.T, query string, args ...any)
@@ -60,6 +62,40 @@ type harness struct {
 	// url opens the same database once more, in another process for
 	// instance: a file for SQLite, a connection string for Postgres.
 	url string
+	// narrow leaves the pool one connection; nil for pgx, see reopened.
+	narrow func()
+}
+
+// reopened opens h's database with a pool of its own.
+func (h harness) reopened(t *testing.T) harness {
+	t.Helper()
+	return openAt(t, h.name, h.url)
+}
+
+// narrowed opens h's database with a pool of one connection.
+func (h harness) narrowed(t *testing.T) harness {
+	t.Helper()
+	if h.name == "pgx" {
+		return pgxAt(t, h.url+"&pool_max_conns=1")
+	}
+	one := h.reopened(t)
+	one.narrow()
+	return one
+}
+
+// openAt opens the database at a url of a harness of that name.
+func openAt(t *testing.T, name, url string) harness {
+	t.Helper()
+	switch name {
+	case "sqlite":
+		return sqliteAt(t, url)
+	case "postgres":
+		return postgresAt(t, url)
+	case "pgx":
+		return pgxAt(t, url)
+	}
+	t.Fatalf("no database is called %q", name)
+	return harness{}
 }
 
 func (h harness) postgres() bool { return h.name != "sqlite" }
@@ -100,9 +136,17 @@ func openSQLite(t *testing.T) harness {
 // sqliteAt opens a database file, a second time too.
 func sqliteAt(t *testing.T, path string) harness {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	return sqliteWith(t, path, "_txlock=immediate&_pragma=synchronous(NORMAL)")
+}
+
+// sqliteWith opens a database file with parameters of the driver.
+func sqliteWith(t *testing.T, path, params string) harness {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&"+params)
 	require.NoError(t, err)
-	return sqlHarness(t, "sqlite", path, db, eventlog.SQLite(db))
+	h := sqlHarness(t, "sqlite", path, db, eventlog.SQLite(db))
+	h.narrow = func() { db.SetMaxOpenConns(1) }
+	return h
 }
 
 func sqlHarness(t *testing.T, name, url string, db *sql.DB, database eventlog.Database) harness {
@@ -112,6 +156,13 @@ func sqlHarness(t *testing.T, name, url string, db *sql.DB, database eventlog.Da
 		name: name, db: database, url: url,
 		inTx: func(ctx context.Context, fn func(context.Context) error) error {
 			return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })
+		},
+		begin: func(ctx context.Context) (context.Context, func() error, func() error, error) {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			return tidings.WithTx(ctx, tx), tx.Commit, tx.Rollback, nil
 		},
 		exec: func(t *testing.T, query string, args ...any) {
 			t.Helper()
@@ -138,7 +189,9 @@ func postgresAt(t *testing.T, url string) harness {
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(12)
-	return sqlHarness(t, "postgres", url, db, eventlog.Postgres(db))
+	h := sqlHarness(t, "postgres", url, db, eventlog.Postgres(db))
+	h.narrow = func() { db.SetMaxOpenConns(1) }
+	return h
 }
 
 func openPgx(t *testing.T) harness {
@@ -156,6 +209,13 @@ func pgxAt(t *testing.T, url string) harness {
 		name: "pgx", db: pgxlog.Postgres(pool), url: url,
 		inTx: func(ctx context.Context, fn func(context.Context) error) error {
 			return tidings.Transact(ctx, pgxlog.TxFunc(pool), fn)
+		},
+		begin: func(ctx context.Context) (context.Context, func() error, func() error, error) {
+			tx, err := pool.Begin(ctx)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			return tidings.WithTx(ctx, tx), func() error { return tx.Commit(ctx) }, func() error { return tx.Rollback(ctx) }, nil
 		},
 		exec: func(t *testing.T, query string, args ...any) {
 			t.Helper()

@@ -11,11 +11,15 @@ import (
 )
 
 // A Filter selects events. Several of them select what all do.
-type Filter interface{ filter(*selection) }
+type Filter interface {
+	ReplayOption
+	filter(*selection)
+}
 
 type filterFunc func(*selection)
 
-func (f filterFunc) filter(s *selection) { f(s) }
+func (f filterFunc) filter(s *selection)      { f(s) }
+func (f filterFunc) replay(s *replaySettings) { s.filters = append(s.filters, f) }
 
 // After selects what comes after p, and a reader begins there.
 func After(p Position) Filter {

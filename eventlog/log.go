@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
@@ -16,13 +17,15 @@ type Log struct {
 	registry *tidings.Registry
 	dialect  backend.Dialect
 	settings settings
+	gates    gates // of handlers that catch up
 }
 
 // An Option is an option of [Open].
 type Option interface{ apply(*settings) }
 
 type settings struct {
-	noMigrate bool
+	noMigrate    bool
+	pollInterval time.Duration // 0: the default
 }
 
 type optionFunc func(*settings)

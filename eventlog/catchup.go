@@ -1,0 +1,209 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// CatchUp returns a middleware for a handler that begins with the history:
+//
+//	tidings.Subscribe(bus, build, tidings.Named("reports.build"), log.CatchUp())
+//	...
+//	report, err := log.Backfill(ctx, bus, "reports.build", eventlog.Resume("reports.build"))
+//
+// Until [Log.Backfill] has caught up, events that are published are left to
+// it: the handler is not called for them, since they are in the log and
+// Backfill comes to them. Then the handler goes live: it is called for each
+// event that Backfill has not handled, and for those only, after the ones
+// that Backfill has handled.
+//
+// From then on the handler has the guarantees of its phase or transport. The
+// next process knows from the cursor that [Resume] keeps that the handler is
+// live. Without Resume it begins again with the first event.
+//
+// The log has to be attached to the bus, for all the events of the handler,
+// and these have to be committed before the handler is called, as in
+// [tidings.AfterCommit] or behind a transport: an event that is not in the
+// log is an error until Backfill is through.
+//
+// It holds for one process. Where several run the same handler, add
+// [Log.Inbox] after CatchUp. Handlers on several buses with one log need
+// names of their own.
+func (l *Log) CatchUp() tidings.Middleware {
+	return func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error {
+			if !d.Named() {
+				return fmt.Errorf("eventlog: CatchUp: the handler %s has no name for Backfill to find it by: subscribe it with tidings.Named", d.Handler())
+			}
+			g, event := l.gate(d.Handler()), d.Event()
+			if isReplayOf(ctx, event.EventID(), d.Handler()) {
+				g.met()
+				return next(ctx, d)
+			}
+			pass, err := g.admit(ctx, event)
+			if err != nil || !pass {
+				return err
+			}
+			return next(ctx, d)
+		}
+	}
+}
+
+// gates are the handlers that catch up, or that were filled, by name.
+type gates struct {
+	mu     sync.Mutex
+	byName map[string]*gate
+}
+
+func (l *Log) gate(handler string) *gate {
+	l.gates.mu.Lock()
+	defer l.gates.mu.Unlock()
+	g := l.gates.byName[handler]
+	if g == nil {
+		g = &gate{log: l, handler: handler}
+		if l.gates.byName == nil {
+			l.gates.byName = map[string]*gate{}
+		}
+		l.gates.byName[handler] = g
+	}
+	return g
+}
+
+type gateState int
+
+const (
+	unknown gateState = iota // nobody has looked at the cursor
+	closed                   // live events are dropped: a Backfill will read them
+	holding                  // they are kept: a Backfill is about to end
+	open
+)
+
+// A gate lets live events pass to one handler, or not.
+//
+// The argument that nothing is lost or doubled when a Backfill opens it:
+//
+//  1. A live event is in the log before it comes to the gate; admit looks.
+//  2. The Backfill makes the gate hold, and after that takes the position of
+//     the last event, the bound. So what was dropped is up to the bound.
+//  3. It waits until the bound is settled: what is up to there no longer
+//     changes. It handles all of that.
+//  4. What is held, and what comes later, is handled live if and only if it
+//     lies after the bound. First what is held, until nothing is.
+type gate struct {
+	log     *Log
+	handler string
+
+	mu       sync.Mutex // not held while code of others runs
+	state    gateState
+	busy     bool // with a Backfill
+	used     bool // a CatchUp has asked
+	anew     bool // closed by a Backfill that began with the first event
+	bound    Position
+	mark     uuid.UUID // see after
+	held     []Recorded
+	released map[uuid.UUID]struct{} // were held, and handled by a Backfill that has not ended well yet
+}
+
+// opened is an event that is not published: its ID is of this moment.
+type opened struct{ tidings.DomainEvent }
+
+// openLocked opens g: what is up to bound was handled.
+func (g *gate) openLocked(ctx context.Context, bound Position) {
+	g.state, g.bound, g.mark = open, bound, tidings.Stamp(ctx, opened{}).EventID()
+	g.held, g.released, g.anew = nil, nil, false
+}
+
+// after reports whether the event lies certainly after the bound. IDs that
+// are made in a process increase. One that is newer than the mark was made
+// after all up to the bound had been appended.
+func (g *gate) after(id uuid.UUID) bool {
+	return id.Version() == 7 && bytes.Compare(id[:], g.mark[:]) > 0
+}
+
+// met notes that there is a CatchUp.
+func (g *gate) met() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.used = true
+}
+
+// admit reports whether the handler is to be called for a live event.
+func (g *gate) admit(ctx context.Context, event tidings.Event) (pass bool, err error) {
+	id := event.EventID()
+	if state, after := g.look(id); state == open && after {
+		return true, nil
+	} else if state == unknown {
+		if err := g.restore(ctx); err != nil {
+			return false, err
+		}
+	}
+	at, found, err := g.log.positionOf(ctx, id)
+	if err != nil {
+		return false, fmt.Errorf("eventlog: CatchUp of %q: looking for event %s: %w", g.handler, id, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == open {
+		return !found || at.Compare(g.bound) > 0, nil
+	}
+	if !found {
+		return false, fmt.Errorf("eventlog: CatchUp of %q: event %s is not in the log, so Backfill would miss it: Attach the log to the bus, and let the handler run after the commit", g.handler, id)
+	}
+	if g.state == holding {
+		r := Recorded{Event: event, Position: at}
+		r.Envelope.ID = id
+		g.held = append(g.held, r)
+	}
+	return false, nil
+}
+
+func (g *gate) look(id uuid.UUID) (state gateState, after bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.used = true
+	return g.state, g.after(id)
+}
+
+// restore learns from the cursor whether a Backfill in an earlier process
+// has been through.
+func (g *gate) restore(ctx context.Context) error {
+	q, err := g.log.querier(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := g.log.loadCursor(ctx, q, g.handler)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.state != unknown: // another event or a Backfill was faster
+	case c.finished:
+		g.openLocked(ctx, c.at)
+	default:
+		g.state = closed
+	}
+	return nil
+}
+
+// positionOf returns where an event is.
+func (l *Log) positionOf(ctx context.Context, id uuid.UUID) (p Position, found bool, err error) {
+	q, err := l.querier(ctx)
+	if err != nil {
+		return p, false, err
+	}
+	query := "SELECT 0, position FROM tidings_events WHERE id = ?"
+	if l.dialect == backend.Postgres {
+		query = "SELECT tx, position FROM tidings_events WHERE id = $1"
+	}
+	found, err = backend.One(ctx, q, query, []any{id.String()}, &p.tx, &p.seq)
+	return p, found, err
+}

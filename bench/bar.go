@@ -52,9 +52,10 @@ func Bars(r Report) []Bar {
 	bars = append(bars, r.throughputBar(), r.typesBar())
 	bars = append(bars, r.subscriptionBars()...)
 	bars = append(bars, r.queueBars()...)
-	return append(bars,
+	bars = append(bars,
 		r.ratioBar("InTx on SQLite, synchronous=FULL", keyInTxFull, 1.05, bareSQL),
 		r.ratioBar("InTx on SQLite, synchronous=NORMAL", keyInTxNormal, 1.05, bareSQL))
+	return append(bars, r.logBars()...)
 }
 
 func synchronous(c Contender) bool { return c.Synchronous }

@@ -17,12 +17,17 @@ type Case struct {
 	// operations, all set up at the same time, instead of one measurement after
 	// the other. For subjects that differ by a few percent.
 	Turns int
+	// Skip says why the case cannot be measured here, such as that there is no
+	// server; empty if it can.
+	Skip string
 }
 
 // Plan says how often and how long to measure.
 type Plan struct {
 	Count int           // measurements of each subject
 	Time  time.Duration // of one measurement, about
+	// Events are how many the log holds that is read; 0 is [LogEvents].
+	Events int
 }
 
 // A Table is what a case came to.

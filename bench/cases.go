@@ -15,9 +15,10 @@ const bareOfOne = "bare-of-one"
 func keyHandlers(n int) string { return "handlers-" + strconv.Itoa(n) }
 
 // Cases lists the cases that are timed operation by operation. What is measured
-// in another way stands beside them: [SubscriptionCosts] and [QueueCosts].
+// in another way stands beside them: [SubscriptionCosts], [QueueCosts] and
+// [LogReadCosts].
 func Cases() []Case {
-	return []Case{
+	cases := []Case{
 		noHandler(),
 		publishing(1, "One handler"),
 		publishing(10, "Ten handlers"),
@@ -28,6 +29,9 @@ func Cases() []Case {
 		inTxFull(),
 		inTxNormal(),
 	}
+	cases = append(cases, appendOneCases()...)
+	cases = append(cases, appendHundredCases()...)
+	return append(cases, encoding(), decoding())
 }
 
 // Keys lists the keys of all cases, of the others as well.
@@ -36,7 +40,7 @@ func Keys() []string {
 	for _, c := range Cases() {
 		keys = append(keys, c.Key)
 	}
-	return append(keys, keySubscriptions, keyQueue)
+	return append(keys, keySubscriptions, keyQueue, keyRead)
 }
 
 func publishing(handlers int, title string) Case {

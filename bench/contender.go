@@ -104,12 +104,19 @@ func (c Contender) Remarks() string {
 // program, or "" where the program does not say (a test's does not) or there is
 // no module.
 func (c Contender) Version() string {
+	if c.Module == "" {
+		return ""
+	}
+	return moduleVersion(c.Module)
+}
+
+func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || c.Module == "" {
+	if !ok {
 		return ""
 	}
 	for _, module := range info.Deps {
-		if module.Path == c.Module {
+		if module.Path == path {
 			return module.Version
 		}
 	}

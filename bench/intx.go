@@ -5,11 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
-
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/tidings-go/tidings"
 )
@@ -106,25 +101,16 @@ func setupInTx(synchronous string) (*Runner, error) {
 	}, nil
 }
 
-// openOrders opens a new database in a directory of its own; remove closes it
-// and takes the directory away.
+// openOrders opens a new database with a table of orders; remove closes it and
+// takes it away.
 func openOrders(synchronous string) (_ *sql.DB, remove func() error, err error) {
-	dir, err := os.MkdirTemp("", "tidings-bench-")
+	db, remove, err := openSQLite(synchronous)
 	if err != nil {
 		return nil, nil, err
 	}
-	source := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(filepath.Join(dir, "orders.db")), RawQuery: url.Values{
-		"_txlock": {"immediate"},
-		"_pragma": {"journal_mode(WAL)", "synchronous(" + synchronous + ")", "busy_timeout(5000)"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", source.String())
-	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	remove = func() error { return errors.Join(db.Close(), os.RemoveAll(dir)) }
 	const schema = `CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, total INTEGER NOT NULL)`
 	if _, err := db.Exec(schema); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("create %s: %w", dir, err), remove())
+		return nil, nil, errors.Join(fmt.Errorf("create the table of orders: %w", err), remove())
 	}
 	return db, remove, nil
 }

@@ -12,6 +12,8 @@ type Report struct {
 	Tables        []Table
 	Subscriptions []SubscriptionCost
 	Queue         []QueueCost
+	LogReads      []LogReadCost
+	LeftOut       []string // cases that could not be measured, and why
 }
 
 // Run measures the cases whose keys match, one after the other, and says to
@@ -26,6 +28,11 @@ func Run(plan Plan, match *regexp.Regexp, progress func(key string)) (Report, er
 	}
 	for _, c := range Cases() {
 		if !match.MatchString(c.Key) {
+			continue
+		}
+		if c.Skip != "" {
+			report.LeftOut = append(report.LeftOut, c.Key+": "+c.Skip)
+			progress(c.Key + " is left out: " + c.Skip)
 			continue
 		}
 		progress(c.Key)
@@ -47,6 +54,14 @@ func Run(plan Plan, match *regexp.Regexp, progress func(key string)) (Report, er
 		if report.Queue, err = QueueCosts(plan); err != nil {
 			return report, err
 		}
+	}
+	if match.MatchString(keyRead) {
+		progress(keyRead)
+		costs, left, err := LogReadCosts(plan)
+		if err != nil {
+			return report, err
+		}
+		report.LogReads, report.LeftOut = costs, append(report.LeftOut, left...)
 	}
 	return report, nil
 }

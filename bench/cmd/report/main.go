@@ -29,6 +29,7 @@ func run(args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("report", flag.ExitOnError)
 	count := flags.Int("count", 6, "measure every subject this many times and take the median")
 	benchtime := flags.Duration("benchtime", 200*time.Millisecond, "of one measurement, about")
+	events := flags.Int("events", bench.LogEvents, "in the log that is read")
 	match := flags.String("run", "", "only the cases whose key matches this regular expression, e.g. ^handlers-")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "Usage: go run ./bench/cmd/report [flags] > page.md\n\nCases: %s\n\n", strings.Join(bench.Keys(), ", "))
@@ -45,7 +46,7 @@ func run(args []string, out, progress io.Writer) error {
 		return fmt.Errorf("-run: %w", err)
 	}
 
-	plan := bench.Plan{Count: *count, Time: *benchtime}
+	plan := bench.Plan{Count: *count, Time: *benchtime, Events: *events}
 	heading := bench.Heading{
 		Machine: bench.ThisMachine(),
 		Date:    time.Now(),

@@ -60,7 +60,8 @@ func (l *Log) Export(ctx context.Context, w io.Writer, filters ...Filter) (expor
 			}
 		}
 	}
-	return exported, flush()
+	err = flush()
+	return exported, err
 }
 
 // appendLine appends r as a line to b.

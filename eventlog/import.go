@@ -52,8 +52,9 @@ func (l *Log) Import(ctx context.Context, r io.Reader) (ImportReport, error) {
 		batch  []row
 		size   int // of its lines
 		first  int // the line that the batch begins with
+		last   int
 	)
-	flush := func(last int) error {
+	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
@@ -74,19 +75,22 @@ func (l *Log) Import(ctx context.Context, r io.Reader) (ImportReport, error) {
 		text, readErr := lines.ReadBytes('\n')
 		if readErr != nil && readErr != io.EOF {
 			// The line may be half of one.
-			return report, errors.Join(fmt.Errorf("eventlog: importing: reading line %d: %w", number, readErr), flush(number-1))
+			flushErr := flush()
+			return report, errors.Join(fmt.Errorf("eventlog: importing: reading line %d: %w", number, readErr), flushErr)
 		}
 		switch imported, ok, err := parseLine(text); {
 		case err != nil:
-			return report, errors.Join(fmt.Errorf("eventlog: importing line %d: %w", number, err), flush(number-1))
+			flushErr := flush()
+			return report, errors.Join(fmt.Errorf("eventlog: importing line %d: %w", number, err), flushErr)
 		case ok:
 			if len(batch) == 0 {
 				first = number
 			}
+			last = number
 			batch, size = append(batch, imported), size+len(text)
 		}
 		if readErr != nil || len(batch) >= importLines || size >= importBytes {
-			if err := flush(number); err != nil {
+			if err := flush(); err != nil {
 				return report, err
 			}
 		}

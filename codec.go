@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"regexp"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -358,61 +355,4 @@ func (r *Registry) Decodable(name string, version int) error {
 	defer r.mu.RUnlock()
 	_, _, err := r.resolveLocked(name, version)
 	return err
-}
-
-// Validate returns an error, joined of all there are, if some version that
-// has an [Upcast] does not reach the registered one: for a test, or the
-// start of a program. It cannot know of versions that were stored and have
-// no Upcast; those fail when they are read.
-func (r *Registry) Validate() error {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
-		reg := r.byName[name]
-		if reg.event == nil {
-			errs = append(errs, fmt.Errorf("tidings: there are Upcasts of %q, but it is %w", name, ErrUnregistered))
-			continue
-		}
-		for _, from := range slices.Sorted(maps.Keys(reg.upcasts)) {
-			if from >= reg.version {
-				errs = append(errs, fmt.Errorf("tidings: there is an Upcast of %q from version %d, but the registered version is %d", name, from, reg.version))
-			} else if _, _, err := r.resolveLocked(name, from); err != nil {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// A RegistrationInfo describes a registered type, see [Registry.Registrations].
-type RegistrationInfo struct {
-	Name      string
-	Version   int // the newest
-	EventType reflect.Type
-	Upcasts   []int // the older versions that have an Upcast, ascending
-}
-
-// Registrations returns the registered types, sorted by name.
-func (r *Registry) Registrations() []RegistrationInfo {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	var infos []RegistrationInfo
-	for _, reg := range r.byEvent {
-		infos = append(infos, RegistrationInfo{
-			Name: reg.name, Version: reg.version, EventType: reg.event.typ, Upcasts: slices.Sorted(maps.Keys(reg.upcasts)),
-		})
-	}
-	slices.SortFunc(infos, func(a, b RegistrationInfo) int { return strings.Compare(a.Name, b.Name) })
-	return infos
-}
-
-// NameOf returns the name that event's type is registered under.
-func (r *Registry) NameOf(event Event) (name string, ok bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if reg := r.byEvent[reflect.TypeOf(event)]; reg != nil {
-		return reg.name, true
-	}
-	return "", false
 }

@@ -97,7 +97,8 @@ func TestDeliverRefuses(t *testing.T) {
 		{"", event, `tidings: there is no handler named "": Subscribe one with Named("") first`},
 		{function, event, `tidings: there is no handler named "` + function + `": Subscribe one with Named("` + function + `") first`},
 		{"a", other, "tidings: a handles tidings_test.clientCreated, but tidings_test.proposalAccepted was delivered to it"},
-		{"a", &event, "tidings: a handles tidings_test.clientCreated, but *tidings_test.clientCreated was delivered to it"},
+		{"a", &event, "tidings: *tidings_test.clientCreated is a pointer, which handlers would share: publish and subscribe to the struct tidings_test.clientCreated itself"},
+		{"a", (*clientCreated)(nil), "tidings: *tidings_test.clientCreated is a pointer, which handlers would share: publish and subscribe to the struct tidings_test.clientCreated itself"},
 		{"a", clientCreated{}, "tidings: Deliver of a tidings_test.clientCreated without a header: publish it, or use Stamp"},
 		{"a", nil, "tidings: Deliver with a nil context or event"},
 	} {
@@ -187,4 +188,17 @@ func TestDeliverInAHandler(t *testing.T) {
 	}
 	wg.Wait()
 	require.Len(t, d.read(), 16)
+}
+
+func TestDeliverIsBounded(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New(tidings.WithMaxDepth(5))
+	calls := 0
+	tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
+		calls++
+		return bus.Deliver(ctx, "again", e)
+	}, tidings.Named("again"))
+	err := bus.Deliver(t.Context(), "again", tidings.Stamp(t.Context(), clientCreated{}))
+	require.ErrorIs(t, err, tidings.ErrMaxDepth)
+	require.Equal(t, 5, calls)
 }

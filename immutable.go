@@ -19,7 +19,7 @@ import (
 type List[T any] struct{ items []T }
 
 // ListOf returns a List with a copy of items.
-func ListOf[T any](items ...T) List[T] { return List[T]{slices.Clone(items)} }
+func ListOf[T any](items ...T) List[T] { return List[T]{append([]T(nil), items...)} }
 
 // At returns element i. It panics if i is out of range.
 func (l List[T]) At(i int) T { return l.items[i] }
@@ -52,7 +52,10 @@ func (l *List[T]) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &items); err != nil {
 		return err
 	}
-	l.items = items
+	l.items = nil
+	if len(items) > 0 { // all empty Lists are equal
+		l.items = items
+	}
 	return nil
 }
 

@@ -198,14 +198,22 @@ func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[anyTopic] {
 // ctx decides which transaction it is in. The event must be stamped.
 //
 // The error is the handler's, a [*HandlerError], or says that there is no
-// such handler, or that it does not handle this type of event. Deliver is
-// safe to call concurrently and inside a handler.
+// such handler, or that it does not handle this type of event. Otherwise it
+// is as for [Publish]. Deliver is safe to call concurrently and inside a
+// handler.
 func (b *EventBus) Deliver(ctx context.Context, handler string, event Event) error {
 	if ctx == nil || event == nil {
 		return errors.New("tidings: Deliver with a nil context or event")
 	}
+	info := b.topicOf(event).info()
+	if info.err != nil {
+		return info.err
+	}
 	if event.EventID() == uuid.Nil {
 		return fmt.Errorf("tidings: Deliver of a %T without a header: publish it, or use Stamp", event)
+	}
+	if n := nodeFrom(ctx); n.depth() >= b.maxDepth {
+		return depthError(n, info.event, b.maxDepth)
 	}
 	b.mu.RLock()
 	sub := b.named[handler]

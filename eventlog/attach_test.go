@@ -4,35 +4,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
+	"github.com/tidings-go/tidings/tidingstest"
 )
+
+var errOnPurpose = errors.New("broken")
 
 func TestAttachAppendsWithTheTransaction(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
 		ctx := t.Context()
-		broken := errors.New("broken")
 
 		require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
 			require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1", Total: 100}))
 			require.ErrorIs(t, h.inTx(ctx, func(ctx context.Context) error {
 				require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "dropped"}))
-				return broken
-			}), broken)
+				return errOnPurpose
+			}), errOnPurpose)
+			require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
+				return tidings.Publish(ctx, bus, Accepted{Number: "2"})
+			}))
 			return tidings.Publish(ctx, bus, Created{Client: "c"})
 		}))
 		require.ErrorIs(t, h.inTx(ctx, func(ctx context.Context) error {
 			require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "rolled back"}))
-			return broken
-		}), broken)
+			return errOnPurpose
+		}), errOnPurpose)
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "outside"}))
 
-		require.Equal(t, "1 c outside", numbers(all(t, log)))
+		require.Equal(t, "1 2 c outside", numbers(all(t, log)))
 	})
 }
 
@@ -49,11 +57,7 @@ func TestAttachAppendsManyInOrder(t *testing.T) {
 			}
 			return nil
 		}))
-		var got []tidings.Event
-		for _, r := range all(t, log) {
-			got = append(got, r.Event)
-		}
-		require.Equal(t, want, got)
+		require.Equal(t, want, events(all(t, log)))
 	})
 }
 
@@ -63,13 +67,379 @@ func TestAttachRefusesWhatCannotBeEncoded(t *testing.T) {
 		log, bus := h.attached(t)
 		handled := 0
 		tidings.Subscribe(bus, func(context.Context, Unknown) error { handled++; return nil })
+		tidings.Subscribe(bus, func(context.Context, Unknown) error { handled++; return nil }, tidings.InTransaction)
 
 		require.ErrorIs(t, tidings.Publish(t.Context(), bus, Unknown{}), tidings.ErrUnregistered)
 		require.ErrorIs(t, h.inTx(t.Context(), func(ctx context.Context) error {
 			require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1"}))
 			return tidings.Publish(ctx, bus, Unknown{})
 		}), tidings.ErrUnregistered)
+		require.ErrorContains(t, tidings.Publish(t.Context(), bus, Accepted{Number: "\xff"}), "UTF-8")
 		require.Empty(t, all(t, log))
 		require.Zero(t, handled)
+	})
+}
+
+// Outside a transaction a handler finds the event in the log.
+func TestAttachAppendsBeforeTheHandlers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		one := h.narrowed(t)
+		log, bus := one.attached(t)
+		seen := 0
+		look := func(ctx context.Context, e Accepted) error {
+			seen++
+			require.Equal(t, []tidings.Event{e}, events(all(t, log, eventlog.ID(e.EventID()))))
+			return nil
+		}
+		tidings.Subscribe(bus, look)
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
+		require.NoError(t, one.inTx(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: "2"})
+		}))
+		require.Equal(t, 2, seen)
+
+		// If a BeforeCommit handler fails, there was no event.
+		tidings.Subscribe(bus, func(context.Context, Created) error { return errOnPurpose }, tidings.BeforeCommit)
+		require.ErrorIs(t, tidings.Publish(t.Context(), bus, Created{Client: "never"}), errOnPurpose)
+		require.Equal(t, "1 2", numbers(all(t, log)))
+	})
+}
+
+// What handlers publish is appended: with the transaction what they publish
+// before the commit, on its own what comes after it.
+func TestAttachAppendsWhatHandlersPublish(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		one := h.narrowed(t)
+		log, bus := one.attached(t)
+		then := func(phase tidings.Phase, of, number string) {
+			tidings.Subscribe(bus, func(ctx context.Context, e Accepted) error {
+				if e.Number != of {
+					return nil
+				}
+				return tidings.Publish(ctx, bus, Accepted{Number: number})
+			}, phase)
+		}
+		then(tidings.InTransaction, "1", "during")
+		then(tidings.BeforeCommit, "1", "before")
+		then(tidings.BeforeCommit, "before", "before that")
+		then(tidings.AfterCommit, "1", "after")
+		then(tidings.AfterRollback, "1", "rolled back")
+
+		require.NoError(t, one.inTx(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: "1"})
+		}))
+		got := all(t, log)
+		require.Equal(t, "1 during before before that after", numbers(got))
+		for _, r := range got[1:] {
+			require.Equal(t, got[0].Envelope.ID, r.Envelope.CorrelationID)
+		}
+		require.Equal(t, got[0].Envelope.ID, got[1].Envelope.CausationID)
+		require.Equal(t, got[2].Envelope.ID, got[3].Envelope.CausationID)
+		require.Equal(t, uuid.Nil, got[0].Envelope.CausationID)
+
+		require.ErrorIs(t, one.inTx(t.Context(), func(ctx context.Context) error {
+			require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1"}))
+			return errOnPurpose
+		}), errOnPurpose)
+		require.Equal(t, "rolled back", numbers(all(t, log, eventlog.After(got[4].Position))))
+	})
+}
+
+func TestAttachTwoBuses(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, one := h.attached(t)
+		two := tidings.New()
+		log.Attach(two)
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			e := tidings.Stamp(ctx, Accepted{Number: "both"})
+			require.NoError(t, tidings.Publish(ctx, one, Accepted{Number: "1"}))
+			require.NoError(t, tidings.Publish(ctx, two, Accepted{Number: "2"}))
+			require.NoError(t, tidings.Publish(ctx, one, e))
+			return tidings.Publish(ctx, two, e)
+		}))
+		require.ElementsMatch(t, []string{"1", "2", "both"}, strings.Fields(numbers(all(t, log))))
+	})
+}
+
+func TestAttachChoosesByName(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.open(t), tidings.New()
+		log.Attach(bus, "clients.created")
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1"}))
+			require.NoError(t, tidings.Publish(ctx, bus, Unknown{}), "nobody asked for it")
+			return tidings.Publish(ctx, bus, Created{Client: "c"})
+		}))
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "2"}))
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: "3"})
+		}))
+		require.Equal(t, "c", numbers(all(t, log)))
+	})
+}
+
+func TestAttachPanics(t *testing.T) {
+	t.Parallel()
+	log, bus := openSQLite(t).attached(t)
+	for _, test := range []struct {
+		reason string
+		attach func()
+		want   string
+	}{
+		{"unknown name", func() { log.Attach(tidings.New(), "clients.created", "crm.acepted") }, `eventlog: Attach: "crm.acepted" is not registered`},
+		{"no bus", func() { log.Attach(nil) }, "nil *EventBus"},
+		{"twice", func() { log.Attach(bus) }, `"eventlog"`},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			t.Parallel()
+			defer func() { require.Contains(t, fmt.Sprint(recover()), test.want) }()
+			test.attach()
+		})
+	}
+}
+
+func TestAttachEndsWithUnsubscribe(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.open(t), tidings.New()
+		sub := log.Attach(bus)
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
+		sub.Unsubscribe()
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "2"}))
+		require.NoError(t, tidings.Publish(t.Context(), bus, Unknown{}))
+		log.Attach(bus)
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "3"}))
+		require.Equal(t, "1 3", numbers(all(t, log)))
+	})
+}
+
+func TestAttachAppendsAnEventOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		one, two := tidings.Stamp(t.Context(), Accepted{Number: "1"}), tidings.Stamp(t.Context(), Accepted{Number: "2"})
+		publish := func(ctx context.Context, events ...Accepted) error {
+			for _, e := range events {
+				if err := tidings.Publish(ctx, bus, e); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		require.NoError(t, publish(t.Context(), one, one))
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error { return publish(ctx, two, one, two) }))
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error { return publish(ctx, two) }))
+		require.Equal(t, "1 2", numbers(all(t, log)))
+	})
+}
+
+// What the database refuses fails the transaction, as one error, and
+// nothing is delivered.
+func TestAttachFailsTheTransaction(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		recorder := tidingstest.Record(bus)
+		h.exec(t, `CREATE TABLE mine (n integer)`)
+		h.exec(t, `ALTER TABLE tidings_events RENAME TO away`)
+		err := h.inTx(t.Context(), func(ctx context.Context) error {
+			for range 30 {
+				require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1"}))
+			}
+			return nil
+		})
+		require.ErrorContains(t, err, `appending 30 events`)
+		require.ErrorContains(t, err, `tidings_events`)
+		var he *tidings.HandlerError
+		require.ErrorAs(t, err, &he)
+		require.Equal(t, "eventlog", he.Handler)
+		require.NotContains(t, err.Error(), "\n", "one error")
+		require.Error(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
+		require.Empty(t, recorder.Delivered())
+		require.Len(t, recorder.RolledBack(), 31)
+
+		h.exec(t, `ALTER TABLE away RENAME TO tidings_events`)
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "2"}))
+		require.Equal(t, "2", numbers(all(t, log)))
+	})
+}
+
+func TestAttachInATransactionOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		recorder := tidingstest.Record(bus)
+		committed := false
+		err := tidings.Transact(t.Context(), func(ctx context.Context, body func(context.Context) error) error {
+			err := body(tidings.WithTx(ctx, &otherTx{}))
+			committed = err == nil
+			return err
+		}, func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{Number: "1"}) })
+		require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx, but the log writes through ")
+		require.ErrorContains(t, err, "tidings.WithTx")
+		require.False(t, committed)
+		require.Empty(t, recorder.Delivered())
+
+		_, err = log.Last(tidings.WithTx(t.Context(), &otherTx{}))
+		require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx")
+		for _, err = range log.Read(tidings.WithTx(t.Context(), &otherTx{})) {
+			require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx")
+		}
+		require.Error(t, err)
+
+		// With the right one as well, in either order.
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(tidings.WithTx(ctx, &otherTx{}), bus, Accepted{Number: "2"})
+		}))
+		require.NoError(t, h.inTx(tidings.WithTx(t.Context(), &otherTx{}), func(ctx context.Context) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: "3"})
+		}))
+		require.Equal(t, "2 3", numbers(all(t, log)))
+	})
+}
+
+func TestAttachWithATransactionByHand(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		recorder := tidingstest.Record(bus)
+		run := func(number string, prepare bool, end func(commit, rollback func() error) error) error {
+			outside := t.Context()
+			ctx, hook := tidings.Begin(outside)
+			defer hook.Rollback(outside)
+			ctx, commit, rollback, err := h.begin(ctx)
+			require.NoError(t, err)
+			defer func() { _ = rollback() }() // unless it has ended
+			require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: number}))
+			require.Empty(t, numbers(all(t, log, eventlog.Limit(0))))
+			if prepare {
+				require.NoError(t, hook.Prepare(ctx))
+				mine := []tidings.Event{}
+				for r, err := range log.Read(ctx) {
+					require.NoError(t, err)
+					mine = append(mine, r.Event)
+				}
+				require.Equal(t, number, mine[len(mine)-1].(Accepted).Number, "the transaction sees its own")
+			}
+			if err := end(commit, rollback); err != nil {
+				return err
+			}
+			return hook.Commit(ctx)
+		}
+		require.NoError(t, run("1", true, func(commit, _ func() error) error { return commit() }))
+		require.ErrorIs(t, run("2", true, func(_, rollback func() error) error {
+			require.NoError(t, rollback())
+			return errOnPurpose
+		}), errOnPurpose)
+		require.ErrorContains(t, run("3", false, func(commit, _ func() error) error { return commit() }), "without Prepare")
+		require.Equal(t, "1", numbers(all(t, log)))
+		require.Len(t, recorder.Delivered(), 2, "3 was committed, though not appended, which is the error")
+		require.Len(t, recorder.RolledBack(), 1)
+	})
+}
+
+// A test of an application, that rolls everything back at its end.
+func TestAttachWithTidingstest(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		if h.sql == nil {
+			t.Skip("Sandbox and Commit with savepoints are for database/sql")
+		}
+		log := h.open(t)
+		t.Run("commit", func(t *testing.T) {
+			bus := tidingstest.NewBus(t)
+			log.Attach(bus)
+			recorder := tidingstest.Record(bus)
+			tx, err := h.sql.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			require.NoError(t, tidingstest.Commit(t.Context(), h.sql, tx, func(ctx context.Context) error {
+				require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
+					return tidings.Publish(ctx, bus, Accepted{Number: "1"})
+				}))
+				return tidings.Publish(ctx, bus, Accepted{Number: "2"})
+			}))
+			require.ErrorIs(t, tidingstest.Commit(t.Context(), h.sql, tx, func(ctx context.Context) error {
+				require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "3"}))
+				return errOnPurpose
+			}), errOnPurpose)
+			require.Equal(t, "1 2", numbers(read(t, log, tidings.WithTx(t.Context(), tx))))
+			require.Len(t, recorder.Delivered(), 2)
+			require.NoError(t, tx.Rollback())
+		})
+		t.Run("sandbox", func(t *testing.T) {
+			ctx, tx := tidingstest.Sandbox(t, h.sql)
+			bus := tidingstest.NewBus(t)
+			log.Attach(bus)
+			recorder := tidingstest.Record(bus)
+			require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
+				return tidings.Publish(ctx, bus, Accepted{Number: "1"})
+			}))
+			require.Equal(t, "1", numbers(read(t, log, tidings.WithTx(t.Context(), tx))))
+			require.Len(t, recorder.Delivered(), 1)
+		})
+		require.Empty(t, all(t, log))
+	})
+}
+
+// read is all with a context.
+func read(t *testing.T, log *eventlog.Log, ctx context.Context, filters ...eventlog.Filter) (records []eventlog.Recorded) {
+	t.Helper()
+	for r, err := range log.Read(ctx, filters...) {
+		require.NoError(t, err)
+		records = append(records, r)
+	}
+	return records
+}
+
+func TestAttachWithManyPublishers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		errs := make(chan error)
+		for p := range 6 {
+			go func() {
+				errs <- func() error {
+					for i := range 20 {
+						err := h.inTx(context.Background(), func(ctx context.Context) error {
+							for j := range 3 {
+								if err := tidings.Publish(ctx, bus, Accepted{Number: fmt.Sprint(p), Total: int64(i*3 + j)}); err != nil {
+									return err
+								}
+							}
+							if i%5 == 4 {
+								return errOnPurpose
+							}
+							return nil
+						})
+						if i%5 != 4 && err != nil || i%5 == 4 && !errors.Is(err, errOnPurpose) {
+							return fmt.Errorf("publisher %d, transaction %d: %w", p, i, err)
+						}
+					}
+					return nil
+				}()
+			}()
+		}
+		for range 6 {
+			require.NoError(t, <-errs)
+		}
+		// In the log each publisher's are in order, and transactions whole.
+		next := map[string]int64{}
+		got := all(t, log)
+		require.Len(t, got, 6*16*3)
+		for i, r := range got {
+			e := r.Event.(Accepted)
+			if next[e.Number]%15 == 12 {
+				next[e.Number] += 3 // rolled back
+			}
+			require.Equal(t, next[e.Number], e.Total)
+			next[e.Number]++
+			if i%3 > 0 {
+				require.Equal(t, got[i-1].Event.(Accepted).Number, e.Number, "transactions do not mix")
+			}
+		}
 	})
 }

@@ -62,6 +62,8 @@ type harness struct {
 	// url opens the same database once more, in another process for
 	// instance: a file for SQLite, a connection string for Postgres.
 	url string
+	// sql is the database where it is seen through database/sql, else nil.
+	sql *sql.DB
 	// narrow leaves the pool one connection; nil for pgx, see reopened.
 	narrow func()
 }
@@ -153,7 +155,7 @@ func sqlHarness(t *testing.T, name, url string, db *sql.DB, database eventlog.Da
 	t.Helper()
 	t.Cleanup(func() { _ = db.Close() }) // closed already where that was the test
 	return harness{
-		name: name, db: database, url: url,
+		name: name, db: database, url: url, sql: db,
 		inTx: func(ctx context.Context, fn func(context.Context) error) error {
 			return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })
 		},

@@ -48,6 +48,22 @@ func report(change func(key, name string, goroutines int, s *bench.Sample)) benc
 	table("types", map[string]bench.Sample{"one-type": {NS: 100}, "one-of-1000": {NS: 129}}, 1)
 	table("in-tx-full", map[string]bench.Sample{"database-sql": {NS: 1000}, bench.Tidings: {NS: 1049}}, 1)
 	table("in-tx-normal", map[string]bench.Sample{"database-sql": {NS: 1000}, bench.Tidings: {NS: 1049}}, 1)
+	for _, key := range []string{"log-append-sqlite", "log-append-sqlite-full", "log-append-postgres", "log-append-pgx"} {
+		table(key, map[string]bench.Sample{"insert": {NS: 100}, bench.Tidings: {NS: 114}}, 1)
+	}
+	table("log-append-100-sqlite", map[string]bench.Sample{"insert-values-25": {NS: 100}, "insert-values-100": {NS: 110}, bench.Tidings: {NS: 129}}, 1)
+	table("log-append-100-postgres", map[string]bench.Sample{"insert-unnest": {NS: 100}, bench.Tidings: {NS: 129}}, 1)
+	table("log-append-100-pgx", map[string]bench.Sample{"insert-unnest": {NS: 100}, bench.Tidings: {NS: 129}}, 1)
+	table("encode", map[string]bench.Sample{"json.Marshal": {NS: 100}, bench.Tidings: {NS: 149}}, 1)
+	table("decode", map[string]bench.Sample{"json.Unmarshal": {NS: 100}, bench.Tidings: {NS: 149}}, 1)
+	for _, database := range []string{"SQLite", "Postgres, database/sql", "Postgres, pgx"} {
+		for _, events := range []int{10_000, 1_000_000} {
+			r.LogReads = append(r.LogReads, bench.LogReadCost{
+				Database: database, Events: events, Of: 1_000_000,
+				Bare: bench.Sample{NS: 100}, Ours: bench.Sample{NS: 199}, HeapBytes: 200_000,
+			})
+		}
+	}
 	r.Subscriptions = []bench.SubscriptionCost{{Contender: bench.Tidings, Few: time.Millisecond, Many: 12 * time.Millisecond, BytesEach: 250}}
 	for _, events := range []int{10, 1_000, 1_000_000} {
 		r.Queue = append(r.Queue, bench.QueueCost{Events: events, Delivered: events, Queued: bench.Sample{Allocs: 2, Bytes: 300}})
@@ -93,9 +109,19 @@ func TestBarsMissed(t *testing.T) {
 		{"types", "one-of-1000", 1, bench.Sample{NS: 131}, "1,000 event types: ≤ 1.3x one type"},
 		{"in-tx-full", bench.Tidings, 1, bench.Sample{NS: 1051}, "InTx on SQLite, synchronous=FULL: ≤ 1.05x database-sql"},
 		{"in-tx-normal", bench.Tidings, 1, bench.Sample{NS: 1051}, "InTx on SQLite, synchronous=NORMAL: ≤ 1.05x database-sql"},
+		{"log-append-sqlite", bench.Tidings, 1, bench.Sample{NS: 116}, "Log: append 1, SQLite, synchronous=NORMAL: ≤ 1.15x insert"},
+		{"log-append-sqlite-full", bench.Tidings, 1, bench.Sample{NS: 116}, "Log: append 1, SQLite, synchronous=FULL: ≤ 1.15x insert"},
+		{"log-append-postgres", bench.Tidings, 1, bench.Sample{NS: 116}, "Log: append 1, Postgres, database/sql: ≤ 1.15x insert"},
+		{"log-append-pgx", "insert", 1, bench.Sample{NS: 99}, "Log: append 1, Postgres, pgx: ≤ 1.15x insert"},
+		{"log-append-100-sqlite", "insert-values-25", 1, bench.Sample{NS: 99}, "Log: append 100, SQLite, synchronous=NORMAL: ≤ 1.3x the fastest INSERT"},
+		{"log-append-100-sqlite", "insert-values-100", 1, bench.Sample{NS: 99}, "Log: append 100, SQLite, synchronous=NORMAL: ≤ 1.3x the fastest INSERT"},
+		{"log-append-100-postgres", bench.Tidings, 1, bench.Sample{NS: 131}, "Log: append 100, Postgres, database/sql: ≤ 1.3x insert-unnest"},
+		{"log-append-100-pgx", bench.Tidings, 1, bench.Sample{NS: 131}, "Log: append 100, Postgres, pgx: ≤ 1.3x insert-unnest"},
+		{"encode", bench.Tidings, 1, bench.Sample{NS: 151}, "Encode: ≤ 1.5x json.Marshal"},
+		{"decode", bench.Tidings, 1, bench.Sample{NS: 151}, "Decode: ≤ 1.5x json.Unmarshal"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.want, func(t *testing.T) {
+		t.Run(tt.key+": "+tt.want, func(t *testing.T) {
 			r := report(func(key, name string, goroutines int, s *bench.Sample) {
 				if key == tt.key && name == tt.name && goroutines == tt.goroutines {
 					*s = tt.sample
@@ -119,6 +145,25 @@ func TestBarsOfSubscriptionsAndQueue(t *testing.T) {
 		"Queueing, 10 events in a transaction: ≤ 2 allocs and ≤ 300 B per event",
 		"Queueing, 1,000 events in a transaction: ≤ 2 allocs and ≤ 300 B per event",
 		"Queueing, 1,000,000 events in a transaction: ≤ 2 allocs and ≤ 300 B per event",
+	}, missed(r))
+}
+
+func TestBarsOfReading(t *testing.T) {
+	r := report(nil)
+	for i := range r.LogReads {
+		c := &r.LogReads[i]
+		switch {
+		case c.Database == "Postgres, pgx":
+			c.Ours.NS = 201
+		case c.Database == "SQLite" && c.Events == c.Of:
+			c.HeapBytes += 1 << 20
+		case c.Database == "Postgres, database/sql" && c.Events == c.Of:
+			c.HeapBytes += 1<<20 + 1
+		}
+	}
+	require.Equal(t, []string{
+		"Log: read, Postgres, database/sql: a hundred times the events: at most 1 MiB more heap",
+		"Log: read, Postgres, pgx: ≤ 2x a scan and json.Unmarshal",
 	}, missed(r))
 }
 

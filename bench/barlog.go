@@ -52,7 +52,7 @@ func (r Report) readBars(database string) []Bar {
 	title := "Log: read, " + database
 	bars := []Bar{
 		{Case: title, Limit: fmt.Sprintf("≤ %dx a scan and json.Unmarshal", limit), Verdict: NotMeasured},
-		{Case: title, Limit: "a batchEvents times the events: at most 1 MiB more heap", Verdict: NotMeasured},
+		{Case: title, Limit: "a hundred times the events: at most 1 MiB more heap", Verdict: NotMeasured},
 	}
 	var few, all LogReadCost
 	for _, cost := range r.LogReads {

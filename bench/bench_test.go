@@ -18,7 +18,12 @@ func BenchmarkCases(b *testing.B) {
 			if subject.Goroutines > 0 {
 				name += fmt.Sprintf("/goroutines-%d", subject.Goroutines)
 			}
-			b.Run(name, func(b *testing.B) { benchmarkSubject(b, subject) })
+			b.Run(name, func(b *testing.B) {
+				if c.Skip != "" {
+					b.Skip(c.Skip)
+				}
+				benchmarkSubject(b, subject)
+			})
 		}
 	}
 }

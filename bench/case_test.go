@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -123,6 +124,18 @@ func TestMeasureCountsTheWorkOfAllGoroutines(t *testing.T) {
 	require.Len(t, kept[1], size)
 }
 
+// skipWithoutServices skips a test for that reason, if there is one.
+func skipWithoutServices(t *testing.T, reason string) {
+	t.Helper()
+	switch {
+	case reason == "":
+	case os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1":
+		t.Fatal(reason)
+	default:
+		t.Skip("SKIPPED, NO POSTGRES: " + reason)
+	}
+}
+
 // The cases other than publishing have no handlers to count: that they run at
 // all, and deliver where they do, is checked here.
 func TestCasesRun(t *testing.T) {
@@ -134,6 +147,7 @@ func TestCasesRun(t *testing.T) {
 		for _, subject := range c.Subjects {
 			baseline = baseline || subject.Name == c.Baseline
 			t.Run(c.Key+"/"+subject.Name, func(t *testing.T) {
+				skipWithoutServices(t, c.Skip)
 				runner, err := subject.Setup()
 				require.NoError(t, err)
 				t.Cleanup(func() { require.NoError(t, runner.Close()) })

@@ -69,7 +69,7 @@ func appendOne(key, database, skip string, open logDBFunc, peer Subject) Case {
 		Key:   key,
 		Title: "The log: one event in a transaction, " + database,
 		Note: "BEGIN, the INSERT of the event, COMMIT; each into a database of its own, with the tables and indexes of the log. " +
-			"By hand the row is there beforehand, JSON included, but for its ID and time, and for the keeping of both. " +
+			"By hand the row is made beforehand, JSON included, all but its ID and its time. " +
 			"tidings publishes in the transaction, on a bus that has the log attached and no handler. Peers keep the event in tables of their own. " +
 			fmt.Sprintf("The subjects take turns every %d transactions.", appendTurns),
 		Baseline: bareInsert,
@@ -89,7 +89,7 @@ func appendHundred(key, database, skip, baseline string, subjects []Subject) Cas
 		Key:   key,
 		Title: "The log: 100 events in a transaction, " + database,
 		Note: "One op is BEGIN, the INSERT of 100 events, COMMIT. By hand that is the fastest statement that was found, and as hand-written code would, it marshals each event with encoding/json; " +
-			"what that is of the time is the difference to the row marshalled beforehand. tidings publishes 100 events, on a bus that has the log attached and no handler.",
+			"how much that is shows in the row that was marshalled beforehand. tidings publishes 100 events, on a bus that has the log attached and no handler.",
 		Baseline: baseline,
 		Turns:    2,
 		Skip:     skip,
@@ -98,7 +98,8 @@ func appendHundred(key, database, skip, baseline string, subjects []Subject) Cas
 }
 
 // perTransaction is the runner of a subject whose op is a transaction.
-func perTransaction(do func(context.Context) error, release func() error) *Runner {
+// count counts the events that are stored.
+func perTransaction(do func(context.Context) error, count func() int64, release func() error) *Runner {
 	return &Runner{
 		Do: func(_, n int) error {
 			ctx := context.Background()
@@ -109,7 +110,8 @@ func perTransaction(do func(context.Context) error, release func() error) *Runne
 			}
 			return nil
 		},
-		Release: release,
+		Release:   release,
+		Delivered: count,
 	}
 }
 
@@ -164,7 +166,7 @@ func setupBills(open logDBFunc, marshalled bool, do func(*logDB, *billWriter) fu
 	if err != nil {
 		return nil, err
 	}
-	return perTransaction(do(d, w), d.remove), nil
+	return perTransaction(do(d, w), d.counter(logTable), d.remove), nil
 }
 
 // logSubject publishes so many events in a transaction.
@@ -187,6 +189,7 @@ func logSubject(open logDBFunc, events int) Subject {
 		publish := func(ctx context.Context, _ exec) error { return publishBills(ctx, bus, events) }
 		return perTransaction(
 			func(ctx context.Context) error { return d.inTx(ctx, publish) },
+			d.counter(logTable),
 			func() error { return errors.Join(bus.Close(context.Background()), d.remove()) },
 		), nil
 	}}

@@ -155,6 +155,24 @@ func (d *logDB) migrated() (*logDB, error) {
 	return d, nil
 }
 
+const logTable = "tidings_events"
+
+// counter returns a function that counts the rows of a table, -1 if it cannot.
+func (d *logDB) counter(table string) func() int64 {
+	return func() (n int64) {
+		query, err := "SELECT count(*) FROM "+table, error(nil)
+		if d.pool != nil {
+			err = d.pool.QueryRow(context.Background(), query).Scan(&n)
+		} else {
+			err = d.sql.QueryRow(query).Scan(&n)
+		}
+		if err != nil {
+			return -1
+		}
+		return n
+	}
+}
+
 // openSQLite opens a new database in a directory of its own; remove closes it
 // and takes the directory away.
 func openSQLite(synchronous string) (_ *sql.DB, remove func() error, err error) {

@@ -39,7 +39,7 @@ func hallgren(synchronous string, events int) Subject {
 					return err
 				}
 				return store.Save(list)
-			}, remove), nil
+			}, (&logDB{sql: db}).counter("events"), remove), nil
 		},
 	}
 }

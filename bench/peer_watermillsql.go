@@ -49,7 +49,7 @@ func watermillSQL(open logDBFunc, events int) Subject {
 					}
 					return publisher.Publish(watermillTopic, messages...)
 				})
-			}, d.remove), nil
+			}, d.counter("watermill_"+watermillTopic), d.remove), nil
 		},
 	}
 }

@@ -25,8 +25,8 @@ type Runner struct {
 	Drain func() error
 	// Release gives back what Setup took. Nil where that is nothing.
 	Release func() error
-	// Delivered counts the handler calls so far, while nobody calls Do. Nil
-	// where there are no handlers.
+	// Delivered counts the handler calls so far, or the events stored, while
+	// nobody calls Do. Nil where there is nothing to count.
 	Delivered func() int64
 }
 

@@ -14,8 +14,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/examples/proposals/credit"
 	"github.com/tidings-go/tidings/examples/proposals/crm"
+	"github.com/tidings-go/tidings/examples/proposals/events"
 	"github.com/tidings-go/tidings/examples/proposals/internal/database"
 	"github.com/tidings-go/tidings/examples/proposals/internal/report"
 )
@@ -45,6 +47,9 @@ func (o options) run(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+	if o.replay {
+		return errors.Join(m.replay(ctx, file, out), m.bus.Close(ctx))
+	}
 	before, err := database.Tables(ctx, db)
 	if err != nil {
 		return err
@@ -69,11 +74,20 @@ func (o options) run(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	firms, err := m.reports.Firms(ctx)
+	if err != nil {
+		return err
+	}
+	out.Sales(firms)
 	out.Tables(before, after)
 	totals.Unchanged = slices.Equal(before, after)
+	totals.EventsDelivered = database.Rows(after, eventsTable) - database.Rows(before, eventsTable)
 	out.Summary(totals)
 	return out.Err()
 }
+
+// eventsTable is that of the log.
+const eventsTable = "tidings_events"
 
 // sheet returns the CSV file and what to call it.
 func (o options) sheet() (content []byte, name string, err error) {
@@ -101,7 +115,10 @@ func (o options) database() (file, name string, remove func() error, err error) 
 // acceptAll accepts proposals in turn, each as a workflow of its own.
 func (m *monolith) acceptAll(ctx context.Context, proposals []crm.Proposal, out *report.Report) (report.Totals, error) {
 	var totals report.Totals
-	var before []crm.Proposal
+	earlier, err := m.workflows(ctx)
+	if err != nil {
+		return totals, err
+	}
 	for _, p := range proposals {
 		// In a service this would be the ID of the request.
 		workflow, err := uuid.NewV7()
@@ -109,23 +126,44 @@ func (m *monolith) acceptAll(ctx context.Context, proposals []crm.Proposal, out 
 			return totals, err
 		}
 		reported := len(m.trace.Failures())
-		accepted, err := m.crm.Accept(tidings.WithCorrelationID(ctx, workflow), p.ID)
-		switch {
-		case errors.Is(err, credit.ErrLimitExceeded):
-			totals.RolledBack++
-			out.RolledBack(p, workflow, m.trace.Workflow(workflow), err)
-		case err != nil:
+		accepted, refusal := m.crm.Accept(tidings.WithCorrelationID(ctx, workflow), p.ID)
+		if refusal != nil && !errors.Is(refusal, credit.ErrLimitExceeded) {
+			return totals, refusal
+		}
+		before, known := earlier[p.ID]
+		if refusal == nil && !accepted && known {
+			workflow = before
+		}
+		logged, err := m.log.Workflow(ctx, workflow)
+		if err != nil {
 			return totals, err
+		}
+		tree := m.trace.Workflow(logged, workflow)
+		switch {
+		case refusal != nil:
+			totals.RolledBack++
+			out.RolledBack(p, workflow, tree, refusal)
 		case accepted:
 			totals.Accepted++
-			out.Accepted(p, workflow, m.trace.Workflow(workflow), m.trace.Failures()[reported:])
+			out.Accepted(p, workflow, tree, m.trace.Failures()[reported:])
 		default:
 			totals.AcceptedBefore++
-			before = append(before, p)
+			out.AcceptedBefore(p, workflow, tree)
 		}
 	}
-	out.AcceptedBefore(before)
-	totals.EventsDelivered, totals.EventsRolledBack = m.trace.Events()
+	totals.EventsRolledBack = m.trace.RolledBack()
 	totals.HandlersFailed = len(m.trace.Failures())
 	return totals, nil
+}
+
+// workflows returns those of the log, by the proposal that was accepted.
+func (m *monolith) workflows(ctx context.Context) (map[int64]uuid.UUID, error) {
+	workflows := map[int64]uuid.UUID{}
+	for recorded, err := range m.log.Read(ctx, eventlog.Types("crm.proposal_accepted")) {
+		if err != nil {
+			return nil, err
+		}
+		workflows[recorded.Event.(events.ProposalAccepted).ProposalID] = recorded.Event.CorrelationID()
+	}
+	return workflows, nil
 }

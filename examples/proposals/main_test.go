@@ -28,6 +28,24 @@ func TestRun_TwiceOnOneDatabase(t *testing.T) {
 	first := tables(t, file)
 	requireGolden(t, "second-run.txt", runOK(t, "-db", file), file)
 	require.Equal(t, first, tables(t, file), "the second run changes nothing")
+
+	requireGolden(t, "replay.txt", runOK(t, "-db", file, "-replay"), file)
+	require.Equal(t, first, tables(t, file), "the replay builds what was there")
+}
+
+func TestRun_ReplayRepairsTheReadModel(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "proposals.db")
+	runOK(t, "-db", file)
+	want := tables(t, file)
+	db, err := database.Open(t.Context(), file)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `UPDATE reports_sales SET amount = 1`)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+
+	require.Contains(t, runOK(t, "-db", file, "-replay"), "rebuilt from 7 events: the read model is not what it was before")
+	require.Equal(t, want, tables(t, file))
 }
 
 func TestRun_TemporaryDatabaseIsNamedAndRemoved(t *testing.T) {
@@ -88,7 +106,7 @@ func TestRun_Help(t *testing.T) {
 	t.Parallel()
 	for _, arg := range []string{"-h", "-help", "--help"} {
 		out := runOK(t, arg)
-		for _, want := range []string{"Usage: proposals", "-csv file", "-db file", "-portal URL", "exit code"} {
+		for _, want := range []string{"Usage: proposals", "-csv file", "-db file", "-portal URL", "-replay", "exit code"} {
 			require.Contains(t, out, want)
 		}
 	}
@@ -112,6 +130,8 @@ func TestRun_Fails(t *testing.T) {
 		{"portal without scheme", []string{"-portal", "localhost:80"}, 2, `-portal "localhost:80" is no http or https URL`},
 		{"portal with another scheme", []string{"-portal", "ftp://x"}, 2, "no http or https URL"},
 		{"portal that is no URL", []string{"-portal", "http://[x"}, 2, "no http or https URL"},
+		{"replay of nothing", []string{"-replay"}, 2, "-replay needs -db"},
+		{"replay and proposals", []string{"-replay", "-db", "x", "-csv", "y"}, 2, "-replay reads no proposals"},
 		{"no such sheet", []string{"-csv", missing}, 1, missing},
 		{"sheet is a directory", []string{"-csv", dir}, 1, dir},
 		{"sheet is something else", []string{"-csv", text}, 1, text + `: crm: read proposals: the first line is "Dear Sir`},

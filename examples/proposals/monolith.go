@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/examples/proposals/clients"
 	"github.com/tidings-go/tidings/examples/proposals/credit"
 	"github.com/tidings-go/tidings/examples/proposals/crm"
@@ -13,6 +14,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/internal/trace"
 	"github.com/tidings-go/tidings/examples/proposals/portal"
 	"github.com/tidings-go/tidings/examples/proposals/projects"
+	"github.com/tidings-go/tidings/examples/proposals/reports"
 )
 
 // creditLimit is what a company may order from a firm.
@@ -20,9 +22,11 @@ const creditLimit events.Money = 100_000_00
 
 // A monolith is all modules, on one bus and one database.
 type monolith struct {
-	bus   *tidings.EventBus
-	crm   *crm.Service
-	trace *trace.Trace
+	bus     *tidings.EventBus
+	log     *eventlog.Log
+	crm     *crm.Service
+	reports *reports.Service
+	trace   *trace.Trace
 }
 
 // assemble is the only place that knows all modules.
@@ -30,7 +34,14 @@ func assemble(ctx context.Context, db *sql.DB, portalURL *url.URL) (*monolith, e
 	m := &monolith{trace: &trace.Trace{}}
 	m.bus = tidings.New(tidings.WithErrorHandler(m.trace.HandleError))
 
+	var registry tidings.Registry
+	events.Register(&registry)
 	var err error
+	if m.log, err = eventlog.Open(ctx, eventlog.SQLite(db), &registry); err != nil {
+		return nil, err
+	}
+	m.log.Attach(m.bus)
+
 	if m.crm, err = crm.Register(ctx, m.bus, db); err != nil {
 		return nil, err
 	}
@@ -41,6 +52,9 @@ func assemble(ctx context.Context, db *sql.DB, portalURL *url.URL) (*monolith, e
 		return nil, err
 	}
 	if err := projects.Register(ctx, m.bus, db); err != nil {
+		return nil, err
+	}
+	if m.reports, err = reports.Register(ctx, m.bus, db); err != nil {
 		return nil, err
 	}
 	portal.Register(m.bus, portalURL)

@@ -12,6 +12,7 @@ import (
 type options struct {
 	csv    string // empty: the sheet in the program
 	db     string // empty: a temporary file
+	replay bool   // nothing else: build the reports again
 	portal *url.URL
 }
 
@@ -23,6 +24,8 @@ const usage = `Usage: proposals [flags]
 Reads proposals from a CSV file and accepts each in a transaction of the module
 crm. The modules credit, clients, projects and portal react to what it publishes.
 Shows what was imported, every workflow as a tree, and the rows in the tables.
+Every event is in a log, in the same database: the trees come from there, and with
+-replay the module reports builds its table again from it.
 
 Flags:
 `
@@ -42,6 +45,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	flags.Usage = func() {}
 	flags.StringVar(&o.csv, "csv", "", "read proposals from `file` (default: the proposals.csv in the program)")
 	flags.StringVar(&o.db, "db", "", "keep the tables in the SQLite database `file`; run again with it and nothing changes (default: a temporary file)")
+	flags.BoolVar(&o.replay, "replay", false, "read no proposals: empty the table of reports, and build it again from the events in the log of -db")
 	portal := flags.String("portal", deadPortal, "open accounts at this `URL`; at the default nothing listens, so that a handler fails")
 
 	if err := flags.Parse(args); err != nil {
@@ -55,6 +59,12 @@ func parse(args []string, help io.Writer) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.replay && o.db == "" {
+		return o, errors.New("-replay needs -db: a temporary database has no history")
+	}
+	if o.replay && o.csv != "" {
+		return o, errors.New("-replay reads no proposals: leave out -csv")
 	}
 	var err error
 	o.portal, err = url.Parse(*portal)

@@ -14,7 +14,8 @@ type Table struct {
 	content [sha256.Size]byte
 }
 
-// Tables looks at all tables of db, in the order of their creation. It is for
+// Tables looks at the tables of db, in the order of their creation; of those
+// of the event log at the one with the events. It is for
 // the summary: no module looks into the tables of another.
 func Tables(ctx context.Context, db *sql.DB) ([]Table, error) {
 	names, err := tableNames(ctx, db)
@@ -30,8 +31,19 @@ func Tables(ctx context.Context, db *sql.DB) ([]Table, error) {
 	return tables, nil
 }
 
+// Rows returns how many rows a table has, 0 if there is no such table.
+func Rows(tables []Table, name string) int {
+	for _, t := range tables {
+		if t.Name == name {
+			return t.Rows
+		}
+	}
+	return 0
+}
+
 func tableNames(ctx context.Context, db *sql.DB) (names []string, err error) {
-	rows, err := db.QueryContext(ctx, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY rowid`)
+	rows, err := db.QueryContext(ctx, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
+		AND (name = 'tidings_events' OR name NOT LIKE 'tidings\_%' ESCAPE '\') ORDER BY rowid`)
 	if err != nil {
 		return nil, err
 	}

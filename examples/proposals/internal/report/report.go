@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/crm"
 	"github.com/tidings-go/tidings/examples/proposals/internal/database"
 	"github.com/tidings-go/tidings/examples/proposals/internal/trace"
+	"github.com/tidings-go/tidings/examples/proposals/reports"
 )
 
 // A Report writes the sections of the output. Write errors are kept for Err.
@@ -109,16 +111,9 @@ func (r *Report) RolledBack(p crm.Proposal, workflow uuid.UUID, roots []*trace.N
 	r.section(fmt.Sprintf("%s rolled back and not delivered, workflow %s", p.Number, workflow), rows)
 }
 
-// AcceptedBefore names the proposals that there was nothing to do for.
-func (r *Report) AcceptedBefore(proposals []crm.Proposal) {
-	if len(proposals) == 0 {
-		return
-	}
-	numbers := make([]string, len(proposals))
-	for i, p := range proposals {
-		numbers[i] = p.Number
-	}
-	r.section("Accepted in an earlier run", []string{strings.Join(numbers, ", ")})
+// AcceptedBefore shows what an acceptance has started in an earlier run.
+func (r *Report) AcceptedBefore(p crm.Proposal, workflow uuid.UUID, roots []*trace.Node) {
+	r.section(fmt.Sprintf("%s accepted in an earlier run, workflow %s", p.Number, workflow), tree(roots))
 }
 
 // tree draws events with their effects below them.
@@ -155,6 +150,41 @@ func joint(last bool) string {
 		return "└─ "
 	}
 	return "├─ "
+}
+
+// Sales shows what every firm has sold.
+func (r *Report) Sales(firms []reports.Firm) {
+	rows := []string{row("FIRM", "COMPANIES", "CONTRACTS", "        AMOUNT")}
+	for _, f := range firms {
+		rows = append(rows, row(f.Name, fmt.Sprintf("%9d", f.Companies), fmt.Sprintf("%9d", f.Contracts), fmt.Sprintf("%14s", f.Amount)))
+	}
+	r.section("Sales, from the read model of reports", rows)
+}
+
+// Replay begins to show the replay of a handler.
+func (r *Report) Replay(db, handler string) {
+	r.section("Files", []string{row("log in", db)})
+	fmt.Fprintf(r.w, "Replay to %s, whose table was emptied\n", handler)
+}
+
+// Replayed shows how far it has come, in tenths.
+func (r *Report) Replayed(done, total int) {
+	if tenth := total / 10; tenth > 0 && done%tenth != 0 && done != total {
+		return
+	}
+	fmt.Fprintf(r.w, "  %*d of %d\n", len(fmt.Sprint(total)), done, total)
+	_ = r.w.Flush() // which keeps the error for Err
+}
+
+// Rebuilt shows what came of it.
+func (r *Report) Rebuilt(events int, before, after []reports.Firm) {
+	fmt.Fprintln(r.w)
+	r.Sales(after)
+	verdict := "as before"
+	if !slices.Equal(before, after) {
+		verdict = "not what it was before"
+	}
+	fmt.Fprintf(r.w, "rebuilt from %d events: the read model is %s\n", events, verdict)
 }
 
 // Tables shows the rows of every table, and how many came in this run.

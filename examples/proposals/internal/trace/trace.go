@@ -1,5 +1,5 @@
-// Package trace remembers in memory what went over a bus, to show it as
-// trees of cause and effect.
+// Package trace remembers in memory what a log of events cannot know: which
+// events rolled back, and which handlers failed.
 package trace
 
 import (
@@ -11,28 +11,20 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
 )
 
-// A Trace records the events of a bus. The zero Trace is ready; it is safe
-// for concurrent use.
+// A Trace listens to a bus. The zero Trace is ready; it is safe for
+// concurrent use.
 type Trace struct {
 	mu         sync.Mutex
-	delivered  []tidings.Event
 	rolledBack []tidings.Event
 	failures   []error
 }
 
 // Register subscribes the trace to every event of bus, of whatever type.
 func (t *Trace) Register(bus *tidings.EventBus) {
-	tidings.Subscribe(bus, t.addDelivered, tidings.Named("trace.delivered"))
 	tidings.Subscribe(bus, t.addRolledBack, tidings.AfterRollback, tidings.Named("trace.rolled_back"))
-}
-
-func (t *Trace) addDelivered(_ context.Context, e tidings.Event) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.delivered = append(t.delivered, e)
-	return nil
 }
 
 func (t *Trace) addRolledBack(_ context.Context, e tidings.Event) error {
@@ -50,11 +42,11 @@ func (t *Trace) HandleError(_ context.Context, err error) {
 	t.failures = append(t.failures, err)
 }
 
-// Events returns how many events were delivered, and how many rolled back.
-func (t *Trace) Events() (delivered, rolledBack int) {
+// RolledBack returns how many events rolled back.
+func (t *Trace) RolledBack() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.delivered), len(t.rolledBack)
+	return len(t.rolledBack)
 }
 
 // Failures returns what HandleError was given.
@@ -72,30 +64,28 @@ type Node struct {
 	Effects    []*Node // in the order of publishing
 }
 
-// Workflow returns the events of one correlation: those that nothing in it
-// caused, with their effects below them.
-func (t *Trace) Workflow(correlation uuid.UUID) []*Node {
+// Workflow returns what the log has of a correlation, together with what the
+// trace has of it.
+func (t *Trace) Workflow(logged eventlog.Tree, correlation uuid.UUID) []*Node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
 	nodes := map[uuid.UUID]*Node{}
-	var published []*Node
-	add := func(events []tidings.Event, rolledBack bool) {
-		for _, e := range events {
-			if e.CorrelationID() == correlation {
-				n := &Node{Event: e, RolledBack: rolledBack}
-				nodes[e.EventID()] = n
-				published = append(published, n)
-			}
-		}
-	}
-	add(t.delivered, false)
-	add(t.rolledBack, true)
-	slices.SortFunc(published, func(a, b *Node) int {
-		x, y := a.Event.EventID(), b.Event.EventID() // they increase
+	roots := grow(nodes, logged)
+	rolledBack := slices.DeleteFunc(slices.Clone(t.rolledBack), func(e tidings.Event) bool { return e.CorrelationID() != correlation })
+	slices.SortFunc(rolledBack, func(a, b tidings.Event) int {
+		x, y := a.EventID(), b.EventID() // they increase, so causes come first
 		return slices.Compare(x[:], y[:])
 	})
-
+	for _, e := range rolledBack {
+		n := &Node{Event: e, RolledBack: true}
+		nodes[e.EventID()] = n
+		if cause := nodes[e.CausationID()]; cause != nil {
+			cause.Effects = append(cause.Effects, n)
+		} else {
+			roots = append(roots, n)
+		}
+	}
 	for _, err := range t.failures {
 		if failure := (*tidings.HandlerError)(nil); errors.As(err, &failure) {
 			if n := nodes[failure.Event.EventID()]; n != nil {
@@ -103,13 +93,21 @@ func (t *Trace) Workflow(correlation uuid.UUID) []*Node {
 			}
 		}
 	}
-	var roots []*Node
-	for _, n := range published {
-		if cause := nodes[n.Event.CausationID()]; cause != nil {
-			cause.Effects = append(cause.Effects, n)
-		} else {
-			roots = append(roots, n)
-		}
-	}
 	return roots
+}
+
+// grow turns nodes of the log into ours, and notes them by ID. What the
+// program cannot decode any more is left out.
+func grow(nodes map[uuid.UUID]*Node, logged []*eventlog.Node) (grown []*Node) {
+	for _, l := range logged {
+		effects := grow(nodes, l.Effects)
+		if l.Err != nil {
+			grown = append(grown, effects...)
+			continue
+		}
+		n := &Node{Event: l.Event, Effects: effects}
+		nodes[l.Event.EventID()] = n
+		grown = append(grown, n)
+	}
+	return grown
 }

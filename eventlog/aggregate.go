@@ -1,0 +1,273 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// An Aggregate loads and changes things of one kind that are stored as
+// nothing but their events: accounts, say. Each is a stream of the log,
+// "account/42", and its state, an S, is what its events come to. Make one
+// with [NewAggregate]; its methods are safe to call concurrently and inside
+// a handler.
+//
+// For most things ordinary tables with the log beside them serve better.
+type Aggregate[S any] struct {
+	log   *Log
+	name  string
+	apply func(S, tidings.Event) (S, error)
+	aggregateSettings
+}
+
+type aggregateSettings struct {
+	every   int64 // 0: no snapshots
+	schema  int
+	retries int
+	bus     *tidings.EventBus
+}
+
+// An AggregateOption is an option of [NewAggregate].
+type AggregateOption interface{ applyAggregate(*aggregateSettings) }
+
+type aggregateOption func(*aggregateSettings)
+
+func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
+
+// SnapshotEvery has [Aggregate.Update] store the state, as JSON, once it has
+// had to read n events or more, and Load begin there. It changes no result: a
+// snapshot of another [SnapshotVersion], or one that does not fit S, is
+// passed over. A state that JSON does not preserve (reflect.DeepEqual), such
+// as one with unexported fields, is an error of Update when its snapshot is
+// due. SnapshotEvery panics if n is not positive.
+func SnapshotEvery(n int) AggregateOption {
+	if n < 1 {
+		panic(fmt.Sprintf("eventlog: SnapshotEvery(%d): give a number of events", n))
+	}
+	return aggregateOption(func(s *aggregateSettings) { s.every = int64(n) })
+}
+
+// SnapshotVersion says which version the snapshots are of; 1 at first. Raise
+// it when S changes, or what apply makes of an event: snapshots of another
+// version are not used. It panics if v is not positive.
+func SnapshotVersion(v int) AggregateOption {
+	if v < 1 || v > math.MaxInt32 {
+		panic(fmt.Sprintf("eventlog: SnapshotVersion(%d): versions begin at 1", v))
+	}
+	return aggregateOption(func(s *aggregateSettings) { s.schema = v })
+}
+
+// RetryOnConflict has [Aggregate.Update] load and decide again, up to n times
+// more, if it meets [ErrConflict]. Inside a transaction it does not: only
+// whoever began that can begin it again. It panics if n is negative.
+func RetryOnConflict(n int) AggregateOption {
+	if n < 0 {
+		panic(fmt.Sprintf("eventlog: RetryOnConflict(%d): give a number of times", n))
+	}
+	return aggregateOption(func(s *aggregateSettings) { s.retries = n })
+}
+
+// PublishOn has [Aggregate.Update] publish what it appends on bus, in the
+// same transaction. It panics if bus is nil.
+func PublishOn(bus *tidings.EventBus) AggregateOption {
+	if bus == nil {
+		panic("eventlog: PublishOn with a nil *tidings.EventBus")
+	}
+	return aggregateOption(func(s *aggregateSettings) { s.bus = bus })
+}
+
+// NewAggregate returns the aggregate called name, such as "account". apply
+// returns the state after an event: state is the zero S before the first.
+// It decides nothing, since what happened has happened; its error is for an
+// event that cannot be in such a stream, and makes the stream unreadable.
+// It may change what state refers to, and must give the same result always.
+//
+// NewAggregate panics if an argument is missing, or if there is a slash in
+// name, which is what ends it in the names of streams.
+func NewAggregate[S any](log *Log, name string, apply func(state S, event tidings.Event) (S, error), opts ...AggregateOption) *Aggregate[S] {
+	if log == nil || apply == nil {
+		panic("eventlog: NewAggregate with a nil *Log or function")
+	}
+	if err := checkStream(name); err != nil || strings.Contains(name, "/") {
+		panic(fmt.Sprintf("eventlog: NewAggregate: %q is no name: use a word, such as \"account\"", name))
+	}
+	a := &Aggregate[S]{log: log, name: name, apply: apply, aggregateSettings: aggregateSettings{schema: 1}}
+	for _, o := range opts {
+		if o == nil {
+			panic("eventlog: NewAggregate with a nil AggregateOption")
+		}
+		o.applyAggregate(&a.aggregateSettings)
+	}
+	return a
+}
+
+// Stream returns the name of the stream of id, for [Log.ReadStream].
+func (a *Aggregate[S]) Stream(id string) string { return a.name + "/" + id }
+
+// Load returns the state of id and the version of its stream: the zero S and
+// 0 if there is none. In a transaction it sees what that has appended.
+//
+// The error wraps a [*DecodeError] for an event that cannot be decoded, and
+// the error of apply. Where events have been deleted Load works as long as a
+// snapshot stands for them; otherwise it says which are missing.
+func (a *Aggregate[S]) Load(ctx context.Context, id string) (state S, version int64, err error) {
+	at, err := a.load(ctx, id)
+	if err != nil {
+		return state, 0, err
+	}
+	return at.state, at.version, nil
+}
+
+// loaded is what an aggregate has come to.
+type loaded[S any] struct {
+	stream  string
+	state   S
+	version int64
+	read    int64 // how many events that took
+}
+
+func (a *Aggregate[S]) load(ctx context.Context, id string) (*loaded[S], error) {
+	at := &loaded[S]{stream: a.Stream(id)}
+	if id == "" {
+		return nil, fmt.Errorf("eventlog: loading %s: the id is empty", at.stream)
+	}
+	if err := a.read(ctx, at); err != nil {
+		return nil, fmt.Errorf("eventlog: loading %s: %w", at.stream, err)
+	}
+	return at, nil
+}
+
+func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
+	var last snapshot
+	if a.every > 0 {
+		var err error
+		if last, err = a.log.snapshot(ctx, at.stream); err != nil {
+			return err
+		}
+		if state, ok := decodeState[S](last.data); ok && last.schema == a.schema {
+			at.state, at.version = state, last.version
+		}
+	}
+	for r, err := range a.log.ReadStream(ctx, at.stream, FromVersion(at.version+1)) {
+		if err != nil {
+			return err
+		}
+		if r.StreamVersion != at.version+1 {
+			return fmt.Errorf("its versions %d to %d have been deleted, and there is no snapshot to use in their place", at.version+1, r.StreamVersion-1)
+		}
+		if at.state, err = a.apply(at.state, r.Event); err != nil {
+			return fmt.Errorf("version %d, %s: %w", r.StreamVersion, r.Envelope.Type, err)
+		}
+		at.version = r.StreamVersion
+		at.read++
+	}
+	if at.version == 0 && a.every == 0 { // a stream that is new, or deleted in the days of snapshots
+		var err error
+		if last, err = a.log.snapshot(ctx, at.stream); err != nil {
+			return err
+		}
+	}
+	if at.version < last.version {
+		return fmt.Errorf("its versions %d to %d have been deleted, and their snapshot is none of version %d that fits %T", at.version+1, last.version, a.schema, at.state)
+	}
+	return nil
+}
+
+// Update loads the state of id, calls decide with it, and appends the events
+// that it returns to the stream, as [Log.AppendTo] does: in the transaction
+// of ctx, or in one of its own that begins after decide. It returns the
+// state then: what Load would return. If there are no events nothing is
+// appended.
+//
+// The error wraps [ErrConflict] if another Update was faster; see
+// [RetryOnConflict], which calls decide again. An error of decide is
+// returned as it is, and that of apply, or of a handler that refuses,
+// wrapped; nothing is appended then. An event that apply refuses is not
+// appended, since the stream could not be read any more. decide must not
+// change what the state refers to.
+func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx context.Context, state S) ([]tidings.Event, error)) (S, error) {
+	var zero S
+	if decide == nil {
+		return zero, errors.New("eventlog: Update with a nil function")
+	}
+	for tries := a.retries; ; tries-- {
+		at, err := a.load(ctx, id)
+		if err != nil {
+			return zero, err
+		}
+		fail := func(err error) (S, error) {
+			return zero, fmt.Errorf("eventlog: updating %s: %w", at.stream, err)
+		}
+		var due snapshot
+		if a.every > 0 && at.read >= a.every {
+			// Of the state before decide and apply get their hands on it.
+			due = snapshot{version: at.version, schema: a.schema}
+			if due.data, err = encodeState(at.state); err != nil {
+				return fail(err)
+			}
+		}
+		events, err := decide(ctx, at.state)
+		if err != nil {
+			return zero, err
+		}
+		if len(events) == 0 {
+			return at.state, nil
+		}
+		records, err := a.next(ctx, at, events)
+		if err != nil {
+			return fail(err)
+		}
+		if err := a.store(ctx, at, records, due); err != nil {
+			if tx, txErr := a.log.db.Tx(ctx); tries > 0 && tx == nil && txErr == nil && errors.Is(err, ErrConflict) && ctx.Err() == nil {
+				continue
+			}
+			return fail(err)
+		}
+		return at.state, nil
+	}
+}
+
+// next prepares events for the log, and applies to the state what will be
+// read from there: it may be less than what decide has returned.
+func (a *Aggregate[S]) next(ctx context.Context, at *loaded[S], events []tidings.Event) ([]Recorded, error) {
+	records, err := a.log.prepare(ctx, events)
+	if err != nil {
+		return nil, err
+	}
+	for i := range records {
+		event, err := a.log.registry.Unwrap(records[i].Envelope)
+		if err == nil {
+			at.state, err = a.apply(at.state, event)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("version %d would be %s: %w", at.version+int64(i)+1, records[i].Envelope.Type, err)
+		}
+	}
+	return records, nil
+}
+
+// store appends records after the version that was loaded.
+func (a *Aggregate[S]) store(ctx context.Context, at *loaded[S], records []Recorded, due snapshot) error {
+	_, err := a.log.appendWith(ctx, at.stream, at.version, records, func(ctx context.Context, tx backend.Querier) error {
+		if due.version > 0 {
+			if err := a.log.putSnapshot(ctx, tx, at.stream, due); err != nil {
+				return err
+			}
+		}
+		if a.bus == nil {
+			return nil
+		}
+		for i := range records {
+			if err := tidings.Publish(ctx, a.bus, records[i].Event); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,68 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// A snapshot is the state of an aggregate at a version of its stream, so that
+// only the events after it have to be read. Streams without have version 0.
+type snapshot struct {
+	version int64
+	schema  int
+	data    []byte
+}
+
+func (l *Log) snapshot(ctx context.Context, stream string) (s snapshot, err error) {
+	q, err := l.querier(ctx)
+	if err != nil {
+		return s, err
+	}
+	query := bind(l.dialect, `SELECT stream_version, schema_version, data FROM tidings_snapshots WHERE stream = ?`)
+	if _, err := backend.One(ctx, q, query, []any{stream}, &s.version, &s.schema, &s.data); err != nil {
+		return s, fmt.Errorf("reading its snapshot: %w", err)
+	}
+	return s, nil
+}
+
+// putSnapshot stores s, unless there is a later one of the same schema. The
+// program that wrote last decides about the schema: whether that is the
+// newer one or, after a step back, the older one.
+func (l *Log) putSnapshot(ctx context.Context, tx backend.Querier, stream string, s snapshot) error {
+	query := bind(l.dialect, `INSERT INTO tidings_snapshots (stream, stream_version, schema_version, data, recorded_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (stream) DO UPDATE SET
+			stream_version = excluded.stream_version, schema_version = excluded.schema_version, data = excluded.data, recorded_at = excluded.recorded_at
+		WHERE excluded.schema_version <> tidings_snapshots.schema_version OR excluded.stream_version > tidings_snapshots.stream_version`)
+	_, err := tx.Exec(ctx, query, stream, s.version, s.schema, string(s.data), dbTime(l.dialect, time.Now()))
+	if err != nil {
+		return fmt.Errorf("writing its snapshot: %w", err)
+	}
+	return nil
+}
+
+// encodeState returns state as JSON. That it will be read as the same state
+// is checked and not hoped for: a field that gets lost would turn up as a
+// wrong decision, many events later.
+func encodeState[S any](state S) ([]byte, error) {
+	data, err := json.Marshal(&state)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot of %T: %w", state, err)
+	}
+	if again, ok := decodeState[S](data); !ok || !reflect.DeepEqual(state, again) {
+		return nil, fmt.Errorf("snapshot of %T: it is another one when it is read from JSON: export its fields, give it MarshalJSON and UnmarshalJSON, or go without SnapshotEvery", state)
+	}
+	return data, nil
+}
+
+func decodeState[S any](data []byte) (state S, ok bool) {
+	if err := json.Unmarshal(data, &state); err != nil {
+		var zero S
+		return zero, false
+	}
+	return state, true
+}

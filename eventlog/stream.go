@@ -1,0 +1,319 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// ErrConflict is wrapped by the error of [Log.AppendTo] for a stream that is
+// not where the caller thought. Load again, decide again.
+var ErrConflict = errors.New("the stream has changed")
+
+// What [Log.AppendTo] expects beside the version of the stream's last event.
+const (
+	NoStream   int64 = 0  // the stream has no events yet
+	AnyVersion int64 = -1 // wherever it is
+)
+
+// Stream selects the events of a stream.
+func Stream(name string) Filter {
+	return filterFunc(func(s *selection) { s.where("stream = ?", name) })
+}
+
+// FromVersion selects the events of streams whose stream version is version
+// or later.
+func FromVersion(version int64) Filter {
+	return filterFunc(func(s *selection) { s.where("stream_version >= ?", version) })
+}
+
+// AppendTo appends events to a stream, as its versions expectedVersion+1 and
+// on, all of them or none: in the transaction of ctx, or in one of its own.
+// Events that have no header are stamped, see [tidings.Stamp]. It returns
+// the events as the log has them; it does not publish them. To do so, in the
+// same transaction, publish those that it returned: a log that is attached
+// to the bus does not append them again.
+//
+// The error wraps [ErrConflict] if the stream is not at expectedVersion, or
+// a concurrent transaction gets there first; it names the stream and both
+// versions. With [AnyVersion] it only does so on Postgres, inside a
+// transaction that began before the last event of the stream was written:
+// positions in the log follow the transactions, and those of a stream its
+// versions, so only a new transaction can append to it.
+//
+// It is an error too if no event is given, if one is nil, not registered or
+// cannot be encoded, and if the log has one of that ID already. After any
+// error the transaction of ctx is as it was before, and may go on. In a
+// transaction of the isolation level REPEATABLE READ or SERIALIZABLE that is
+// of no use after ErrConflict, since it cannot see what has changed.
+func (l *Log) AppendTo(ctx context.Context, stream string, expectedVersion int64, events ...tidings.Event) ([]Recorded, error) {
+	fail := func(err error) ([]Recorded, error) {
+		return nil, fmt.Errorf("eventlog: appending to stream %q: %w", stream, err)
+	}
+	switch {
+	case expectedVersion < AnyVersion:
+		return fail(fmt.Errorf("expected version %d: use the version of its last event, NoStream or AnyVersion", expectedVersion))
+	case len(events) == 0:
+		return fail(errors.New("no events are given"))
+	}
+	if err := checkStream(stream); err != nil {
+		return nil, err
+	}
+	records, err := l.prepare(ctx, events)
+	if err != nil {
+		return fail(err)
+	}
+	return records, l.appendTo(ctx, stream, expectedVersion, records)
+}
+
+// checkStream returns an error for a name that cannot be one in every
+// database.
+func checkStream(stream string) error {
+	if stream == "" {
+		return errors.New("eventlog: a stream with an empty name")
+	}
+	if !utf8.ValidString(stream) || strings.ContainsRune(stream, 0) {
+		return fmt.Errorf("eventlog: stream %q: a name is UTF-8 without NUL", stream)
+	}
+	return nil
+}
+
+// prepare stamps and encodes events.
+func (l *Log) prepare(ctx context.Context, events []tidings.Event) ([]Recorded, error) {
+	records := make([]Recorded, len(events))
+	for i, event := range events {
+		if _, ok := l.registry.NameOf(event); ok { // else Stamp may panic, and Wrap says why
+			event = tidings.Stamp(ctx, event)
+		}
+		envelope, err := l.registry.Wrap(event)
+		if err != nil {
+			return nil, err
+		}
+		records[i] = Recorded{Event: event, Envelope: envelope}
+	}
+	return records, nil
+}
+
+// appendTo appends what prepare has returned, and completes it. Its errors
+// are those of AppendTo.
+func (l *Log) appendTo(ctx context.Context, stream string, expected int64, records []Recorded) error {
+	for tried := int64(-1); ; {
+		h, err := l.appendWith(ctx, stream, expected, records, nil)
+		if err == nil {
+			return nil
+		}
+		if expected == AnyVersion && errors.Is(err, ErrConflict) && h.version > tried && !h.later && ctx.Err() == nil {
+			tried = h.version // others were faster, and in each round one of them is, so this ends
+			continue
+		}
+		return fmt.Errorf("eventlog: appending to stream %q: %w", stream, err)
+	}
+}
+
+// appendWith tries to append records, and with them does what then does, if
+// there is something. It returns where the stream is, and ErrConflict if that
+// is elsewhere.
+func (l *Log) appendWith(ctx context.Context, stream string, expected int64, records []Recorded, then func(context.Context, backend.Querier) error) (h head, err error) {
+	overtaken := false
+	err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) (err error) {
+		if h, err = l.head(ctx, tx, stream, true); err != nil {
+			return err
+		}
+		if h.later {
+			return fmt.Errorf("%w: its version %d was written by a transaction that began after this one, so what this one appends would come before it: begin again", ErrConflict, h.version)
+		}
+		if expected == AnyVersion {
+			expected = h.version
+		}
+		if h.version != expected {
+			return conflictAt(expected, h)
+		}
+		appended, err := l.insertInto(ctx, tx, stream, expected, records)
+		switch {
+		case err != nil:
+			return err
+		case appended < len(records):
+			overtaken = true
+			return ErrConflict // and what was appended is rolled back
+		case then == nil:
+			return nil
+		}
+		return then(ctx, tx)
+	})
+	if overtaken {
+		// Now that its own events are gone, see how far the others are.
+		if q, qErr := l.querier(ctx); qErr == nil {
+			if again, qErr := l.head(ctx, q, stream, false); qErr == nil {
+				h, err = again, conflictAt(expected, again)
+			}
+		}
+	}
+	return h, asConflict(err)
+}
+
+func conflictAt(expected int64, h head) error {
+	return fmt.Errorf("%w: version %d was expected, but it is at %d", ErrConflict, expected, h.version)
+}
+
+// onConflict leaves out what a concurrent writer was faster with. Without,
+// the transaction of a caller would be lost on Postgres, and every driver
+// would say in its own way why.
+const onConflict = ` ON CONFLICT (stream, stream_version) WHERE stream IS NOT NULL DO NOTHING RETURNING stream_version, position, `
+
+// insertInto inserts records after the version at and returns how many of
+// them were not left out. It completes the records.
+func (l *Log) insertInto(ctx context.Context, tx backend.Querier, stream string, at int64, records []Recorded) (appended int, err error) {
+	rows := make([]row, len(records))
+	for i := range records {
+		rows[i] = row{Envelope: records[i].Envelope, stream: stream, version: at + 1 + int64(i)}
+	}
+	returning := onConflict + "0"
+	if l.dialect == backend.Postgres {
+		returning = onConflict + "tx"
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond) // as it will be read
+	err = l.statements(rows, now, func(query string, args []any) error {
+		return backend.Each(ctx, tx, query+returning, args, func(rows backend.Rows) error {
+			var version int64
+			var p Position
+			if err := rows.Scan(&version, &p.seq, &p.tx); err != nil {
+				return err
+			}
+			r := &records[version-at-1]
+			r.Stream, r.StreamVersion, r.Position, r.RecordedAt = stream, version, p, now
+			appended++
+			return nil
+		})
+	})
+	return appended, err
+}
+
+// asConflict returns err, as an ErrConflict if a transaction of Postgres
+// failed because of another that it cannot see.
+func asConflict(err error) error {
+	var state interface{ SQLState() string } // of pgx and pq
+	if errors.As(err, &state) && state.SQLState() == "40001" {
+		return fmt.Errorf("%w: another transaction was faster: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// A head is where a stream ends.
+type head struct {
+	version int64
+	later   bool // its last event is from a transaction that began after this one
+}
+
+// The snapshot counts: the events that it stands for may have been deleted,
+// and their versions are not to be given away again.
+const headSQLite = `SELECT
+	coalesce((SELECT max(stream_version) FROM tidings_events WHERE stream = ?1), 0),
+	coalesce((SELECT stream_version FROM tidings_snapshots WHERE stream = ?1), 0), 0`
+
+// headPostgres returns with %s as the current transaction whether the last
+// event is from a later one.
+const headPostgres = `SELECT coalesce(e.stream_version, 0), coalesce(s.stream_version, 0), CASE WHEN e.tx > %s THEN 1 ELSE 0 END
+	FROM (SELECT) AS one
+	LEFT JOIN LATERAL (SELECT stream_version, tx FROM tidings_events WHERE stream = $1 ORDER BY stream_version DESC LIMIT 1) AS e ON true
+	LEFT JOIN tidings_snapshots AS s ON s.stream = $1`
+
+var (
+	headToRead   = fmt.Sprintf(headPostgres, "NULL")
+	headToAppend = fmt.Sprintf(headPostgres, "pg_current_xact_id()::text::bigint")
+)
+
+func (l *Log) head(ctx context.Context, q backend.Querier, stream string, toAppend bool) (head, error) {
+	query := headSQLite
+	if l.dialect == backend.Postgres {
+		if query = headToRead; toAppend {
+			query = headToAppend // a number for the transaction, if it has none
+		}
+	}
+	var events, snapshot int64
+	var later int
+	_, err := backend.One(ctx, q, query, []any{stream}, &events, &snapshot, &later)
+	return head{max(events, snapshot), later == 1}, err
+}
+
+// StreamVersion returns the version of the stream's last event, and
+// [NoStream] if it has none.
+func (l *Log) StreamVersion(ctx context.Context, stream string) (int64, error) {
+	if err := checkStream(stream); err != nil {
+		return 0, err
+	}
+	q, err := l.querier(ctx)
+	if err != nil {
+		return 0, err
+	}
+	h, err := l.head(ctx, q, stream, false)
+	if err != nil {
+		return 0, fmt.Errorf("eventlog: reading the version of stream %q: %w", stream, err)
+	}
+	return h.version, nil
+}
+
+// ReadStream returns the events of a stream that the filters select, in
+// order, as [Log.Read] does: committed ones and those of ctx's transaction,
+// in pages, and with a [*DecodeError] what cannot be decoded. A stream that
+// does not exist is empty.
+func (l *Log) ReadStream(ctx context.Context, stream string, filters ...Filter) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		if err := checkStream(stream); err != nil {
+			yield(Recorded{}, err)
+			return
+		}
+		s := l.selection(append([]Filter{Stream(stream)}, filters...))
+		left := -1
+		if s.limit != nil {
+			left = max(*s.limit, 0)
+		}
+		for version := int64(0); left != 0; {
+			size := page
+			if left > 0 {
+				size = min(left, page)
+			}
+			records, err := l.streamPage(ctx, s, version, size)
+			if err != nil {
+				yield(Recorded{}, fmt.Errorf("eventlog: reading stream %q: %w", stream, err))
+				return
+			}
+			for i := range records {
+				r := &records[i]
+				err := l.decode(r)
+				if !yield(*r, err) {
+					return
+				}
+				version = r.StreamVersion
+				*r = Recorded{} // the page does not keep what the reader has dropped
+			}
+			if len(records) < size {
+				return
+			}
+			left = max(left-size, -1)
+		}
+	}
+}
+
+// streamPage reads at most size events after a version. Their order is that
+// of their positions too, but there is an index for this one.
+func (l *Log) streamPage(ctx context.Context, s *selection, version int64, size int) (records []Recorded, err error) {
+	q, err := l.querier(ctx)
+	if err != nil {
+		return nil, err
+	}
+	where, args := s.sql(s.after, fmt.Sprintf("stream_version > %d", version))
+	query := l.selectFrom() + where + fmt.Sprintf(" ORDER BY stream_version LIMIT %d", size)
+	err = backend.Each(ctx, q, query, args, func(rows backend.Rows) error {
+		r, err := l.scan(rows)
+		records = append(records, r)
+		return err
+	})
+	return records, err
+}

@@ -1,0 +1,519 @@
+package eventlog_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog"
+)
+
+// tally is the state of the aggregates of the tests.
+type tally struct {
+	Total   int64            `json:"total"`
+	Clients map[string]int64 `json:"clients"`
+}
+
+var errImpossible = errors.New("impossible")
+
+// applyTally changes the map that it got, as apply may.
+func applyTally(s tally, event tidings.Event) (tally, error) {
+	switch e := event.(type) {
+	case Accepted:
+		s.Total += e.Total
+	case Created:
+		if e.Client == "" {
+			return s, errImpossible
+		}
+		if s.Clients == nil {
+			s.Clients = map[string]int64{}
+		}
+		s.Clients[e.Client] = s.Total
+	}
+	return s, nil
+}
+
+func returning(events ...tidings.Event) func(context.Context, tally) ([]tidings.Event, error) {
+	return func(context.Context, tally) ([]tidings.Event, error) { return events, nil }
+}
+
+func TestAggregateLoadsWhatWasDecided(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		a := eventlog.NewAggregate(log, "tally", applyTally)
+		ctx := t.Context()
+		require.Equal(t, "tally/1", a.Stream("1"))
+
+		state, version, err := a.Load(ctx, "1")
+		require.NoError(t, err)
+		require.Zero(t, state)
+		require.Zero(t, version)
+
+		state, err = a.Update(ctx, "1", returning(Accepted{Total: 5}, Created{Client: "c"}))
+		require.NoError(t, err)
+		require.Equal(t, tally{5, map[string]int64{"c": 5}}, state)
+		state, err = a.Update(ctx, "1", func(_ context.Context, s tally) ([]tidings.Event, error) {
+			require.Equal(t, tally{5, map[string]int64{"c": 5}}, s)
+			return []tidings.Event{Accepted{Total: 2}}, nil
+		})
+		require.NoError(t, err)
+		want := tally{7, map[string]int64{"c": 5}}
+		require.Equal(t, want, state)
+
+		state, err = a.Update(ctx, "1", returning())
+		require.NoError(t, err)
+		require.Equal(t, want, state, "nothing to do")
+
+		state, version, err = a.Load(ctx, "1")
+		require.NoError(t, err)
+		require.Equal(t, want, state)
+		require.EqualValues(t, 3, version)
+		require.Len(t, streamOf(t, log, "tally/1"), 3)
+	})
+}
+
+func TestAggregateRefuses(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		a := eventlog.NewAggregate(log, "tally", applyTally)
+		ctx := t.Context()
+
+		_, _, err := a.Load(ctx, "")
+		require.ErrorContains(t, err, "the id is empty")
+		_, err = a.Update(ctx, "", returning(Accepted{}))
+		require.ErrorContains(t, err, "the id is empty")
+		_, err = a.Update(ctx, "1", nil)
+		require.ErrorContains(t, err, "nil function")
+
+		broken := errors.New("broken")
+		_, err = a.Update(ctx, "1", func(context.Context, tally) ([]tidings.Event, error) { return numbered("1"), broken })
+		require.Equal(t, broken, err, "as it is")
+		_, err = a.Update(ctx, "1", returning(Accepted{}, Created{}))
+		require.ErrorIs(t, err, errImpossible)
+		require.ErrorContains(t, err, "updating tally/1: version 2 would be clients.created")
+		_, err = a.Update(ctx, "1", returning(Accepted{}, Unknown{}))
+		require.ErrorIs(t, err, tidings.ErrUnregistered)
+		require.Empty(t, all(t, log))
+
+		// What is in the log all the same.
+		_, err = log.AppendTo(ctx, "tally/1", eventlog.NoStream, Accepted{}, Created{})
+		require.NoError(t, err)
+		_, _, err = a.Load(ctx, "1")
+		require.ErrorIs(t, err, errImpossible)
+		require.ErrorContains(t, err, "loading tally/1: version 2, clients.created")
+		h.exec(t, "UPDATE tidings_events SET type = 'gone' WHERE stream_version = 2")
+		_, _, err = a.Load(ctx, "1")
+		var decode *eventlog.DecodeError
+		require.ErrorAs(t, err, &decode)
+		require.ErrorIs(t, err, tidings.ErrUnregistered)
+	})
+}
+
+func TestNewAggregateRefuses(t *testing.T) {
+	t.Parallel()
+	log := openSQLite(t).open(t)
+	for reason, f := range map[string]func(){
+		"nil *Log":                    func() { eventlog.NewAggregate(nil, "a", applyTally) },
+		"nil *Log or function":        func() { eventlog.NewAggregate[tally](log, "a", nil) },
+		`"" is no name`:               func() { eventlog.NewAggregate(log, "", applyTally) },
+		`"a/b" is no name`:            func() { eventlog.NewAggregate(log, "a/b", applyTally) },
+		"nil AggregateOption":         func() { eventlog.NewAggregate(log, "a", applyTally, nil) },
+		"SnapshotEvery(0)":            func() { eventlog.SnapshotEvery(0) },
+		"SnapshotVersion(0)":          func() { eventlog.SnapshotVersion(0) },
+		"RetryOnConflict(-1)":         func() { eventlog.RetryOnConflict(-1) },
+		"PublishOn with a nil *tidin": func() { eventlog.PublishOn(nil) },
+	} {
+		func() {
+			defer func() { require.Contains(t, fmt.Sprint(recover()), reason) }()
+			f()
+		}()
+	}
+}
+
+func TestAggregateSnapshotsChangeNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		ctx := t.Context()
+		random := rand.New(rand.NewPCG(3, 14))
+		plain := eventlog.NewAggregate(log, "tally", applyTally)
+		program := func() *eventlog.Aggregate[tally] { // of today, with other settings than yesterday's
+			return eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(1+random.IntN(6)), eventlog.SnapshotVersion(1+random.IntN(2)))
+		}
+		used := 0
+		for range 60 {
+			id := fmt.Sprint(random.IntN(3))
+			var events []tidings.Event
+			for range 1 + random.IntN(4) {
+				if random.IntN(3) == 0 {
+					events = append(events, Created{Client: fmt.Sprint("client ", random.IntN(5))})
+				} else {
+					events = append(events, Accepted{Total: random.Int64N(1000) - 500})
+				}
+			}
+			updated, err := program().Update(ctx, id, returning(events...))
+			require.NoError(t, err)
+
+			want, version, err := plain.Load(ctx, id)
+			require.NoError(t, err)
+			require.Equal(t, want, updated)
+			got, gotVersion, err := program().Load(ctx, id)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			require.Equal(t, version, gotVersion)
+			used = h.count(t, "SELECT count(*) FROM tidings_snapshots")
+		}
+		require.Equal(t, 3, used)
+	})
+}
+
+// The state that is stored is that before decide, which may have scribbled
+// on its map, though it must not.
+func TestAggregateSnapshotIsOfWhatIsInTheLog(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(2))
+		_, err := a.Update(t.Context(), "1", returning(Accepted{Total: 1}, Created{Client: "c"}))
+		require.NoError(t, err)
+		require.Zero(t, h.count(t, "SELECT count(*) FROM tidings_snapshots"))
+		_, err = a.Update(t.Context(), "1", func(_ context.Context, s tally) ([]tidings.Event, error) {
+			s.Clients["scribbled"] = 1
+			return []tidings.Event{Accepted{Total: 1}}, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 1, h.count(t, "SELECT count(*) FROM tidings_snapshots WHERE stream_version = 2"))
+		state, _, err := a.Load(t.Context(), "1")
+		require.NoError(t, err)
+		require.Equal(t, tally{2, map[string]int64{"c": 1}}, state)
+	})
+}
+
+func TestAggregateSnapshotsSaveReading(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		applied := 0
+		count := func(s tally, e tidings.Event) (tally, error) { applied++; return applyTally(s, e) }
+		a := eventlog.NewAggregate(log, "tally", count, eventlog.SnapshotEvery(10))
+		_, err := log.AppendTo(t.Context(), a.Stream("1"), 0, make30()...)
+		require.NoError(t, err)
+
+		load := func(a *eventlog.Aggregate[tally]) (read int) {
+			applied = 0
+			state, version, err := a.Load(t.Context(), "1")
+			require.NoError(t, err)
+			require.EqualValues(t, version, state.Total, "each adds one")
+			return applied
+		}
+		update := func(a *eventlog.Aggregate[tally]) {
+			_, err := a.Update(t.Context(), "1", returning(Accepted{Total: 1}))
+			require.NoError(t, err)
+		}
+		require.Equal(t, 30, load(a))
+		update(a)
+		require.Equal(t, 1, load(a))
+		for range 9 {
+			update(a)
+		}
+		require.Equal(t, 10, load(a))
+		update(a) // stores that of version 40
+		require.Equal(t, 1, load(a))
+
+		// Another version of the snapshots, and back.
+		next := eventlog.NewAggregate(log, "tally", count, eventlog.SnapshotEvery(10), eventlog.SnapshotVersion(2))
+		require.Equal(t, 41, load(next))
+		update(next)
+		require.Equal(t, 1, load(next))
+		require.Equal(t, 42, load(a))
+		update(a)
+		require.Equal(t, 1, load(a))
+
+		// One that does not decode.
+		h.exec(t, `UPDATE tidings_snapshots SET data = '{"total": 3, "clients": ["not", "a", "map"]}'`)
+		require.Equal(t, 43, load(a))
+		// No settings, no use.
+		require.Equal(t, 43, load(eventlog.NewAggregate(log, "tally", count)))
+	})
+}
+
+func make30() (events []tidings.Event) {
+	for range 30 {
+		events = append(events, Accepted{Total: 1})
+	}
+	return events
+}
+
+type lossy struct {
+	Total int64
+	lost  int64
+}
+
+func TestAggregateSnapshotThatWouldLoseSomething(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		a := eventlog.NewAggregate(log, "lossy", func(s lossy, e tidings.Event) (lossy, error) {
+			s.lost += e.(Accepted).Total
+			return s, nil
+		}, eventlog.SnapshotEvery(1))
+		update := func(id string, total int64) error {
+			_, err := a.Update(t.Context(), id, func(context.Context, lossy) ([]tidings.Event, error) {
+				return []tidings.Event{Accepted{Total: total}}, nil
+			})
+			return err
+		}
+		require.NoError(t, update("1", 1))
+		require.ErrorContains(t, update("1", 1), "export its fields")
+		require.Len(t, streamOf(t, log, "lossy/1"), 1)
+
+		b := eventlog.NewAggregate(log, "lossy", func(chan int, tidings.Event) (chan int, error) { return make(chan int), nil }, eventlog.SnapshotEvery(1))
+		_, err := b.Update(t.Context(), "1", func(context.Context, chan int) ([]tidings.Event, error) { return numbered("2"), nil })
+		require.ErrorContains(t, err, "snapshot of chan int")
+	})
+}
+
+func TestAggregateWhoseEventsWereDeleted(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		ctx := t.Context()
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(5))
+		plain := eventlog.NewAggregate(log, "tally", applyTally)
+		next := eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(5), eventlog.SnapshotVersion(2))
+		_, err := log.AppendTo(ctx, a.Stream("1"), 0, make30()...)
+		require.NoError(t, err)
+		_, err = a.Update(ctx, "1", returning(Accepted{Total: 1})) // with a snapshot of version 30
+		require.NoError(t, err)
+
+		h.exec(t, "DELETE FROM tidings_events WHERE stream_version <= 25")
+		state, version, err := a.Load(ctx, "1")
+		require.NoError(t, err)
+		require.EqualValues(t, 31, state.Total)
+		require.EqualValues(t, 31, version)
+		for _, without := range []*eventlog.Aggregate[tally]{plain, next} {
+			_, _, err = without.Load(ctx, "1")
+			require.ErrorContains(t, err, "loading tally/1: its versions 1 to 25 have been deleted, and there is no snapshot to use in their place")
+		}
+
+		h.exec(t, "DELETE FROM tidings_events WHERE stream_version <= 30")
+		state, err = a.Update(ctx, "1", returning(Accepted{Total: 1}))
+		require.NoError(t, err)
+		require.EqualValues(t, 32, state.Total)
+
+		// All of them: the versions go on, and nothing begins anew.
+		h.exec(t, "DELETE FROM tidings_events")
+		version, err = log.StreamVersion(ctx, a.Stream("1"))
+		require.NoError(t, err)
+		require.EqualValues(t, 30, version, "the latest that is known")
+		for _, without := range []*eventlog.Aggregate[tally]{plain, next} {
+			_, _, err = without.Load(ctx, "1")
+			require.ErrorContains(t, err, "its versions 1 to 30 have been deleted")
+		}
+		_, err = log.AppendTo(ctx, a.Stream("1"), eventlog.NoStream, numbered("x")...)
+		require.ErrorIs(t, err, eventlog.ErrConflict)
+		state, err = a.Update(ctx, "1", returning(Accepted{Total: 5}))
+		require.NoError(t, err)
+		require.EqualValues(t, 35, state.Total)
+		require.EqualValues(t, 31, streamOf(t, log, a.Stream("1"))[0].StreamVersion)
+
+		// One in the middle.
+		_, err = a.Update(ctx, "1", returning(make30()...))
+		require.NoError(t, err)
+		h.exec(t, "DELETE FROM tidings_events WHERE stream_version = 40")
+		_, _, err = a.Load(ctx, "1")
+		require.ErrorContains(t, err, "its versions 40 to 40 have been deleted")
+	})
+}
+
+func TestAggregateConflict(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		ctx := t.Context()
+		patient := eventlog.NewAggregate(log, "tally", applyTally, eventlog.RetryOnConflict(2), eventlog.SnapshotEvery(1))
+		hasty := eventlog.NewAggregate(log, "tally", applyTally)
+
+		// overtaken loses to another writer that many times.
+		overtaken := func(times int) (decide func(context.Context, tally) ([]tidings.Event, error), calls *int) {
+			calls = new(int)
+			return func(ctx context.Context, s tally) ([]tidings.Event, error) {
+				if *calls++; *calls <= times {
+					_, err := log.AppendTo(ctx, "tally/1", eventlog.AnyVersion, Accepted{Total: 100})
+					require.NoError(t, err)
+				}
+				return []tidings.Event{Accepted{Total: 1}}, nil
+			}, calls
+		}
+		decide, calls := overtaken(1)
+		_, err := hasty.Update(ctx, "1", decide)
+		require.ErrorIs(t, err, eventlog.ErrConflict)
+		require.ErrorContains(t, err, "updating tally/1: the stream has changed: version 0 was expected, but it is at 1")
+		require.Equal(t, 1, *calls)
+
+		decide, calls = overtaken(2)
+		state, err := patient.Update(ctx, "1", decide)
+		require.NoError(t, err)
+		require.Equal(t, 3, *calls)
+		require.EqualValues(t, 301, state.Total)
+
+		decide, calls = overtaken(3)
+		_, err = patient.Update(ctx, "1", decide)
+		require.ErrorIs(t, err, eventlog.ErrConflict)
+		require.Equal(t, 3, *calls)
+
+		// A conflict of decide's own is its business.
+		own := fmt.Errorf("own: %w", eventlog.ErrConflict)
+		called := 0
+		_, err = patient.Update(ctx, "1", func(context.Context, tally) ([]tidings.Event, error) { called++; return nil, own })
+		require.Equal(t, own, err)
+		require.Equal(t, 1, called)
+
+		// Inside a transaction there is no second try, and the first leaves
+		// nothing, not even a snapshot.
+		before := h.count(t, "SELECT count(*) FROM tidings_events")
+		snapshots := h.count(t, "SELECT sum(stream_version) FROM tidings_snapshots")
+		decide, calls = overtaken(1)
+		require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
+			_, err := patient.Update(ctx, "1", decide)
+			require.ErrorIs(t, err, eventlog.ErrConflict)
+			return nil
+		}))
+		require.Equal(t, 1, *calls)
+		require.Equal(t, before+1, h.count(t, "SELECT count(*) FROM tidings_events"), "the other writer's, in the same transaction")
+		require.Equal(t, snapshots, h.count(t, "SELECT sum(stream_version) FROM tidings_snapshots"))
+
+		// Nor with a context that has ended.
+		ended, cancel := context.WithCancel(ctx)
+		called = 0
+		_, err = patient.Update(ended, "1", func(context.Context, tally) ([]tidings.Event, error) {
+			called++
+			cancel()
+			return numbered("x"), nil
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, 1, called)
+	})
+}
+
+func TestAggregateConcurrently(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.RetryOnConflict(1000), eventlog.SnapshotEvery(3))
+		const capacity = 25
+		full := errors.New("full")
+		var mu sync.Mutex
+		refused := 0
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 5 {
+					_, err := a.Update(t.Context(), "1", func(_ context.Context, s tally) ([]tidings.Event, error) {
+						if s.Total == capacity {
+							return nil, full
+						}
+						return []tidings.Event{Accepted{Total: 1}}, nil
+					})
+					if errors.Is(err, full) {
+						mu.Lock()
+						refused++
+						mu.Unlock()
+					} else if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, 8*5-capacity, refused)
+		state, version, err := eventlog.NewAggregate(log, "tally", applyTally).Load(t.Context(), "1")
+		require.NoError(t, err)
+		require.EqualValues(t, capacity, state.Total)
+		require.EqualValues(t, capacity, version)
+	})
+}
+
+func TestAggregatePublishes(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		ctx := t.Context()
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.PublishOn(bus), eventlog.SnapshotEvery(1), eventlog.RetryOnConflict(3))
+		refused := errors.New("refused")
+		var handled []string
+		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
+			handled = append(handled, e.Number)
+			return nil
+		})
+		tidings.Subscribe(bus, func(ctx context.Context, e Accepted) error {
+			if strings.HasPrefix(e.Number, "refused") {
+				return refused
+			}
+			if e.Number == "1" { // another aggregate, in the same transaction
+				_, err := a.Update(ctx, "other", returning(Created{Client: "by 1"}))
+				return err
+			}
+			return nil
+		}, tidings.InTransaction)
+
+		_, err := a.Update(ctx, "1", returning(numbered("1", "2")...))
+		require.NoError(t, err)
+		_, err = a.Update(ctx, "1", returning(numbered("refused", "x")...))
+		require.ErrorIs(t, err, refused)
+		require.Zero(t, h.count(t, "SELECT count(*) FROM tidings_snapshots WHERE stream = 'tally/1'"))
+		require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
+			_, err := a.Update(ctx, "1", returning(numbered("3")...))
+			require.NoError(t, err)
+			require.Equal(t, []string{"1", "2"}, handled, "the rest after the commit")
+			_, err = a.Update(ctx, "1", returning(numbered("refused")...))
+			require.ErrorIs(t, err, refused)
+			return nil
+		}))
+		require.Equal(t, []string{"1", "2", "3"}, handled)
+		require.Equal(t, "1 2 3", numbers(streamOf(t, log, "tally/1")))
+		require.Len(t, all(t, log), 4)
+		by1 := streamOf(t, log, "tally/other")[0].Event
+		require.Equal(t, streamOf(t, log, "tally/1")[0].Event.EventID(), by1.CausationID())
+	})
+}
+
+// User code must not run while the log holds the only connection.
+func TestAggregateWithOneConnection(t *testing.T) {
+	t.Parallel()
+	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(filepath.Join(t.TempDir(), "log.db"))+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+	require.NoError(t, err)
+	db.SetMaxOpenConns(1)
+	h := sqlHarness(t, "sqlite", "", db, eventlog.SQLite(db))
+	log := h.open(t)
+	ping := func() {
+		_, err := db.ExecContext(t.Context(), "SELECT 1")
+		require.NoError(t, err)
+	}
+	a := eventlog.NewAggregate(log, "tally", func(s tally, e tidings.Event) (tally, error) {
+		ping()
+		return applyTally(s, e)
+	}, eventlog.SnapshotEvery(1))
+	for range 3 {
+		_, err := a.Update(t.Context(), "1", func(context.Context, tally) ([]tidings.Event, error) {
+			ping()
+			return numbered("1"), nil
+		})
+		require.NoError(t, err)
+	}
+	for _, err := range log.ReadStream(t.Context(), "tally/1") {
+		require.NoError(t, err)
+		ping()
+	}
+}

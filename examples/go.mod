@@ -48,6 +48,7 @@ require (
 	github.com/spf13/cobra v1.7.0 // indirect
 	github.com/spf13/pflag v1.0.5 // indirect
 	github.com/tetratelabs/wazero v1.9.0 // indirect
+	github.com/tidings-go/tidings/eventlog v0.0.0
 	github.com/tmthrgd/go-hex v0.0.0-20190904060850-447a3041c3bc // indirect
 	github.com/vmihailenco/msgpack/v5 v5.4.1 // indirect
 	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
@@ -68,3 +69,5 @@ require (
 replace github.com/tidings-go/tidings => ../
 
 tool entgo.io/ent/cmd/ent
+
+replace github.com/tidings-go/tidings/eventlog => ../eventlog

@@ -10,6 +10,7 @@ require (
 	github.com/ncruces/go-sqlite3/gormlite v0.24.0
 	github.com/stretchr/testify v1.11.1
 	github.com/tidings-go/tidings v0.0.0
+	github.com/tidings-go/tidings/eventlog v0.0.0
 	github.com/uptrace/bun v1.3.0
 	github.com/uptrace/bun/dialect/pgdialect v1.3.0
 	github.com/uptrace/bun/dialect/sqlitedialect v1.3.0
@@ -48,7 +49,6 @@ require (
 	github.com/spf13/cobra v1.7.0 // indirect
 	github.com/spf13/pflag v1.0.5 // indirect
 	github.com/tetratelabs/wazero v1.9.0 // indirect
-	github.com/tidings-go/tidings/eventlog v0.0.0
 	github.com/tmthrgd/go-hex v0.0.0-20190904060850-447a3041c3bc // indirect
 	github.com/vmihailenco/msgpack/v5 v5.4.1 // indirect
 	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
@@ -68,6 +68,6 @@ require (
 
 replace github.com/tidings-go/tidings => ../
 
-tool entgo.io/ent/cmd/ent
-
 replace github.com/tidings-go/tidings/eventlog => ../eventlog
+
+tool entgo.io/ent/cmd/ent

@@ -201,7 +201,7 @@ func (s *selection) between(from, to *place) (string, []any) {
 // An event that arrives again after its note is gone is handled again. So
 // keep the notes for longer than it can take until an event arrives for the
 // last time: the retries of the transport and how long its dead letters are
-// kept, and the age of what you replay. A note takes about 100 bytes, and a
+// kept, and the age of what you replay. A note takes about 150 bytes, and a
 // month of them is a good start.
 func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...ForgetOption) (int64, error) {
 	f := forgetting{pace: l.pace()}

@@ -64,7 +64,7 @@ func (a *appender) EncodeEvent(_ context.Context, event tidings.Event) (any, err
 	if err != nil {
 		return nil, err
 	}
-	return &row{Envelope: e}, nil
+	return &row{Envelope: e, during: a.log.publishers.current()}, nil
 }
 
 func (a *appender) Send(ctx context.Context, events []tidings.Outgoing) error {

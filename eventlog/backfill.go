@@ -28,6 +28,11 @@ import (
 // meanwhile; an event that is published between Subscribe and Backfill it
 // gets twice.
 //
+// Backfill begins once the transactions of this process have ended in which
+// something was published before, so do not call it in a handler of an event
+// that goes to the log. It finds out with the help of the garbage collector,
+// which it therefore runs.
+//
 // It is otherwise like [Replay]. The name given to [Resume] is that of the
 // handler. Once a Backfill has come to its end live events have taken over,
 // so with Resume a later one does nothing. One Backfill of a handler runs at
@@ -81,6 +86,11 @@ func (b *backfill) run(ctx context.Context) error {
 		return b.finish(ctx, bound)
 	}
 	b.skips = b.gate.releasedBefore()
+	// What was published before the handler was subscribed does not come
+	// live, so it has to be in the log by now.
+	if err := b.log.publishers.wait(ctx); err != nil {
+		return err
+	}
 	bound, limited, err := b.history(ctx)
 	if err != nil || limited {
 		return err

@@ -89,6 +89,9 @@ const (
 //
 // The argument that nothing is lost or doubled when a Backfill opens it:
 //
+//  0. What was published before the handler was subscribed, and so does not
+//     come live, has been committed or rolled back before the Backfill
+//     looks at the log; see publishers.
 //  1. A live event is in the log before it comes to the gate; admit looks.
 //  2. The Backfill makes the gate hold, and after that takes the position of
 //     the last event, the bound. So what was dropped is up to the bound.

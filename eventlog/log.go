@@ -17,7 +17,9 @@ type Log struct {
 	registry *tidings.Registry
 	dialect  backend.Dialect
 	settings settings
-	gates    gates // of handlers that catch up
+
+	gates      gates // of handlers that catch up
+	publishers publishers
 }
 
 // An Option is an option of [Open].

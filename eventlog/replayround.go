@@ -130,6 +130,9 @@ func (r *replay) one(ctx context.Context, rec Recorded, err error) error {
 		r.report.Undecodable++
 	case r.isFor(rec):
 		if err := r.handle(ctx, rec); err != nil {
+			if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+				err = fmt.Errorf("%w: %w", ended, err) // a commit that fails for that does not say so
+			}
 			return r.stopped(rec, err)
 		}
 		r.report.Handled++

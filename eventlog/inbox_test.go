@@ -310,6 +310,23 @@ func TestInboxWantsAName(t *testing.T) {
 	})
 }
 
+func TestInboxRefusesATransactionOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	h := openPgx(t)
+	other := postgresAt(t, h.url)
+	log, bus := h.open(t), tidings.New()
+	tidings.Subscribe(bus, func(context.Context, Accepted) error {
+		t.Error("called")
+		return nil
+	}, tidings.Named("clients.onboard"), tidings.InTransaction, log.Inbox())
+	require.NoError(t, other.inTx(t.Context(), func(ctx context.Context) error {
+		err := tidings.Publish(ctx, bus, Accepted{})
+		require.ErrorContains(t, err, "the transaction in ctx is a *sql.Tx, but the log writes through pgx.Tx")
+		return nil
+	}))
+	require.Zero(t, handled(t, h), "the note would outlive that transaction's rollback")
+}
+
 func TestInboxOnOneConnection(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log.db")

@@ -73,6 +73,11 @@ func (d db) Tx(ctx context.Context) (backend.Querier, error) {
 }
 
 func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) error) error {
+	// Inside a transaction of another kind, one of our own would commit
+	// whatever becomes of that one.
+	if _, err := d.Tx(ctx); err != nil {
+		return err
+	}
 	return tidings.Transact(ctx, TxFunc(d.pool), func(ctx context.Context) error {
 		tx, err := d.Tx(ctx)
 		if err != nil {

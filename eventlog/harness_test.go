@@ -217,7 +217,8 @@ func pgxAt(t *testing.T, url string) harness {
 			if err != nil {
 				return nil, nil, nil, err
 			}
-			return tidings.WithTx(ctx, tx), func() error { return tx.Commit(ctx) }, func() error { return tx.Rollback(ctx) }, nil
+			end := context.WithoutCancel(ctx)
+			return tidings.WithTx(ctx, tx), func() error { return tx.Commit(end) }, func() error { return tx.Rollback(end) }, nil
 		},
 		exec: func(t *testing.T, query string, args ...any) {
 			t.Helper()

@@ -119,8 +119,9 @@ func TestPositionsOfOverlappingTransactions(t *testing.T) {
 		outside := t.Context()
 		ctx, hook := tidings.Begin(outside)
 		defer hook.Rollback(outside)
-		ctx, commit, _, err := h.begin(ctx)
+		ctx, commit, rollback, err := h.begin(ctx)
 		require.NoError(t, err)
+		t.Cleanup(func() { _ = rollback() }) // unless it has ended
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "slow"}))
 		require.NoError(t, hook.Prepare(ctx))
 

@@ -73,8 +73,9 @@ func TestOpenAfterAppending(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		_, bus := h.attached(t)
 		ctx, hook := tidings.Begin(t.Context())
-		ctx, commit, _, err := h.begin(ctx)
+		ctx, commit, rollback, err := h.begin(ctx)
 		require.NoError(t, err)
+		t.Cleanup(func() { _ = rollback() }) // unless it has ended
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1"}))
 		require.NoError(t, hook.Prepare(ctx))
 		_, err = eventlog.Open(ctx, h.db, newRegistry())

@@ -27,8 +27,8 @@ func publishTotals(t *testing.T, h harness, bus *tidings.EventBus, n int) {
 	}))
 }
 
-// fill writes n Accepted events as fast as the database can.
-func fill(t *testing.T, h harness, n int) {
+// fillRows writes n Accepted events as fast as the database can.
+func fillRows(t *testing.T, h harness, n int) {
 	t.Helper()
 	if n == 0 {
 		return
@@ -50,7 +50,7 @@ func TestReadAcrossPages(t *testing.T) {
 		log, bus := h.attached(t)
 		have := 0
 		for _, n := range []int{0, 1, 499, 500, 501, 999, 1000, 1001} {
-			fill(t, h, n-have)
+			fillRows(t, h, n-have)
 			have = n
 			for _, limit := range []int{-1, 1, 499, 500, 501, 1000, 1001, 2000} {
 				var filters []eventlog.Filter
@@ -78,7 +78,7 @@ func TestReadEndsWithTheLoop(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		one := h.narrowed(t)
 		log := one.open(t)
-		fill(t, h, 700)
+		fillRows(t, h, 700)
 		for _, stop := range []int{0, 499, 500, 699} {
 			n := 0
 			for _, err := range log.Read(t.Context()) {
@@ -97,7 +97,7 @@ func TestReadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
-		fill(t, h, 1200)
+		fillRows(t, h, 1200)
 		for _, stop := range []int{1, 2, 500, 501, 1100} {
 			ctx, cancel := context.WithCancel(t.Context())
 			n := 0
@@ -125,7 +125,7 @@ func TestReadFails(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
-		fill(t, h, 600)
+		fillRows(t, h, 600)
 		n := 0
 		var failed error
 		for _, err := range log.Read(t.Context()) {
@@ -172,7 +172,7 @@ func TestReadSeesWhatIsAppendedMeanwhile(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
-		fill(t, h, 500)
+		fillRows(t, h, 500)
 		n := 0
 		for _, err := range log.Read(t.Context()) {
 			require.NoError(t, err)
@@ -229,7 +229,7 @@ func TestReadTakesConstantMemory(t *testing.T) {
 	const many = 50_000
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
-		fill(t, h, many)
+		fillRows(t, h, many)
 		heap := func() uint64 {
 			runtime.GC()
 			var m runtime.MemStats

@@ -62,7 +62,7 @@ func TestReadWhatCannotBeDecoded(t *testing.T) {
 
 		// A page full of them is no end either.
 		h.exec(t, `DELETE FROM tidings_events`)
-		fill(t, h, 1100)
+		fillRows(t, h, 1100)
 		h.exec(t, `UPDATE tidings_events SET type = 'crm.forgotten'`)
 		n := 0
 		for _, err := range log.Read(t.Context()) {

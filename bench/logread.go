@@ -49,8 +49,12 @@ const (
 	onPgx      = "Postgres, pgx"
 )
 
+// mostRounds is enough where a round reads all there is.
+const mostRounds = 3
+
 // LogReadCosts measures on every database that there is: medians over
-// plan.Count rounds, in which the two readers take turns. left is what it has
+// plan.Count rounds, but no more than three, in which the two readers take
+// turns. left is what it has
 // left out, and why.
 func LogReadCosts(plan Plan) (costs []LogReadCost, left []string, err error) {
 	if costs, err = readCosts(plan, logOnSQLite("OFF")); err != nil { // how it was written does not matter here
@@ -100,7 +104,7 @@ func (d *logDB) readCosts(ctx context.Context, plan Plan, name string) ([]LogRea
 	var costs []LogReadCost
 	for _, events := range []int{max(plan.events()/fewEvents, 1), plan.events()} {
 		samples := make([][]Sample, len(readers))
-		for round := range plan.Count {
+		for round := range min(plan.Count, mostRounds) {
 			for i := range readers {
 				i = (i + round) % len(readers)
 				sample, err := readers[i].measure(ctx, events)

@@ -155,7 +155,7 @@ func writeLogReads(page *strings.Builder, costs []LogReadCost) {
 	fmt.Fprintf(page, `
 ## The log: reading
 
-A log of %s events, from the first on, decoded. By hand it is one query, scanned into plain variables, and json.Unmarshal of the data; with tidings, `+"`Log.Read`"+`.
+A log of %s events, from the first on, decoded. By hand it is one query, scanned into plain variables, and json.Unmarshal of the data; with tidings, `+"`Log.Read`"+`. Each reading is of all the events of its row, and there are three at most.
 Heap is the most that was in use on top while `+"`Log.Read`"+` was reading, looked at ten times, in a run of its own.
 
 | %s | events | ns/event by hand | ns/event | x by hand | B/event by hand | B/event | allocs/event by hand | allocs/event | B heap |

@@ -223,7 +223,7 @@ func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx co
 			return fail(err)
 		}
 		if err := a.store(ctx, at, records, due); err != nil {
-			if tx, txErr := a.log.db.Tx(ctx); tries > 0 && tx == nil && txErr == nil && errors.Is(err, ErrConflict) && ctx.Err() == nil {
+			if tx, txErr := a.log.db.Tx(ctx); tries > 0 && tx == nil && txErr == nil && errors.Is(err, ErrConflict) {
 				continue
 			}
 			return fail(err)

@@ -489,6 +489,35 @@ func TestAggregatePublishes(t *testing.T) {
 	})
 }
 
+// Noted has a field that is not stored.
+type Noted struct {
+	tidings.DomainEvent
+	Text  string `json:"text"`
+	Aside string `json:"-"`
+}
+
+// What Update returns is what Load will: the event as it is stored.
+func TestAggregateAppliesWhatIsStored(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		registry := newRegistry()
+		tidings.Register[Noted](registry, "notes.noted", 1)
+		log, err := eventlog.Open(t.Context(), h.db, registry)
+		require.NoError(t, err)
+		a := eventlog.NewAggregate(log, "notes", func(s string, e tidings.Event) (string, error) {
+			return s + e.(Noted).Text + e.(Noted).Aside, nil
+		})
+		updated, err := a.Update(t.Context(), "1", func(context.Context, string) ([]tidings.Event, error) {
+			return []tidings.Event{Noted{Text: "stored", Aside: " and not"}}, nil
+		})
+		require.NoError(t, err)
+		loaded, _, err := a.Load(t.Context(), "1")
+		require.NoError(t, err)
+		require.Equal(t, loaded, updated)
+		require.Equal(t, "stored", loaded)
+	})
+}
+
 // User code must not run while the log holds the only connection.
 func TestAggregateWithOneConnection(t *testing.T) {
 	t.Parallel()

@@ -30,14 +30,12 @@ func (l *Log) snapshot(ctx context.Context, stream string) (s snapshot, err erro
 	return s, nil
 }
 
-// putSnapshot stores s, unless there is a later one of the same schema. The
-// program that wrote last decides about the schema: whether that is the
-// newer one or, after a step back, the older one.
+// putSnapshot stores s in place of another one, which is older: who has just
+// appended to the stream has loaded all of it. It may be of another schema.
 func (l *Log) putSnapshot(ctx context.Context, tx backend.Querier, stream string, s snapshot) error {
 	query := bind(l.dialect, `INSERT INTO tidings_snapshots (stream, stream_version, schema_version, data, recorded_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (stream) DO UPDATE SET
-			stream_version = excluded.stream_version, schema_version = excluded.schema_version, data = excluded.data, recorded_at = excluded.recorded_at
-		WHERE excluded.schema_version <> tidings_snapshots.schema_version OR excluded.stream_version > tidings_snapshots.stream_version`)
+		ON CONFLICT (stream) DO UPDATE SET stream_version = excluded.stream_version, schema_version = excluded.schema_version,
+			data = excluded.data, recorded_at = excluded.recorded_at`)
 	_, err := tx.Exec(ctx, query, stream, s.version, s.schema, string(s.data), dbTime(l.dialect, time.Now()))
 	if err != nil {
 		return fmt.Errorf("writing its snapshot: %w", err)

@@ -109,7 +109,7 @@ func (l *Log) appendTo(ctx context.Context, stream string, expected int64, recor
 		if err == nil {
 			return nil
 		}
-		if expected == AnyVersion && errors.Is(err, ErrConflict) && h.version > tried && !h.later && ctx.Err() == nil {
+		if expected == AnyVersion && errors.Is(err, ErrConflict) && h.version > tried && !h.later {
 			tried = h.version // others were faster, and in each round one of them is, so this ends
 			continue
 		}

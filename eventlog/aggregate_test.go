@@ -97,7 +97,7 @@ func TestAggregateRefuses(t *testing.T) {
 		require.ErrorContains(t, err, "nil function")
 
 		broken := errors.New("broken")
-		_, err = a.Update(ctx, "1", func(context.Context, tally) ([]tidings.Event, error) { return numbered("1"), broken })
+		_, err = a.Update(ctx, "1", func(context.Context, tally) ([]tidings.Event, error) { return acceptedOf("1"), broken })
 		require.Equal(t, broken, err, "as it is")
 		_, err = a.Update(ctx, "1", returning(Accepted{}, Created{}))
 		require.ErrorIs(t, err, errImpossible)
@@ -279,7 +279,7 @@ func TestAggregateSnapshotThatWouldLoseSomething(t *testing.T) {
 		require.Len(t, streamOf(t, log, "lossy/1"), 1)
 
 		b := eventlog.NewAggregate(log, "lossy", func(chan int, tidings.Event) (chan int, error) { return make(chan int), nil }, eventlog.SnapshotEvery(1))
-		_, err := b.Update(t.Context(), "1", func(context.Context, chan int) ([]tidings.Event, error) { return numbered("2"), nil })
+		_, err := b.Update(t.Context(), "1", func(context.Context, chan int) ([]tidings.Event, error) { return acceptedOf("2"), nil })
 		require.ErrorContains(t, err, "snapshot of chan int")
 	})
 }
@@ -321,7 +321,7 @@ func TestAggregateWhoseEventsWereDeleted(t *testing.T) {
 			_, _, err = without.Load(ctx, "1")
 			require.ErrorContains(t, err, "its versions 1 to 30 have been deleted")
 		}
-		_, err = log.AppendTo(ctx, a.Stream("1"), eventlog.NoStream, numbered("x")...)
+		_, err = log.AppendTo(ctx, a.Stream("1"), eventlog.NoStream, acceptedOf("x")...)
 		require.ErrorIs(t, err, eventlog.ErrConflict)
 		state, err = a.Update(ctx, "1", returning(Accepted{Total: 5}))
 		require.NoError(t, err)
@@ -400,7 +400,7 @@ func TestAggregateConflict(t *testing.T) {
 		_, err = patient.Update(ended, "1", func(context.Context, tally) ([]tidings.Event, error) {
 			called++
 			cancel()
-			return numbered("x"), nil
+			return acceptedOf("x"), nil
 		})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, 1, called)
@@ -468,16 +468,16 @@ func TestAggregatePublishes(t *testing.T) {
 			return nil
 		}, tidings.InTransaction)
 
-		_, err := a.Update(ctx, "1", returning(numbered("1", "2")...))
+		_, err := a.Update(ctx, "1", returning(acceptedOf("1", "2")...))
 		require.NoError(t, err)
-		_, err = a.Update(ctx, "1", returning(numbered("refused", "x")...))
+		_, err = a.Update(ctx, "1", returning(acceptedOf("refused", "x")...))
 		require.ErrorIs(t, err, refused)
 		require.Zero(t, h.count(t, "SELECT count(*) FROM tidings_snapshots WHERE stream = 'tally/1'"))
 		require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
-			_, err := a.Update(ctx, "1", returning(numbered("3")...))
+			_, err := a.Update(ctx, "1", returning(acceptedOf("3")...))
 			require.NoError(t, err)
 			require.Equal(t, []string{"1", "2"}, handled, "the rest after the commit")
-			_, err = a.Update(ctx, "1", returning(numbered("refused")...))
+			_, err = a.Update(ctx, "1", returning(acceptedOf("refused")...))
 			require.ErrorIs(t, err, refused)
 			return nil
 		}))
@@ -537,7 +537,7 @@ func TestAggregateWithOneConnection(t *testing.T) {
 	for range 3 {
 		_, err := a.Update(t.Context(), "1", func(context.Context, tally) ([]tidings.Event, error) {
 			ping()
-			return numbered("1"), nil
+			return acceptedOf("1"), nil
 		})
 		require.NoError(t, err)
 	}

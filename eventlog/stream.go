@@ -226,7 +226,7 @@ const headPostgres = `SELECT coalesce(e.stream_version, 0), coalesce(s.stream_ve
 
 var (
 	headToRead   = fmt.Sprintf(headPostgres, "NULL")
-	headToAppend = fmt.Sprintf(headPostgres, "pg_current_xact_id()::text::bigint")
+	headToAppend = fmt.Sprintf(headPostgres, "tidings_tx(pg_current_xact_id())")
 )
 
 func (l *Log) head(ctx context.Context, q backend.Querier, stream string, toAppend bool) (head, error) {

@@ -16,8 +16,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 )
 
-// numbered returns an event for each number.
-func numbered(numbers ...string) []tidings.Event {
+// acceptedOf returns an event for each number.
+func acceptedOf(numbers ...string) []tidings.Event {
 	events := make([]tidings.Event, len(numbers))
 	for i, number := range numbers {
 		events[i] = Accepted{Number: number}
@@ -117,19 +117,19 @@ func TestAppendToExpectsAVersion(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
-		_, err := log.AppendTo(t.Context(), "s", eventlog.NoStream, numbered("1", "2")...)
+		_, err := log.AppendTo(t.Context(), "s", eventlog.NoStream, acceptedOf("1", "2")...)
 		require.NoError(t, err)
 
 		for _, expected := range []int64{eventlog.NoStream, 1, 3, 1 << 40} {
-			_, err := log.AppendTo(t.Context(), "s", expected, numbered("x", "y")...)
+			_, err := log.AppendTo(t.Context(), "s", expected, acceptedOf("x", "y")...)
 			require.ErrorIs(t, err, eventlog.ErrConflict)
 			require.EqualError(t, err, fmt.Sprintf(`eventlog: appending to stream "s": the stream has changed: version %d was expected, but it is at 2`, expected))
 		}
-		_, err = log.AppendTo(t.Context(), "new", 1, numbered("x")...)
+		_, err = log.AppendTo(t.Context(), "new", 1, acceptedOf("x")...)
 		require.ErrorIs(t, err, eventlog.ErrConflict)
 		require.ErrorContains(t, err, "version 1 was expected, but it is at 0")
 
-		_, err = log.AppendTo(t.Context(), "s", 2, numbered("3")...)
+		_, err = log.AppendTo(t.Context(), "s", 2, acceptedOf("3")...)
 		require.NoError(t, err)
 		require.Equal(t, "1 2 3", numbers(all(t, log)))
 	})
@@ -147,16 +147,16 @@ func TestAppendToRefusesBadInput(t *testing.T) {
 			events   []tidings.Event
 			err      string
 		}{
-			{"no name", "", 0, numbered("1"), "empty name"},
-			{"Postgres cannot store it", "a\x00b", 0, numbered("1"), "without NUL"},
-			{"nor that", "a\xff", 0, numbered("1"), "UTF-8"},
+			{"no name", "", 0, acceptedOf("1"), "empty name"},
+			{"Postgres cannot store it", "a\x00b", 0, acceptedOf("1"), "without NUL"},
+			{"nor that", "a\xff", 0, acceptedOf("1"), "UTF-8"},
 			{"nothing to do is a mistake", "s", 0, nil, "no events"},
 			{"nil", "s", 0, []tidings.Event{Accepted{}, nil}, "nil event"},
 			{"no lasting name", "s", 0, []tidings.Event{Accepted{}, Unknown{}}, "not registered"},
 			{"a pointer is no event of its own", "s", 0, []tidings.Event{&Accepted{}}, "pointer"},
 			{"a nil pointer neither", "s", 0, []tidings.Event{(*Accepted)(nil)}, "pointer"},
-			{"not UTF-8", "s", 0, numbered("\xff"), "UTF-8"},
-			{"no such constant", "s", -2, numbered("1"), "AnyVersion"},
+			{"not UTF-8", "s", 0, acceptedOf("\xff"), "UTF-8"},
+			{"no such constant", "s", -2, acceptedOf("1"), "AnyVersion"},
 			{"one ID, two events", "s", 0, []tidings.Event{twice, twice}, `stream "s"`},
 		} {
 			_, err := log.AppendTo(t.Context(), c.stream, c.expected, c.events...)
@@ -179,7 +179,7 @@ func TestAppendToIsPartOfTheTransaction(t *testing.T) {
 		broken := errors.New("broken")
 		ctx := t.Context()
 		appendTo := func(ctx context.Context, expected int64, numbers ...string) error {
-			_, err := log.AppendTo(ctx, "s", expected, numbered(numbers...)...)
+			_, err := log.AppendTo(ctx, "s", expected, acceptedOf(numbers...)...)
 			return err
 		}
 		logged := tidings.Stamp(ctx, Accepted{Number: "1"})
@@ -224,7 +224,7 @@ func TestAppendToManyInOrder(t *testing.T) {
 		require.Equal(t, want, streamOf(t, log, "s"))
 
 		// One that the log has, at the end: nothing is left of the others.
-		events = append(numbered("x"), events...)
+		events = append(acceptedOf("x"), events...)
 		events[len(events)-1] = want[7].Event
 		_, err = log.AppendTo(t.Context(), "s", 5432, events...)
 		require.Error(t, err)
@@ -245,7 +245,7 @@ func TestAppendToLosesToAConcurrentTransaction(t *testing.T) {
 		appended, release, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			done <- h.inTx(ctx, func(ctx context.Context) error {
-				_, err := log.AppendTo(ctx, "s", eventlog.NoStream, numbered("1")...)
+				_, err := log.AppendTo(ctx, "s", eventlog.NoStream, acceptedOf("1")...)
 				close(appended)
 				<-release
 				return err
@@ -256,9 +256,9 @@ func TestAppendToLosesToAConcurrentTransaction(t *testing.T) {
 		var errs [3]error
 		go func() {
 			lost <- h.inTx(ctx, func(ctx context.Context) error {
-				_, errs[0] = log.AppendTo(ctx, "other", eventlog.NoStream, numbered("before")...)
-				_, errs[1] = log.AppendTo(ctx, "s", eventlog.NoStream, numbered("x", "y", "z")...)
-				_, errs[2] = log.AppendTo(ctx, "other", 1, numbered("after")...) // the transaction goes on
+				_, errs[0] = log.AppendTo(ctx, "other", eventlog.NoStream, acceptedOf("before")...)
+				_, errs[1] = log.AppendTo(ctx, "s", eventlog.NoStream, acceptedOf("x", "y", "z")...)
+				_, errs[2] = log.AppendTo(ctx, "other", 1, acceptedOf("after")...) // the transaction goes on
 				return nil
 			})
 		}()
@@ -284,19 +284,19 @@ func TestAppendToKeepsStreamsInTheOrderOfTheLog(t *testing.T) {
 		log := h.open(t)
 		outside := t.Context()
 		require.NoError(t, h.inTx(outside, func(ctx context.Context) error {
-			_, err := log.AppendTo(ctx, "other", eventlog.NoStream, numbered("the older transaction")...)
+			_, err := log.AppendTo(ctx, "other", eventlog.NoStream, acceptedOf("the older transaction")...)
 			require.NoError(t, err)
-			_, err = log.AppendTo(outside, "s", eventlog.NoStream, numbered("1")...)
+			_, err = log.AppendTo(outside, "s", eventlog.NoStream, acceptedOf("1")...)
 			require.NoError(t, err)
 
 			for _, expected := range []int64{1, eventlog.AnyVersion} {
-				_, err = log.AppendTo(ctx, "s", expected, numbered("x")...)
+				_, err = log.AppendTo(ctx, "s", expected, acceptedOf("x")...)
 				require.ErrorIs(t, err, eventlog.ErrConflict)
 				require.ErrorContains(t, err, "began after this one")
 			}
-			_, err = log.AppendTo(outside, "s", 1, numbered("2")...)
+			_, err = log.AppendTo(outside, "s", 1, acceptedOf("2")...)
 			require.NoError(t, err)
-			_, err = log.AppendTo(ctx, "other", 1, numbered("goes on")...)
+			_, err = log.AppendTo(ctx, "other", 1, acceptedOf("goes on")...)
 			return err
 		}))
 		require.Equal(t, "1 2", numbers(streamOf(t, log, "s")))
@@ -321,11 +321,11 @@ func TestAppendToInATransactionThatSeesNothingNew(t *testing.T) {
 					version, err := log.StreamVersion(ctx, name) // takes the snapshot
 					require.NoError(t, err)
 					require.Zero(t, version)
-					_, err = log.AppendTo(outside, name, 0, numbered("1")...)
+					_, err = log.AppendTo(outside, name, 0, acceptedOf("1")...)
 					require.NoError(t, err)
-					_, err = log.AppendTo(ctx, name, expected, numbered("x")...)
+					_, err = log.AppendTo(ctx, name, expected, acceptedOf("x")...)
 					require.ErrorIs(t, err, eventlog.ErrConflict)
-					_, err = log.AppendTo(ctx, name+"other", expected, numbered("goes on")...)
+					_, err = log.AppendTo(ctx, name+"other", expected, acceptedOf("goes on")...)
 					return err
 				}))
 				require.Equal(t, "1", numbers(streamOf(t, log, name)))
@@ -344,7 +344,7 @@ func TestAppendToConcurrently(t *testing.T) {
 			wg.Go(func() {
 				for i := range times {
 					if w%2 == 0 {
-						_, err := log.AppendTo(t.Context(), "s", eventlog.AnyVersion, numbered("any", "any")...)
+						_, err := log.AppendTo(t.Context(), "s", eventlog.AnyVersion, acceptedOf("any", "any")...)
 						if err != nil {
 							t.Error(err)
 						}
@@ -357,7 +357,7 @@ func TestAppendToConcurrently(t *testing.T) {
 							return
 						}
 						number := fmt.Sprintf("%d.%d", w, i)
-						if _, err = log.AppendTo(t.Context(), "s", version, numbered(number, number)...); err == nil {
+						if _, err = log.AppendTo(t.Context(), "s", version, acceptedOf(number, number)...); err == nil {
 							break
 						}
 						if !errors.Is(err, eventlog.ErrConflict) {
@@ -394,7 +394,7 @@ func TestAppendToAndPublish(t *testing.T) {
 		})
 		ctx := t.Context()
 		publish := func(ctx context.Context, stream string) error {
-			records, err := log.AppendTo(ctx, stream, eventlog.NoStream, numbered(stream, stream)...)
+			records, err := log.AppendTo(ctx, stream, eventlog.NoStream, acceptedOf(stream, stream)...)
 			require.NoError(t, err)
 			for _, r := range records {
 				require.NoError(t, tidings.Publish(ctx, bus, r.Event))
@@ -414,6 +414,26 @@ func TestAppendToAndPublish(t *testing.T) {
 		require.Equal(t, "outside outside", numbers(streamOf(t, log, "outside")))
 		require.Equal(t, "first", numbers(streamOf(t, log, "late")))
 		require.Equal(t, []string{"inside", "inside", "outside", "outside", "first"}, handled)
+	})
+}
+
+// On another server, whose transactions have lower numbers.
+func TestAppendToAfterRebase(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		if !h.postgres() {
+			t.Skip("SQLite has no numbers of transactions")
+		}
+		log := h.open(t)
+		_, err := log.AppendTo(t.Context(), "s", eventlog.NoStream, acceptedOf("1")...)
+		require.NoError(t, err)
+		h.exec(t, fmt.Sprintf("UPDATE tidings_events SET tx = tx + %d", 1<<40))
+		require.NoError(t, eventlog.Rebase(t.Context(), h.db))
+		for i, number := range []string{"2", "3"} {
+			_, err = log.AppendTo(t.Context(), "s", int64(i+1), acceptedOf(number)...)
+			require.NoError(t, err)
+		}
+		require.Equal(t, "1 2 3", numbers(all(t, log, eventlog.Stream("s"))))
 	})
 }
 

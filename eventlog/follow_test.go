@@ -188,7 +188,7 @@ func TestFollowWaitsForEarlierTransactions(t *testing.T) {
 			t.Skip("SQLite has one writer")
 		}
 		log, bus := h.attached(t)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		began, commit, done := make(chan struct{}), make(chan struct{}), make(chan error)
 		go func() {

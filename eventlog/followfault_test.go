@@ -30,13 +30,13 @@ func TestFollowUnderEightWriters(t *testing.T) {
 		}
 		log, bus := h.attached(t)
 		w := &writers{h: h, bus: bus, committed: map[uuid.UUID]Accepted{}}
-		half := make(chan struct{})
+		begun := make(chan struct{})
 		var wg sync.WaitGroup
 		const many = 8
 		for id := range many {
-			wg.Go(func() { w.write(t.Context(), id, total/many, total/2, half) })
+			wg.Go(func() { w.write(t.Context(), id, total/many, total/10, begun) })
 		}
-		<-half
+		<-begun
 
 		f := follower{log: log, seen: map[uuid.UUID]Accepted{}, begun: map[string]bool{}}
 		ended := make(chan struct{})
@@ -47,7 +47,7 @@ func TestFollowUnderEightWriters(t *testing.T) {
 				require.NoError(t, errors.Join(w.errs...))
 				f.follow(t, 1+rand.IntN(500), len(w.committed))
 			default:
-				f.follow(t, 1+rand.IntN(1500), -1)
+				f.follow(t, 1+rand.IntN(3000), -1)
 				continue
 			}
 			if len(f.seen) >= len(w.committed) {
@@ -72,12 +72,12 @@ type writers struct {
 
 // write publishes about n events, in transactions of 1 to 50. Some are held
 // open, some roll back, and some drop a savepoint.
-func (w *writers) write(ctx context.Context, writer, n, halfway int, half chan struct{}) {
+func (w *writers) write(ctx context.Context, writer, n, some int, begun chan struct{}) {
 	random := rand.New(rand.NewPCG(uint64(writer), 7))
 	for tx := 0; n > 0; tx++ {
 		size := min(1+random.IntN(50), n)
 		n -= size
-		rollBack, slow := random.IntN(10) == 0, random.IntN(12) == 0
+		rollBack, slow := random.IntN(10) == 0, random.IntN(5) == 0
 		var kept []Accepted
 		err := w.h.inTx(ctx, func(ctx context.Context) error {
 			kept = nil
@@ -102,7 +102,7 @@ func (w *writers) write(ctx context.Context, writer, n, halfway int, half chan s
 				if err := numbered(ctx); err != nil {
 					return err
 				}
-				<-time.After(time.Duration(random.IntN(20)) * time.Millisecond)
+				<-time.After(time.Duration(5+random.IntN(40)) * time.Millisecond)
 			}
 			if rollBack {
 				return errStop
@@ -120,8 +120,8 @@ func (w *writers) write(ctx context.Context, writer, n, halfway int, half chan s
 		}
 		before := w.written
 		w.written += size
-		if before < halfway && w.written >= halfway {
-			close(half)
+		if before < some && w.written >= some {
+			close(begun)
 		}
 		w.mu.Unlock()
 	}
@@ -142,7 +142,7 @@ func (f *follower) follow(t *testing.T, most, all int) {
 	if len(f.seen) == all {
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	if all >= 0 {
 		ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
 	}

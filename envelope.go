@@ -152,12 +152,14 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	env.Data = bytes.Clone(env.Data)
+	// Apart from the text, which they would keep.
+	env.Type, env.Source = strings.Clone(env.Type), strings.Clone(env.Source)
 	*e = env
 	return nil
 }
 
-// parseEnvelope reads a CloudEvent. The Data is a part of text.
+// parseEnvelope reads a CloudEvent. Its strings may be parts of a copy of
+// the text.
 func parseEnvelope(text []byte) (Envelope, error) {
 	w, err := parseWire(text)
 	if err != nil {
@@ -173,11 +175,11 @@ func parseEnvelope(text []byte) (Envelope, error) {
 	return e, nil
 }
 
-func orNone(value []byte) string {
-	if value == nil {
+func orNone(value string) string {
+	if value == "" {
 		return "(none)"
 	}
-	return string(value)
+	return value
 }
 
 func (w *wireEnvelope) envelope() (e Envelope, err error) {
@@ -193,17 +195,17 @@ func (w *wireEnvelope) envelope() (e Envelope, err error) {
 	if v := texts[specAttr]; v != "1.0" {
 		return e, fmt.Errorf("specversion %q: only 1.0 is understood", v)
 	}
-	if w[base64Attr] != nil {
+	if w[base64Attr] != "" {
 		return e, errors.New("it has data_base64: the data of an event is JSON")
 	}
 	if t := texts[contentAttr]; t != "" && !isJSON(t) {
 		return e, fmt.Errorf("datacontenttype %q: the data of an event is JSON", t)
 	}
-	e = Envelope{Source: texts[sourceAttr], Type: texts[typeAttr], Version: 1, Data: w[dataAttr]}
+	e = Envelope{Source: texts[sourceAttr], Type: texts[typeAttr], Version: 1, Data: json.RawMessage(w[dataAttr])}
 	if e.OccurredAt, err = parseTime(texts[timeAttr]); err != nil {
 		return e, err
 	}
-	if w[versionAttr] != nil {
+	if w[versionAttr] != "" {
 		if e.Version, err = parseVersion(w[versionAttr]); err != nil {
 			return e, err
 		}
@@ -246,8 +248,8 @@ func parseTime(s string) (time.Time, error) {
 	return time.UnixMicro(at.UnixMicro()).UTC(), nil
 }
 
-func parseVersion(value []byte) (int, error) {
-	s := string(value)
+func parseVersion(value string) (int, error) {
+	s := value
 	if s[0] == '"' {
 		s, _ = unquote(value) // a string never fails
 	}

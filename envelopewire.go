@@ -30,50 +30,50 @@ const (
 )
 
 // A wireEnvelope is a CloudEvent as it arrives: the JSON of its attributes,
-// nil where one is missing or, but for the data, null.
-type wireEnvelope [len(attributes)][]byte
+// "" where one is missing or, but for the data, null. They are parts of one
+// string.
+type wireEnvelope [len(attributes)]string
 
 // parseWire takes a CloudEvent apart. encoding/json would take the last of
 // two attributes of one name, and "ID" for "id": whoever checked the other
 // one, say a gateway in front of this program, has checked nothing.
-func parseWire(text []byte) (*wireEnvelope, error) {
-	if !json.Valid(text) {
-		err := json.Unmarshal(text, new(json.RawMessage)) // for the error's text
-		return nil, fmt.Errorf("it is not JSON: %w", err)
+func parseWire(raw []byte) (w wireEnvelope, err error) {
+	if !json.Valid(raw) {
+		err := json.Unmarshal(raw, new(json.RawMessage)) // for the error's text
+		return w, fmt.Errorf("it is not JSON: %w", err)
 	}
-	if !utf8.Valid(text) {
-		return nil, errors.New("it is not UTF-8")
+	if !utf8.Valid(raw) {
+		return w, errors.New("it is not UTF-8")
 	}
-	text = bytes.TrimSpace(text)
+	text := string(bytes.TrimSpace(raw))
 	if text[0] != '{' {
-		return nil, errors.New("it is no JSON object")
+		return w, errors.New("it is no JSON object")
 	}
-	var w wireEnvelope
 	for i := nextToken(text, 1); text[i] != '}'; i = nextToken(text, i) {
 		end := skipValue(text, i)
 		name, err := unquote(text[i:end])
 		if err != nil {
-			return nil, err
+			return w, err
 		}
 		i = nextToken(text, end)
 		end = skipValue(text, i)
 		if err := w.set(name, text[i:end]); err != nil {
-			return nil, err
+			return w, err
 		}
 		i = end
 	}
 	for i := range w {
-		if i != dataAttr && string(w[i]) == "null" {
-			w[i] = nil
+		if i != dataAttr && w[i] == "null" {
+			w[i] = ""
 		}
 	}
-	return &w, nil
+	return w, nil
 }
 
-func (w *wireEnvelope) set(name string, value []byte) error {
+func (w *wireEnvelope) set(name, value string) error {
 	for i, attribute := range attributes {
 		if name == attribute {
-			if w[i] != nil {
+			if w[i] != "" {
 				return fmt.Errorf("it has %q twice", name)
 			}
 			w[i] = value
@@ -90,7 +90,7 @@ func (w *wireEnvelope) set(name string, value []byte) error {
 
 // nextToken returns where the next name or value, or the closing bracket,
 // begins in valid JSON, from between two of them.
-func nextToken(text []byte, i int) int {
+func nextToken(text string, i int) int {
 	for strings.IndexByte(" \t\r\n,:", text[i]) >= 0 {
 		i++
 	}
@@ -99,7 +99,7 @@ func nextToken(text []byte, i int) int {
 
 // skipValue returns the end of the value that begins at i in valid JSON, in
 // an object or array.
-func skipValue(text []byte, i int) int {
+func skipValue(text string, i int) int {
 	for depth := 0; ; {
 		switch text[i] {
 		case '"':
@@ -129,14 +129,14 @@ func skipValue(text []byte, i int) int {
 	}
 }
 
-// unquote returns the string that value, valid JSON, is; "" for nil.
-func unquote(value []byte) (s string, err error) {
+// unquote returns the string that value, valid JSON, is; "" for "".
+func unquote(value string) (s string, err error) {
 	switch {
-	case value == nil:
+	case value == "":
 		return "", nil
-	case value[0] == '"' && bytes.IndexByte(value, '\\') < 0:
-		return string(value[1 : len(value)-1]), nil
+	case value[0] == '"' && strings.IndexByte(value, '\\') < 0:
+		return value[1 : len(value)-1], nil
 	}
-	err = json.Unmarshal(value, &s)
+	err = json.Unmarshal([]byte(value), &s)
 	return s, err
 }

@@ -283,6 +283,16 @@ func TxFrom[T any](ctx context.Context) (T, bool) {
 	return none, false
 }
 
+// WithinTx reports whether ctx is in a transaction, so that what is published
+// with it waits for the commit: inside [InTx] and [Transact], and between
+// [Begin] and the end of its scope. Whether [TxFrom] finds the transaction
+// itself is up to the TxFunc; a transport that would write beside one that it
+// does not find asks here first.
+func WithinTx(ctx context.Context) bool {
+	hook := nodeFrom(ctx).hook()
+	return hook != nil && !hook.queue.implicit
+}
+
 // OnCommit calls fn once the transaction of ctx has committed, in line with
 // the events published there, and now where there is no transaction. fn's
 // context is that of AfterCommit handlers. OnCommit returns [ErrTxDone] for

@@ -1211,3 +1211,34 @@ type txWide struct {
 	tidings.DomainEvent
 	OrderID, Lane int64
 }
+
+func TestWithinTx(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	within := map[string]bool{}
+	note := func(where string) func(context.Context, clientCreated) error {
+		return func(ctx context.Context, _ clientCreated) error {
+			within[where] = tidings.WithinTx(ctx)
+			return nil
+		}
+	}
+	tidings.Subscribe(bus, note("in"), tidings.InTransaction)
+	tidings.Subscribe(bus, note("before"), tidings.BeforeCommit)
+	tidings.Subscribe(bus, note("after"))
+
+	require.False(t, tidings.WithinTx(t.Context()))
+	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+	require.Equal(t, map[string]bool{"in": false, "before": false, "after": false}, within, "there is none")
+
+	require.NoError(t, tidings.Transact(t.Context(), runBody, func(ctx context.Context) error {
+		require.True(t, tidings.WithinTx(ctx))
+		return tidings.Publish(ctx, bus, clientCreated{})
+	}))
+	require.Equal(t, map[string]bool{"in": true, "before": true, "after": false}, within)
+	ctx, hook := tidings.Begin(t.Context())
+	defer hook.Rollback(ctx)
+	require.True(t, tidings.WithinTx(ctx))
+}
+
+// runBody is a TxFunc without a database.
+func runBody(ctx context.Context, body func(context.Context) error) error { return body(ctx) }

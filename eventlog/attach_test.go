@@ -443,3 +443,22 @@ func TestAttachWithManyPublishers(t *testing.T) {
 		}
 	})
 }
+
+// What is written beside a transaction stays when that rolls back.
+func TestAttachRefusesATransactionThatIsNotInTheContext(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		forgetful := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+		err := tidings.Transact(t.Context(), forgetful, func(ctx context.Context) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: "beside"})
+		})
+		require.ErrorContains(t, err, "add it with tidings.WithTx")
+
+		ctx, hook := tidings.Begin(t.Context())
+		require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "beside"}))
+		require.ErrorContains(t, hook.Prepare(ctx), "add it with tidings.WithTx")
+		hook.Rollback(ctx)
+		require.Empty(t, all(t, log))
+	})
+}

@@ -47,7 +47,7 @@ func TestFollowUnderEightWriters(t *testing.T) {
 				require.NoError(t, errors.Join(w.errs...))
 				f.follow(t, 1+rand.IntN(500), len(w.committed))
 			default:
-				f.follow(t, 1+rand.IntN(3000), -1)
+				f.follow(t, 1+rand.IntN(total/20), -1)
 				continue
 			}
 			if len(f.seen) >= len(w.committed) {

@@ -1,7 +1,10 @@
 // Package backend is what a log needs of a database, and no more.
 package backend
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // A Dialect is a family of SQL.
 type Dialect int
@@ -46,6 +49,10 @@ type Querier interface {
 	Exec(ctx context.Context, query string, args ...any) (int64, error)
 	Query(ctx context.Context, query string, args ...any) (Rows, error)
 }
+
+// ErrNoTx is the error of [DB.Tx] for a transaction that is not in ctx:
+// what is written beside it would stay when it rolls back.
+var ErrNoTx = errors.New("eventlog: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.Begin, add it with tidings.WithTx")
 
 // Rows is the result of a query, as in database/sql.
 type Rows interface {

@@ -30,36 +30,58 @@ func (l *Log) Read(ctx context.Context, filters ...Filter) iter.Seq2[Recorded, e
 const settled = "tx < tidings_tx(pg_snapshot_xmin(pg_current_snapshot()))"
 
 func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2[Recorded, error] {
+	order := "position"
+	if l.dialect == backend.Postgres {
+		order = "tx, position"
+	}
+	return l.pages(ctx, s, "reading", func(last Recorded) (string, []any) {
+		after := last.Position
+		if after == (Position{}) {
+			after = s.after
+		}
+		where, args := s.sql(after, extra...)
+		return where + " ORDER BY " + order, args
+	})
+}
+
+// pages reads a page after the other. rest returns the end of the query for
+// the events that come after last, which is the zero Recorded at first. doing
+// is for errors.
+func (l *Log) pages(ctx context.Context, s *selection, doing string, rest func(last Recorded) (query string, args []any)) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		after, left := s.after, -1
+		fail := func(err error) { yield(Recorded{}, fmt.Errorf("eventlog: %s: %w", doing, err)) }
+		left := -1
 		if s.limit != nil {
 			left = max(*s.limit, 0)
 		}
+		var last Recorded // but for what takes memory
+		var records []Recorded
 		for left != 0 {
 			size := page
 			if left > 0 {
 				size = min(left, page)
 			}
-			records, err := l.page(ctx, s, after, size, extra...)
-			if err != nil {
-				yield(Recorded{}, fmt.Errorf("eventlog: reading: %w", err))
+			query, args := rest(last)
+			var err error
+			if records, err = l.page(ctx, records[:0], query+fmt.Sprintf(" LIMIT %d", size), args); err != nil {
+				fail(err)
 				return
 			}
 			for i := range records {
 				if err := ctx.Err(); err != nil {
-					yield(Recorded{}, fmt.Errorf("eventlog: reading: %w", err))
+					fail(err)
 					return
 				}
-				r := &records[i]
+				r := records[i]
+				records[i] = Recorded{} // the page does not keep what the reader has dropped
+				last.Position, last.StreamVersion = r.Position, r.StreamVersion
 				var err error
 				if !s.raw {
-					err = l.decode(r)
+					err = l.decode(&r)
 				}
-				if !yield(*r, err) {
+				if !yield(r, err) {
 					return
 				}
-				after = r.Position
-				*r = Recorded{} // the page does not keep what the reader has dropped
 			}
 			if len(records) < size {
 				return
@@ -69,21 +91,15 @@ func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2
 	}
 }
 
-// page reads at most size events after a position.
-func (l *Log) page(ctx context.Context, s *selection, after Position, size int, extra ...string) ([]Recorded, error) {
+// page appends what a query returns to records.
+func (l *Log) page(ctx context.Context, records []Recorded, query string, args []any) ([]Recorded, error) {
 	q, err := l.querier(ctx)
 	if err != nil {
 		return nil, err
 	}
-	order := " ORDER BY position"
-	if l.dialect == backend.Postgres {
-		order = " ORDER BY tx, position"
-	}
-	where, args := s.sql(after, extra...)
-	query := l.selectFrom() + where + order + fmt.Sprintf(" LIMIT %d", size)
-	var records []Recorded
-	err = backend.Each(ctx, q, query, args, func(rows backend.Rows) error {
-		r, err := l.scan(rows)
+	scan := l.newScanner()
+	err = backend.Each(ctx, q, l.selectFrom()+query, args, func(rows backend.Rows) error {
+		r, err := scan.next(rows)
 		records = append(records, r)
 		return err
 	})

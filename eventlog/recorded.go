@@ -49,32 +49,46 @@ func (l *Log) selectFrom() string {
 	return selectSQLite
 }
 
-// scan reads a row of selectFrom, without decoding its event.
-func (l *Log) scan(rows backend.Rows) (r Recorded, err error) {
-	var (
-		occurred, recorded int64 // on SQLite
-		occurredAt         any   = &occurred
-		recordedAt         any   = &recorded
-		causation          uuid.NullUUID
-		stream             sql.NullString
-		version            sql.NullInt64
-		data               []byte
-	)
+// A scanner reads rows of selectFrom. It is made once for many of them.
+type scanner struct {
+	source string
+	sqlite bool
+	row    Recorded
+	// What the database may have in another form.
+	data               []byte
+	occurred, recorded int64 // on SQLite
+	causation          uuid.NullUUID
+	stream             sql.NullString
+	version            sql.NullInt64
+	into               []any // pointers to the fields above
+}
+
+func (l *Log) newScanner() *scanner {
+	s := &scanner{source: l.source(), sqlite: l.dialect == backend.SQLite}
+	r, e := &s.row, &s.row.Envelope
+	occurred, recorded := any(&e.OccurredAt), any(&r.RecordedAt)
+	if s.sqlite {
+		occurred, recorded = &s.occurred, &s.recorded
+	}
+	s.into = []any{&r.Position.tx, &r.Position.seq, &e.ID, &e.Type, &e.Version, &s.data,
+		occurred, recorded, &e.CorrelationID, &s.causation, &s.stream, &s.version}
+	return s
+}
+
+// next returns the current row, without decoding its event.
+func (s *scanner) next(rows backend.Rows) (Recorded, error) {
+	s.data = nil // drivers may use its memory again
+	if err := rows.Scan(s.into...); err != nil {
+		return Recorded{}, err
+	}
+	r := s.row
 	e := &r.Envelope
-	if l.dialect == backend.Postgres {
-		occurredAt, recordedAt = &e.OccurredAt, &r.RecordedAt
-	}
-	err = rows.Scan(&r.Position.tx, &r.Position.seq, &e.ID, &e.Type, &e.Version, &data,
-		occurredAt, recordedAt, &e.CorrelationID, &causation, &stream, &version)
-	if err != nil {
-		return r, err
-	}
-	if l.dialect == backend.SQLite {
-		e.OccurredAt, r.RecordedAt = time.UnixMicro(occurred), time.UnixMicro(recorded)
+	if s.sqlite {
+		e.OccurredAt, r.RecordedAt = time.UnixMicro(s.occurred), time.UnixMicro(s.recorded)
 	}
 	e.OccurredAt, r.RecordedAt = e.OccurredAt.UTC(), r.RecordedAt.UTC()
-	e.Data, e.CausationID, e.Source = data, causation.UUID, l.source()
-	r.Stream, r.StreamVersion = stream.String, version.Int64
+	e.Data, e.CausationID, e.Source = s.data, s.causation.UUID, s.source
+	r.Stream, r.StreamVersion = s.stream.String, s.version.Int64
 	return r, nil
 }
 

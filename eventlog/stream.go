@@ -270,50 +270,11 @@ func (l *Log) ReadStream(ctx context.Context, stream string, filters ...Filter) 
 			return
 		}
 		s := l.selection(append([]Filter{Stream(stream)}, filters...))
-		left := -1
-		if s.limit != nil {
-			left = max(*s.limit, 0)
-		}
-		for version := int64(0); left != 0; {
-			size := page
-			if left > 0 {
-				size = min(left, page)
-			}
-			records, err := l.streamPage(ctx, s, version, size)
-			if err != nil {
-				yield(Recorded{}, fmt.Errorf("eventlog: reading stream %q: %w", stream, err))
-				return
-			}
-			for i := range records {
-				r := &records[i]
-				err := l.decode(r)
-				if !yield(*r, err) {
-					return
-				}
-				version = r.StreamVersion
-				*r = Recorded{} // the page does not keep what the reader has dropped
-			}
-			if len(records) < size {
-				return
-			}
-			left = max(left-size, -1)
-		}
+		// Their order is that of their positions too, but there is an index
+		// for this one.
+		l.pages(ctx, s, fmt.Sprintf("reading stream %q", stream), func(last Recorded) (string, []any) {
+			where, args := s.sql(s.after, fmt.Sprintf("stream_version > %d", last.StreamVersion))
+			return where + " ORDER BY stream_version", args
+		})(yield)
 	}
-}
-
-// streamPage reads at most size events after a version. Their order is that
-// of their positions too, but there is an index for this one.
-func (l *Log) streamPage(ctx context.Context, s *selection, version int64, size int) (records []Recorded, err error) {
-	q, err := l.querier(ctx)
-	if err != nil {
-		return nil, err
-	}
-	where, args := s.sql(s.after, fmt.Sprintf("stream_version > %d", version))
-	query := l.selectFrom() + where + fmt.Sprintf(" ORDER BY stream_version LIMIT %d", size)
-	err = backend.Each(ctx, q, query, args, func(rows backend.Rows) error {
-		r, err := l.scan(rows)
-		records = append(records, r)
-		return err
-	})
-	return records, err
 }

@@ -62,6 +62,8 @@ type db struct{ pool *pgxpool.Pool }
 func (d db) Dialect() backend.Dialect { return backend.Postgres }
 func (d db) Pool() backend.Querier    { return querier{d.pool} }
 
+func (d db) TakesSlices() bool { return true }
+
 func (d db) Tx(ctx context.Context) (backend.Querier, error) {
 	if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
 		return querier{tx}, nil

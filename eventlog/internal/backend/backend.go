@@ -37,6 +37,10 @@ type DB interface {
 	// one that ctx is in. Events published with fn's ctx wait for its end.
 	InTx(ctx context.Context, fn func(ctx context.Context, tx Querier) error) error
 
+	// TakesSlices reports whether an argument for a Postgres array may be a
+	// Go slice; otherwise it has to be text.
+	TakesSlices() bool
+
 	// Listen returns a channel that receives after the database was told
 	// of new events, and now and then without. It ends with ctx. A nil
 	// channel: this driver is not told.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"reflect"
 
 	"github.com/tidings-go/tidings"
 )
@@ -45,6 +46,14 @@ func (d sqlDB) InTx(ctx context.Context, fn func(context.Context, Querier) error
 	return tidings.InTx(ctx, d.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return fn(ctx, sqlQuerier{tx})
 	})
+}
+
+// TakesSlices looks for the driver of pgx without importing it, which a
+// program on SQLite would have to link. Where it is wrapped in another
+// driver, text will do.
+func (d sqlDB) TakesSlices() bool {
+	t := reflect.TypeOf(d.db.Driver())
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "github.com/jackc/pgx/v5/stdlib"
 }
 
 // Listen: database/sql has no way to wait for what a server says.

@@ -37,7 +37,7 @@ func (r *encoderRig) Phase() tidings.Phase { return r.phase }
 
 func (r *encoderRig) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
 
-func (r *encoderRig) EncodeEvent(_ context.Context, event tidings.Event) (any, error) {
+func (r *encoderRig) EncodeEvent(_ context.Context, event tidings.Event, _ bool) (any, error) {
 	if event.EventID() == uuid.Nil {
 		return nil, errors.New("not stamped")
 	}
@@ -232,7 +232,7 @@ func TestABusWideEncoder(t *testing.T) {
 // cloningEncoder spoils what it is given, as a careless one might.
 type cloningEncoder struct{ courier }
 
-func (c *cloningEncoder) EncodeEvent(_ context.Context, event tidings.Event) (any, error) {
+func (c *cloningEncoder) EncodeEvent(_ context.Context, event tidings.Event, _ bool) (any, error) {
 	stock := event.(orderPlaced).Stock
 	apples := stock["apples"]
 	stock["apples"] = 99
@@ -261,4 +261,34 @@ func TestAnEncoderGetsACopy(t *testing.T) {
 	err := tidings.Publish(t.Context(), bus, placed(&cloneWatch{panics: func(n int32) bool { return n == 1 }}))
 	require.ErrorContains(t, err, "cannot clone")
 	require.Len(t, c.batches, 2)
+}
+
+// isNewEncoder notes what it is told of each event.
+type isNewEncoder struct {
+	phase tidings.Phase
+	isNew []bool
+}
+
+func (e *isNewEncoder) Phase() tidings.Phase                                            { return e.phase }
+func (e *isNewEncoder) Send(context.Context, []tidings.Outgoing) error                  { return nil }
+func (e *isNewEncoder) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+func (e *isNewEncoder) EncodeEvent(_ context.Context, _ tidings.Event, isNew bool) (any, error) {
+	e.isNew = append(e.isNew, isNew)
+	return nil, nil
+}
+
+func TestEncoderIsToldWhichEventsAreNew(t *testing.T) {
+	t.Parallel()
+	for _, phase := range []tidings.Phase{tidings.BeforeCommit, tidings.AfterCommit} {
+		enc := &isNewEncoder{phase: phase}
+		bus := tidings.New(tidings.WithTransport(enc))
+		stamped := tidings.Stamp(t.Context(), clientCreated{})
+		publish := func(ctx context.Context) error {
+			return errors.Join(tidings.Publish(ctx, bus, clientCreated{}), tidings.Publish(ctx, bus, stamped),
+				tidings.Publish[tidings.Event](ctx, bus, proposalAccepted{}), tidings.Publish[tidings.Event](ctx, bus, tidings.Stamp(ctx, proposalAccepted{})))
+		}
+		require.NoError(t, publish(t.Context()))
+		require.NoError(t, tidings.Transact(t.Context(), runBody, publish))
+		require.Equal(t, []bool{true, false, true, false, true, false, true, false}, enc.isNew)
+	}
 }

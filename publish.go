@@ -52,11 +52,11 @@ func (t *topic[E]) publishCounted(ctx context.Context, n *node, h *handlers[E], 
 	if err := t.bus.admit(n); err != nil {
 		return err
 	}
-	t.stamp(n, event)
 	if h.early {
 		return t.publishAlone(ctx, h, event)
 	}
-	encoded, err := t.encode(ctx, h.routes, event)
+	isNew := t.stamp(n, event)
+	encoded, err := t.encode(ctx, h.routes, event, isNew)
 	if err != nil {
 		return err
 	}

@@ -203,11 +203,18 @@ func (t *topic[E]) headerOf(event *E) *DomainEvent {
 	return headerAt(event, t.event.header)
 }
 
-// stamp fills in the header of *event, published in n, unless it has one.
-func (t *topic[E]) stamp(n *node, event *E) {
+// stamp fills in the header of *event, published in n, unless it has one,
+// and reports whether it did.
+func (t *topic[E]) stamp(n *node, event *E) bool {
 	if t.boxes {
+		isNew := (*event).EventID() == uuid.Nil
 		*event = any(t.event.stampBoxed(n, t.bus.clock, *event)).(E)
-	} else if head := headerAt(event, t.event.header); head.id == uuid.Nil {
-		head.stamp(n, t.bus.clock)
+		return isNew
 	}
+	head := headerAt(event, t.event.header)
+	if head.id != uuid.Nil {
+		return false
+	}
+	head.stamp(n, t.bus.clock)
+	return true
 }

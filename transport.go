@@ -50,9 +50,10 @@ type Encoder interface {
 
 	// EncodeEvent returns the form of event that Send gets back as
 	// Outgoing.Encoded. Its error is that of Publish: no handler runs, and
-	// the event is not queued. It is called once for each publish, and may
-	// be called several times at once.
-	EncodeEvent(ctx context.Context, event Event) (any, error)
+	// the event is not queued. isNew says that this publish has stamped the
+	// event, so that nobody has seen its ID before. EncodeEvent is called
+	// once for each publish, and may be called several times at once.
+	EncodeEvent(ctx context.Context, event Event, isNew bool) (any, error)
 }
 
 // Outgoing is an event on its way out of the bus. Handlers is empty for an
@@ -139,7 +140,7 @@ func (r *route) live(bus *EventBus) (keys []string, any bool) {
 
 // encode returns what the encoders among routes make of event, by index of
 // the route; nil if there are none.
-func (t *topic[E]) encode(ctx context.Context, routes []*route, event *E) (encoded []any, err error) {
+func (t *topic[E]) encode(ctx context.Context, routes []*route, event *E, isNew bool) (encoded []any, err error) {
 	for i, r := range routes {
 		encoder, ok := r.transport.(Encoder)
 		if !ok {
@@ -153,7 +154,7 @@ func (t *topic[E]) encode(ctx context.Context, routes []*route, event *E) (encod
 			return nil, err
 		}
 		err = protect(func() (err error) {
-			encoded[i], err = encoder.EncodeEvent(ctx, copied)
+			encoded[i], err = encoder.EncodeEvent(ctx, copied, isNew)
 			return err
 		})
 		if err != nil {

@@ -318,8 +318,8 @@ func (t *topic[E]) enqueue(ctx context.Context, n *node, h *handlers[E], event *
 	if h.none {
 		return hook.check()
 	}
-	t.stamp(n, event)
-	encoded, err := t.encode(ctx, h.routes, event)
+	isNew := t.stamp(n, event)
+	encoded, err := t.encode(ctx, h.routes, event, isNew)
 	if err != nil {
 		return err
 	}

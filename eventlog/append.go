@@ -16,6 +16,7 @@ type row struct {
 	stream     string    // "": none
 	version    int64     // within the stream
 	recordedAt time.Time // zero: now
+	isNew      bool      // nobody has seen its ID before
 	during     *token    // of a published event, see publishers; else nil
 }
 

@@ -53,7 +53,7 @@ func (a *appender) Phase() tidings.Phase { return tidings.BeforeCommit }
 func (a *appender) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
 
 // EncodeEvent returns a row, or nil for what is not to be appended.
-func (a *appender) EncodeEvent(_ context.Context, event tidings.Event) (any, error) {
+func (a *appender) EncodeEvent(_ context.Context, event tidings.Event, isNew bool) (any, error) {
 	if len(a.only) > 0 {
 		name, ok := a.log.registry.NameOf(event)
 		if !ok || !a.only[name] {
@@ -64,20 +64,24 @@ func (a *appender) EncodeEvent(_ context.Context, event tidings.Event) (any, err
 	if err != nil {
 		return nil, err
 	}
-	return &row{Envelope: e, during: a.log.publishers.current()}, nil
+	return &row{Envelope: e, isNew: isNew, during: a.log.publishers.current()}, nil
 }
 
 func (a *appender) Send(ctx context.Context, events []tidings.Outgoing) error {
 	rows := make([]row, 0, len(events))
+	on := conflictFails // which costs less, and does not happen to new events
 	for _, e := range events {
 		if r, ok := e.Encoded.(*row); ok {
 			rows = append(rows, *r)
+			if !r.isNew || a.log.repeats.Load() {
+				on = conflictSkips
+			}
 		}
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := a.log.append(ctx, rows, conflictSkips); err != nil {
+	if err := a.log.append(ctx, rows, on); err != nil {
 		// One error is enough: the transaction is lost as a whole.
 		err = fmt.Errorf("appending %d events: %w", len(rows), err)
 		return &tidings.HandlerError{Handler: handlerName, Event: events[0].Event, Err: err}

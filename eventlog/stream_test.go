@@ -497,3 +497,21 @@ func TestReadStream(t *testing.T) {
 		require.ErrorContains(t, err, `appending to stream "s"`)
 	})
 }
+
+// The event that waits to be appended as new is appended before, to a stream.
+func TestAppendToOfTheEventBeingPublished(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		tidings.Subscribe(bus, func(ctx context.Context, e Accepted) error {
+			_, err := log.AppendTo(ctx, "proposal/"+e.Number, eventlog.NoStream, e)
+			return err
+		}, tidings.InTransaction)
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: "1"})
+		}))
+		records := all(t, log)
+		require.Equal(t, "1", numbers(records))
+		require.Equal(t, "proposal/1", records[0].Stream)
+	})
+}

@@ -35,8 +35,9 @@ import (
 //
 // It is otherwise like [Replay]. The name given to [Resume] is that of the
 // handler. Once a Backfill has come to its end live events have taken over,
-// so with Resume a later one does nothing. One Backfill of a handler runs at
-// a time.
+// so with Resume a later one does nothing. One that failed and is resumed
+// applies its filters again, so with [UpTo] or [Before] it leaves out what was
+// published in between. One Backfill of a handler runs at a time.
 func (l *Log) Backfill(ctx context.Context, bus *tidings.EventBus, handler string, opts ...ReplayOption) (ReplayReport, error) {
 	if bus == nil {
 		return ReplayReport{}, errors.New("eventlog: Backfill on a nil *EventBus")

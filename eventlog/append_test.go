@@ -32,7 +32,7 @@ type Odd struct {
 func (o Odd) Clone() Odd { return o }
 
 type Inner struct {
-	Name string `json:"na\"me{,"`
+	Name string `json:"na$1me{}"`
 }
 
 var odd = []string{

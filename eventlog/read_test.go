@@ -239,8 +239,9 @@ func TestReadTakesConstantMemory(t *testing.T) {
 		before, most := heap(), uint64(0)
 		n := 0
 		for r, err := range log.Read(t.Context()) {
-			require.NoError(t, err)
-			require.Equal(t, int64(n), r.Event.(Accepted).Total)
+			if err != nil || r.Event.(Accepted).Total != int64(n) { // require would take most of the time
+				t.Fatal(n, r, err)
+			}
 			if n++; n%10_000 == 0 {
 				most = max(most, heap())
 			}

@@ -270,8 +270,9 @@ func TestFollowSurvivesTheEndOfListening(t *testing.T) {
 			return
 		}
 		require.Eventually(t, func() bool { // it may be about to connect again
-			return 1 == h.count(t, `SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			killed := h.count(t, `SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 				WHERE query LIKE 'LISTEN "tidings_events"%' AND application_name = $1) killed`, t.Name())
+			return killed == 1
 		}, 30*time.Second, 10*time.Millisecond)
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{}))
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
@@ -67,10 +68,23 @@ func Migrate(ctx context.Context, db Database) error {
 	if db == nil {
 		return errors.New("eventlog: Migrate with a nil Database")
 	}
-	if err := migrate(ctx, db); err != nil {
+	begun := time.Now()
+	err := migrate(ctx, db)
+	// SQLite does not always wait for its busy_timeout when several processes
+	// open a new file: not where one of them changes the journal mode.
+	for isLocked(err) && time.Since(begun) < 3*time.Second && sleep(ctx, 50*time.Millisecond) == nil {
+		err = migrate(ctx, db)
+	}
+	if err != nil {
 		return fmt.Errorf("eventlog: migrating: %w", err)
 	}
 	return nil
+}
+
+// isLocked reports whether err is SQLITE_BUSY, which every driver has a type
+// of its own for; the text is that of SQLite.
+func isLocked(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "database is locked")
 }
 
 func migrate(ctx context.Context, db Database) error {

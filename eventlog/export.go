@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// recordedFormat is that of times in an [tidings.Envelope].
+// recordedFormat is that of times in an [tidings.Envelope], and in arrays
+// for Postgres.
 const recordedFormat = "2006-01-02T15:04:05.999999Z07:00"
 
 // exportBuffer is how much is written at once.

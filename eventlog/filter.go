@@ -44,16 +44,21 @@ func UpTo(p Position) Filter {
 // Types selects the events registered under these names.
 func Types(names ...string) Filter {
 	return filterFunc(func(s *selection) {
-		args := make([]any, len(names))
-		for i, name := range names {
-			args[i] = name
-		}
 		if len(names) == 0 {
 			s.where("1 = 0")
 			return
 		}
-		s.where("type IN (?"+strings.Repeat(", ?", len(names)-1)+")", args...)
+		condition, args := in("type", names)
+		s.where(condition, args...)
 	})
+}
+
+// in returns the condition that a column has one of values, which are some.
+func in(column string, values []string) (condition string, args []any) {
+	for _, v := range values {
+		args = append(args, v)
+	}
+	return column + " IN (?" + strings.Repeat(", ?", len(values)-1) + ")", args
 }
 
 // Since selects what occurred at t or later. As with all times here,
@@ -112,6 +117,14 @@ func (l *Log) selection(filters []Filter) *selection {
 		f.filter(s)
 	}
 	return s
+}
+
+// left returns how many events the limit allows, and -1 without one.
+func (s *selection) left() int {
+	if s.limit == nil {
+		return -1
+	}
+	return max(*s.limit, 0)
 }
 
 // where adds a condition. Its placeholders are question marks.

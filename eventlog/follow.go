@@ -80,10 +80,7 @@ func (l *Log) follow(ctx context.Context, s *selection, yield func(Recorded, err
 // followOnce passes on what is there after s.after, and moves that. goOn is
 // false when the loop or the limit is through.
 func (l *Log) followOnce(ctx context.Context, s *selection, yield func(Recorded, error) bool) (found, goOn bool, err error) {
-	left := -1
-	if s.limit != nil {
-		left = max(*s.limit, 0)
-	}
+	left := s.left()
 	for r, err := range l.read(ctx, s, l.settled()...) {
 		if err != nil && !isDecode(err) {
 			return found, false, err

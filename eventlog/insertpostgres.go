@@ -47,18 +47,17 @@ func insertPostgresSlices(rows []row, now time.Time) (query string, args []any) 
 // insertPostgresText sends arrays as text, which every driver can.
 func insertPostgresText(rows []row, now time.Time) (query string, args []any) {
 	var arrays [columns]array
-	const format = "2006-01-02T15:04:05.999999Z07:00"
-	appended := now.Format(format)
+	appended := now.Format(recordedFormat)
 	for i := range rows {
 		r, recorded := &rows[i], appended
 		if !r.recordedAt.IsZero() {
-			recorded = r.recordedAt.Format(format)
+			recorded = r.recordedAt.Format(recordedFormat)
 		}
 		arrays[0].plain(r.ID.String())
 		arrays[1].quoted(r.Type)
 		arrays[2].plain(strconv.Itoa(r.Version))
 		arrays[3].quoted(string(r.Data))
-		arrays[4].plain(r.OccurredAt.Format(format))
+		arrays[4].plain(r.OccurredAt.Format(recordedFormat))
 		arrays[5].plain(recorded)
 		arrays[6].plain(r.CorrelationID.String())
 		if r.CausationID != uuid.Nil {

@@ -50,10 +50,7 @@ func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2
 func (l *Log) pages(ctx context.Context, s *selection, doing string, rest func(last Recorded) (query string, args []any)) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		fail := func(err error) { yield(Recorded{}, fmt.Errorf("eventlog: %s: %w", doing, err)) }
-		left := -1
-		if s.limit != nil {
-			left = max(*s.limit, 0)
-		}
+		left := s.left()
 		var last Recorded // but for what takes memory
 		var records []Recorded
 		for left != 0 {

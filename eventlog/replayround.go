@@ -80,10 +80,7 @@ func (r *replay) round(ctx context.Context, filters []Filter, upTo Position) (li
 	if err := r.count(ctx, s); err != nil {
 		return false, err
 	}
-	left := -1
-	if s.limit != nil {
-		left = max(*s.limit, 0)
-	}
+	left := s.left()
 	for rec, err := range r.log.read(ctx, s) {
 		if err == nil || isDecode(err) {
 			err = r.one(ctx, rec, err)
@@ -109,7 +106,7 @@ func (r *replay) count(ctx context.Context, s *selection) error {
 		return fmt.Errorf("eventlog: counting events: %w", err)
 	}
 	if s.limit != nil {
-		n = min(n, max(*s.limit, 0))
+		n = min(n, s.left())
 	}
 	r.total += n
 	return nil

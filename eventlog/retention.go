@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
@@ -121,12 +120,8 @@ func (l *Log) DeleteBefore(ctx context.Context, t time.Time, opts ...DeleteOptio
 	if !d.streams {
 		s.where("stream IS NULL")
 	}
-	limit := -1
-	if s.limit != nil {
-		limit = *s.limit
-	}
 	var from *place
-	deleted, err := l.inBatches(ctx, d.pace, limit, func(ctx context.Context, size int) (int64, bool, error) {
+	deleted, err := l.inBatches(ctx, d.pace, s.left(), func(ctx context.Context, size int) (int64, bool, error) {
 		to, more, err := l.place(ctx, s, from, size)
 		if err != nil || to == nil {
 			return 0, false, err
@@ -216,10 +211,8 @@ func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...Forg
 	}
 	where, args := "recorded_at < ?", []any{dbTime(l.dialect, t)}
 	if f.some {
-		where += " AND handler IN (?" + strings.Repeat(", ?", len(f.handlers)-1) + ")"
-		for _, name := range f.handlers {
-			args = append(args, name)
-		}
+		condition, names := in("handler", f.handlers)
+		where, args = where+" AND "+condition, append(args, names...)
 	}
 	lock := ""
 	if l.dialect == backend.Postgres {
@@ -259,13 +252,8 @@ func (l *Log) inBatches(ctx context.Context, p pace, limit int, batch func(ctx c
 		if err != nil || !more {
 			return deleted, err
 		}
-		if p.pause <= 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return deleted, ctx.Err()
-		case <-time.After(p.pause):
+		if err := sleep(ctx, p.pause); err != nil {
+			return deleted, err
 		}
 	}
 }

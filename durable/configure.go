@@ -1,0 +1,42 @@
+package durable
+
+import (
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+// rescueAfter is how long a job may run on after its timeout before it is
+// taken for the job of a process that has died.
+const rescueAfter = time.Minute
+
+// Configure fills in what matters here and is not set in config, which it
+// returns:
+//
+//   - Workers, for a client that has Queues.
+//   - RescueStuckJobsAfter: a minute more than JobTimeout. After a crash a
+//     job waits for this time and at most 30 s more. River's default is an
+//     hour. A handler with a longer [Timeout] has that time instead.
+//   - DiscardedJobRetentionPeriod and CancelledJobRetentionPeriod: -1, since
+//     dead jobs are kept until somebody calls [Jobs.Retry] or [Jobs.Discard].
+//     What is done is deleted after CompletedJobRetentionPeriod, a day unless
+//     set.
+func Configure(config *river.Config) *river.Config {
+	if config.Workers == nil && len(config.Queues) > 0 {
+		config.Workers = river.NewWorkers()
+	}
+	if config.RescueStuckJobsAfter == 0 && config.JobTimeout >= 0 {
+		timeout := config.JobTimeout
+		if timeout == 0 {
+			timeout = river.JobTimeoutDefault
+		}
+		config.RescueStuckJobsAfter = timeout + rescueAfter
+	}
+	if config.DiscardedJobRetentionPeriod == 0 {
+		config.DiscardedJobRetentionPeriod = -1
+	}
+	if config.CancelledJobRetentionPeriod == 0 {
+		config.CancelledJobRetentionPeriod = -1
+	}
+	return config
+}

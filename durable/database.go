@@ -1,0 +1,161 @@
+package durable
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+
+	"github.com/tidings-go/tidings"
+)
+
+// A Transactor runs fn in a database transaction: it commits if fn returns
+// nil, and rolls back otherwise. Events published with fn's ctx wait for that.
+type Transactor func(ctx context.Context, fn func(context.Context) error) error
+
+// InTx is the [Transactor] for database/sql: [tidings.InTx] on db, so that a
+// handler that calls it again works in a savepoint of the same transaction.
+func InTx(db *sql.DB) Transactor {
+	if db == nil {
+		panic("durable: InTx(nil): pass the *sql.DB of the application")
+	}
+	return func(ctx context.Context, fn func(context.Context) error) error {
+		return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })
+	}
+}
+
+// Transact is the [Transactor] for anything else: [tidings.Transact] with run,
+// which has to add its transaction to ctx with [tidings.WithTx].
+func Transact(run tidings.TxFunc) Transactor {
+	if run == nil {
+		panic("durable: Transact(nil): pass the tidings.TxFunc of the application")
+	}
+	return func(ctx context.Context, fn func(context.Context) error) error {
+		return tidings.Transact(ctx, run, fn)
+	}
+}
+
+// A querier runs SQL that returns one row.
+type querier interface {
+	row(ctx context.Context, query string, args []any, dest ...any) error
+}
+
+// An engine is a River client of any type of transaction.
+type engine interface {
+	onSQLite() bool
+	schema() string // "": wherever the connection looks
+
+	// tx returns the transaction that ctx is in, nil outside of any, and an
+	// error for one that the engine cannot write in.
+	tx(ctx context.Context) (transaction, error)
+	pool() querier
+	exec(ctx context.Context, query string) error
+
+	insert(ctx context.Context, jobs []river.InsertManyParams) error
+	list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
+
+	subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func())
+	start(ctx context.Context) error
+	stop(ctx context.Context) error
+	stopAndCancel(ctx context.Context) error
+}
+
+// A transaction is one of the publisher's or of a handler's.
+type transaction interface {
+	querier
+
+	// change runs a statement of changing, and returns how many rows it has
+	// changed.
+	change(ctx context.Context, s statement, args ...any) (int, error)
+	insert(ctx context.Context, jobs []river.InsertManyParams) error
+}
+
+// A riverEngine is the engine of one client. Of River's driver, which has no
+// stable API, it uses what follows here and nothing else.
+type riverEngine[TTx any] struct {
+	client *river.Client[TTx]
+	driver riverdriver.Driver[TTx]
+}
+
+func newEngine[TTx any](client *river.Client[TTx]) engine {
+	return &riverEngine[TTx]{client, client.Driver()}
+}
+
+func (e *riverEngine[TTx]) onSQLite() bool {
+	return e.driver.DatabaseName() == riverdriver.DatabaseNameSQLite
+}
+
+func (e *riverEngine[TTx]) schema() string { return e.client.Schema() }
+
+func (e *riverEngine[TTx]) pool() querier { return riverQuerier{e.driver.GetExecutor()} }
+
+func (e *riverEngine[TTx]) exec(ctx context.Context, query string) error {
+	return e.driver.GetExecutor().Exec(ctx, query)
+}
+
+func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
+	if tx, ok := tidings.TxFrom[TTx](ctx); ok {
+		return riverTx[TTx]{riverQuerier{e.driver.UnwrapExecutor(tx)}, e, tx}, nil
+	}
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+		return sqlTx{tx, e}, nil
+	}
+	if other, ok := tidings.TxFrom[any](ctx); ok {
+		var want TTx
+		return nil, fmt.Errorf("durable: the transaction in ctx is a %T, but River writes through %T: let the TxFunc add that one as well, with tidings.WithTx", other, want)
+	}
+	if tidings.WithinTx(ctx) {
+		return nil, fmt.Errorf("durable: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.Begin, add it with tidings.WithTx")
+	}
+	return nil, nil
+}
+
+func (e *riverEngine[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
+	_, err := e.client.InsertManyFast(ctx, jobs)
+	return err
+}
+
+func (e *riverEngine[TTx]) list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error) {
+	return e.client.JobList(ctx, params)
+}
+
+func (e *riverEngine[TTx]) subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func()) {
+	return e.client.SubscribeConfig(config)
+}
+
+func (e *riverEngine[TTx]) start(ctx context.Context) error { return e.client.Start(ctx) }
+func (e *riverEngine[TTx]) stop(ctx context.Context) error  { return e.client.Stop(ctx) }
+func (e *riverEngine[TTx]) stopAndCancel(ctx context.Context) error {
+	return e.client.StopAndCancel(ctx)
+}
+
+type riverQuerier struct{ executor riverdriver.Executor }
+
+func (q riverQuerier) row(ctx context.Context, query string, args []any, dest ...any) error {
+	return q.executor.QueryRow(ctx, query, args...).Scan(dest...)
+}
+
+// A riverTx is a transaction of the client's own type.
+type riverTx[TTx any] struct {
+	riverQuerier
+	engine *riverEngine[TTx]
+	tx     TTx
+}
+
+func (t riverTx[TTx]) change(ctx context.Context, s statement, args ...any) (int, error) {
+	if tx, ok := any(t.tx).(*sql.Tx); ok {
+		return changeSQLite(ctx, tx, t.engine.schema(), s.text(t.engine), args)
+	}
+	return changePostgres(ctx, t, s.text(t.engine), args)
+}
+
+func (t riverTx[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
+	if len(jobs) == 1 { // the COPY of the other one takes another round trip
+		_, err := t.engine.client.InsertTx(ctx, t.tx, jobs[0].Args, jobs[0].InsertOpts)
+		return err
+	}
+	_, err := t.engine.client.InsertManyFastTx(ctx, t.tx, jobs)
+	return err
+}

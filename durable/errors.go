@@ -1,0 +1,49 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Permanent returns err as one that no further attempt will cure: a handler
+// that returns it is not called again for this event, and the job is dead.
+// It returns nil if err is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+// RetryAfter returns err with the time to wait before the next attempt, in
+// place of the [Backoff]: what the Retry-After of an HTTP response says, for
+// example. The attempt counts. RetryAfter returns nil if err is nil, and
+// panics if wait is negative.
+func RetryAfter(err error, wait time.Duration) error {
+	if wait < 0 {
+		panic(fmt.Sprintf("durable: RetryAfter(%v): the wait cannot be negative", wait))
+	}
+	if err == nil {
+		return nil
+	}
+	return &retryAfterError{err, wait}
+}
+
+type retryAfterError struct {
+	err  error
+	wait time.Duration
+}
+
+func (e *retryAfterError) Error() string { return e.err.Error() }
+func (e *retryAfterError) Unwrap() error { return e.err }
+
+// errTaken is the error of an attempt whose job is no longer its own: it took
+// so long that the job was given to another worker, or it was cancelled or
+// deleted meanwhile. What the handler wrote has been rolled back.
+var errTaken = errors.New("durable: the job is not this attempt's any more, so what the handler wrote is rolled back")

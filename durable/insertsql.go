@@ -1,0 +1,73 @@
+package durable
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// A sqlTx is a transaction of database/sql on the Postgres of a client whose
+// driver is another one. River cannot insert through it, so it is done here,
+// as River does: the row, and the notification for those who listen.
+type sqlTx struct {
+	tx     *sql.Tx
+	engine engine
+}
+
+func (t sqlTx) change(ctx context.Context, s statement, args ...any) (int, error) {
+	return changePostgres(ctx, t, s.text(t.engine), args)
+}
+
+func (t sqlTx) row(ctx context.Context, query string, args []any, dest ...any) error {
+	return t.tx.QueryRowContext(ctx, query, args...).Scan(dest...)
+}
+
+// A sqlJob is a row of river_job to be.
+type sqlJob struct {
+	Kind        string             `json:"kind"`
+	Args        json.RawMessage    `json:"args"`
+	MaxAttempts int                `json:"max_attempts"`
+	Metadata    json.RawMessage    `json:"metadata"`
+	Priority    int                `json:"priority"`
+	Queue       string             `json:"queue"`
+	State       rivertype.JobState `json:"state"`
+}
+
+var insertSQL = changing("", `
+INSERT INTO {schema}river_job (kind, args, max_attempts, metadata, priority, queue, state)
+SELECT kind, args, max_attempts, metadata, priority, queue, state::{schema}river_job_state
+FROM jsonb_to_recordset($1::text::jsonb)
+	AS job (kind text, args jsonb, max_attempts smallint, metadata jsonb, priority smallint, queue text, state text)
+RETURNING CASE WHEN state = 'available' THEN queue END`)
+
+func (t sqlTx) insert(ctx context.Context, jobs []river.InsertManyParams) error {
+	rows := make([]sqlJob, len(jobs))
+	for i, job := range jobs {
+		d, opts := job.Args.(delivery), job.InsertOpts
+		rows[i] = sqlJob{
+			Kind:        d.kind,
+			Args:        d.event,
+			MaxAttempts: cmp.Or(opts.MaxAttempts, river.MaxAttemptsDefault),
+			Metadata:    json.RawMessage("{}"),
+			Priority:    cmp.Or(opts.Priority, river.PriorityDefault),
+			Queue:       cmp.Or(opts.Queue, river.QueueDefault),
+			State:       rivertype.JobStateAvailable,
+		}
+		if len(opts.Metadata) > 0 {
+			rows[i].Metadata = opts.Metadata
+		}
+		if opts.Pending {
+			rows[i].State = rivertype.JobStatePending
+		}
+	}
+	text, err := json.Marshal(rows)
+	if err != nil {
+		return err
+	}
+	_, err = t.change(ctx, insertSQL, string(text))
+	return err
+}

@@ -1,0 +1,231 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/tidings-go/tidings"
+)
+
+// Jobs is a [tidings.Transport] that stores one River job for each event and
+// handler, in the publisher's transaction, and runs the handler later in any
+// process that works the queue. Make one with [New]. All methods are safe to
+// call concurrently and inside a handler, except that a handler which calls
+// Stop waits for itself.
+type Jobs struct {
+	engine   engine
+	workers  *river.Workers // nil: this process stores jobs and works none
+	registry *tidings.Registry
+	transact Transactor
+	config   config
+	plain    view // of handlers without settings
+
+	mu       sync.RWMutex
+	handlers map[string]*handler // by kind: names and aliases
+	ordered  bool                // some handler has an order
+	started  bool
+
+	running lifecycle
+}
+
+var _ tidings.Encoder = (*Jobs)(nil)
+
+// A handler is what runs for a kind of jobs. It is immutable.
+type handler struct {
+	name    string
+	deliver func(context.Context, tidings.Event) error
+	settings
+}
+
+// A JobsOption is an option of [New].
+type JobsOption interface{ apply(*config) }
+
+type jobsOptionFunc func(*config)
+
+func (f jobsOptionFunc) apply(c *config) { f(c) }
+
+type config struct {
+	bus     *tidings.EventBus // nil: nobody is told
+	logger  *slog.Logger
+	now     func() time.Time
+	inject  func(context.Context) map[string]string
+	extract func(context.Context, map[string]string) context.Context
+}
+
+// WithBus has a [JobDied], a [JobRetried] and a [JobDiscarded] published on
+// bus when that happens, so that an event log has the record and modules can
+// react. Register them with [Register].
+func WithBus(bus *tidings.EventBus) JobsOption {
+	mustNotBeNil(bus == nil, "WithBus", "*tidings.EventBus")
+	return jobsOptionFunc(func(c *config) { c.bus = bus })
+}
+
+// WithLogger sets where dead jobs are logged, at level ERROR. The default is
+// [slog.Default].
+func WithLogger(logger *slog.Logger) JobsOption {
+	mustNotBeNil(logger == nil, "WithLogger", "*slog.Logger")
+	return jobsOptionFunc(func(c *config) { c.logger = logger })
+}
+
+// WithClock sets the time from which waits are counted; it should be the one
+// that the River client has. The default is [time.Now].
+func WithClock(now func() time.Time) JobsOption {
+	mustNotBeNil(now == nil, "WithClock", "function")
+	return jobsOptionFunc(func(c *config) { c.now = now })
+}
+
+// WithTrace carries a trace from the publisher to the handler. inject returns
+// what is stored with the job, nil for nothing; extract puts that back into
+// the ctx of the handler. For W3C trace contexts:
+//
+//	durable.WithTrace(
+//		func(ctx context.Context) map[string]string {
+//			carrier := propagation.MapCarrier{}
+//			propagator.Inject(ctx, carrier)
+//			return carrier
+//		},
+//		func(ctx context.Context, carrier map[string]string) context.Context {
+//			return propagator.Extract(ctx, propagation.MapCarrier(carrier))
+//		})
+//
+// Correlation and causation need no option: they are in the event.
+func WithTrace(inject func(context.Context) map[string]string, extract func(context.Context, map[string]string) context.Context) JobsOption {
+	mustNotBeNil(inject == nil || extract == nil, "WithTrace", "function")
+	return jobsOptionFunc(func(c *config) { c.inject, c.extract = inject, extract })
+}
+
+func mustNotBeNil(isNil bool, function, what string) {
+	if isNil {
+		panic(fmt.Sprintf("durable: %s with a nil %s", function, what))
+	}
+}
+
+// New returns the transport that stores jobs through client and, once
+// [Jobs.Start] is called, works them.
+//
+// workers are those of the client's configuration, see [Configure]: each
+// subscription adds its handler. A process that works no jobs passes nil.
+// Handlers run in transactions of transact, which are of the database that
+// client is for. The events of durable handlers have to be in registry.
+func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Transactor, registry *tidings.Registry, opts ...JobsOption) (*Jobs, error) {
+	if client == nil || transact == nil || registry == nil {
+		return nil, errors.New("durable: New with a nil Client, Transactor or Registry")
+	}
+	if err := registry.Validate(); err != nil {
+		return nil, fmt.Errorf("durable: New: %w", err)
+	}
+	j := &Jobs{
+		engine:   newEngine(client),
+		workers:  workers,
+		registry: registry,
+		transact: transact,
+		config:   config{now: time.Now},
+		handlers: map[string]*handler{},
+	}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("durable: New with a nil JobsOption")
+		}
+		o.apply(&j.config)
+	}
+	j.plain = view{jobs: j}
+	return j, nil
+}
+
+// With returns a view of the transport that has its own settings:
+//
+//	tidings.Via(jobs.With(durable.Attempts(5), durable.Queue("mail")))
+func (j *Jobs) With(opts ...Option) tidings.Transport {
+	v := &view{jobs: j}
+	for _, o := range opts {
+		mustNotBeNil(o == nil, "With", "Option")
+		o.apply(&v.settings)
+	}
+	return v
+}
+
+// Phase is [tidings.BeforeCommit]: the jobs of a transaction are stored with
+// one statement, just before it commits.
+func (j *Jobs) Phase() tidings.Phase { return tidings.BeforeCommit }
+
+// EncodeEvent returns what is stored of event. Its error, of an event that is
+// not registered for example, is that of the publish.
+func (j *Jobs) EncodeEvent(ctx context.Context, event tidings.Event, isNew bool) (any, error) {
+	return j.plain.EncodeEvent(ctx, event, isNew)
+}
+
+// Send stores the jobs of a transaction in it, and outside of any at once.
+func (j *Jobs) Send(ctx context.Context, events []tidings.Outgoing) error {
+	return j.plain.Send(ctx, events)
+}
+
+// Handle registers the handler of that name. Its error says that the name
+// cannot be that of a job, or that it comes too late: River wants to know all
+// handlers before it starts.
+func (j *Jobs) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
+	return j.plain.Handle(name, deliver)
+}
+
+// A view is the transport for the handlers of one [Jobs.With].
+type view struct {
+	jobs *Jobs
+	settings
+}
+
+var _ tidings.Encoder = (*view)(nil)
+
+func (v *view) Phase() tidings.Phase { return tidings.BeforeCommit }
+
+func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
+	return v.jobs.handle(&handler{name, deliver, v.settings})
+}
+
+func (j *Jobs) handle(h *handler) error {
+	kinds := append([]string{h.name}, h.aliases...)
+	if err := checkName(h.name); err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, kind := range kinds {
+		old, known := j.handlers[kind]
+		if known && old.name != h.name {
+			return fmt.Errorf("durable: the handlers %q and %q both work the jobs of %q: give one of them another name or durable.Alias", old.name, h.name, kind)
+		}
+		if !known && j.started && j.workers != nil {
+			return fmt.Errorf("durable: the handler %q is subscribed after Start, when River takes no more: subscribe before", h.name)
+		}
+	}
+	for _, kind := range kinds {
+		if _, known := j.handlers[kind]; !known && j.workers != nil {
+			river.AddWorkerArgs(j.workers, delivery{kind: kind}, &worker{jobs: j})
+		}
+		j.handlers[kind] = h
+	}
+	j.ordered = j.ordered || h.key != nil
+	return nil
+}
+
+// handlerOf returns the handler for jobs of that kind.
+func (j *Jobs) handlerOf(kind string) (*handler, error) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	h, ok := j.handlers[kind]
+	if !ok {
+		return nil, fmt.Errorf("durable: no handler is named %q", kind)
+	}
+	return h, nil
+}
+
+func (j *Jobs) logger() *slog.Logger {
+	if j.config.logger != nil {
+		return j.config.logger
+	}
+	return slog.Default()
+}

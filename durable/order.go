@@ -1,0 +1,116 @@
+package durable
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// An order is the line that the jobs of one handler and key wait in. Its
+// invariant: of the jobs in line that are not completed, only the one with
+// the lowest id, the head, can be in another state than pending. A dead head
+// stays where it is. Whoever adds a job to the line, or takes the head out,
+// holds the line's lock until the end of its transaction, and calls advance.
+type order [16]byte
+
+func orderOf(handler, key string) order {
+	sum := sha256.Sum256([]byte(handler + "\x00" + key))
+	return order(sum[:])
+}
+
+func parseOrder(s string) (o order, err error) {
+	n, err := hex.Decode(o[:], []byte(s[:min(len(s), 2*len(o))]))
+	if err != nil || n < len(o) {
+		return o, fmt.Errorf("durable: %q is not the order of a job", s)
+	}
+	return o, nil
+}
+
+func (o order) String() string { return hex.EncodeToString(o[:]) }
+
+// lock waits until no other transaction is at work on these orders. SQLite
+// has one writer, so there is nothing to wait for.
+func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
+	if j.engine.onSQLite() {
+		return nil
+	}
+	keys := make([]int64, len(orders))
+	for i, o := range orders {
+		keys[i] = int64(binary.BigEndian.Uint64(o[:]))
+	}
+	// Sorted, so that two transactions do not wait for each other.
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	texts := make([]string, len(keys)) // a number of JSON may be a float
+	for i, k := range keys {
+		texts[i] = strconv.FormatInt(k, 10)
+	}
+	list, err := json.Marshal(texts)
+	if err != nil {
+		return err
+	}
+	var n int
+	err = tx.row(ctx, `SELECT count(pg_advisory_xact_lock(key::bigint)) FROM jsonb_array_elements_text($1::text::jsonb) AS key`, []any{string(list)}, &n)
+	if err != nil {
+		return fmt.Errorf("locking %d orders: %w", len(keys), err)
+	}
+	return nil
+}
+
+// advanceSQL makes the heads of the lines in $1 available at the time $2.
+var advanceSQL = changing(`
+UPDATE {schema}river_job SET state = 'available', scheduled_at = $2
+WHERE state = 'pending' AND id IN (
+	SELECT (SELECT id FROM {schema}river_job AS head WHERE head.metadata ->> 'tidings_order' = line.value AND head.state <> 'completed' ORDER BY id LIMIT 1)
+	FROM json_each($1) AS line)
+RETURNING queue`, `
+UPDATE {schema}river_job SET state = 'available', scheduled_at = $2
+WHERE state = 'pending' AND id IN (
+	SELECT (SELECT id FROM {schema}river_job AS head WHERE head.metadata ->> 'tidings_order' = line AND head.state <> 'completed' ORDER BY id LIMIT 1)
+	FROM jsonb_array_elements_text($1::text::jsonb) AS line)
+RETURNING queue`)
+
+// advance makes the heads of orders available, if they are not yet.
+func (j *Jobs) advance(ctx context.Context, tx transaction, orders []order) error {
+	lines := make([]string, len(orders))
+	for i, o := range orders {
+		lines[i] = o.String()
+	}
+	slices.Sort(lines)
+	list, err := json.Marshal(slices.Compact(lines))
+	if err != nil {
+		return err
+	}
+	if _, err := tx.change(ctx, advanceSQL, string(list), j.dbTime()); err != nil {
+		return fmt.Errorf("letting the next job in line go: %w", err)
+	}
+	return nil
+}
+
+// repairSQL does that for every line that has no job before a pending one.
+var repairSQL = changing(repairText, repairText)
+
+const repairText = `
+UPDATE {schema}river_job SET state = 'available', scheduled_at = $1
+WHERE state = 'pending' AND metadata ->> 'tidings_order' IS NOT NULL AND NOT EXISTS (
+	SELECT 1 FROM {schema}river_job AS before
+	WHERE before.metadata ->> 'tidings_order' = river_job.metadata ->> 'tidings_order' AND before.id < river_job.id AND before.state <> 'completed')
+RETURNING queue`
+
+// repair lets those go that wait for a job which somebody has deleted by
+// other means than Discard.
+func (j *Jobs) repair(ctx context.Context) error {
+	return j.transact(ctx, func(ctx context.Context) error {
+		tx, err := j.txOf(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.change(ctx, repairSQL, j.dbTime())
+		return err
+	})
+}

@@ -1,0 +1,107 @@
+package durable
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/riverqueue/river"
+
+	"github.com/tidings-go/tidings"
+)
+
+// An encoded event is what the jobs for it have in common.
+type encoded struct {
+	event json.RawMessage
+	key   string            // of the order; "": none
+	trace map[string]string // nil: none
+}
+
+func (v *view) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
+	text, err := storable(v.jobs.registry, event)
+	if err != nil {
+		return nil, err
+	}
+	e := &encoded{event: text}
+	if v.key != nil {
+		if e.key, err = v.key(event); err != nil {
+			return nil, err
+		}
+	}
+	if inject := v.jobs.config.inject; inject != nil {
+		e.trace = inject(ctx)
+	}
+	return e, nil
+}
+
+// The metadata of a job. Most have none.
+type metadata struct {
+	Order string            `json:"tidings_order,omitempty"` // see orderOf
+	Key   string            `json:"tidings_key,omitempty"`   // for people
+	Trace map[string]string `json:"tidings_trace,omitempty"`
+}
+
+func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
+	opts := &river.InsertOpts{MaxAttempts: v.attempts, Queue: v.queue, Priority: v.priority}
+	jobs := make([]river.InsertManyParams, 0, len(events))
+	var orders []order
+	for _, out := range events {
+		e, ok := out.Encoded.(*encoded)
+		if !ok {
+			return fmt.Errorf("durable: Send got a %T where EncodeEvent returns a %T", out.Encoded, e)
+		}
+		for _, name := range out.Handlers {
+			job := river.InsertManyParams{Args: delivery{kind: name, event: e.event}, InsertOpts: opts}
+			if e.key != "" || len(e.trace) > 0 {
+				own := *opts
+				m := metadata{Trace: e.trace}
+				if e.key != "" {
+					o := orderOf(name, e.key)
+					orders = append(orders, o)
+					m.Order, m.Key = o.String(), strings.ReplaceAll(strings.ToValidUTF8(e.key, "\ufffd"), "\x00", "\ufffd")
+					own.Pending = true
+				}
+				text, err := json.Marshal(m)
+				if err != nil {
+					return err
+				}
+				own.Metadata = text
+				job.InsertOpts = &own
+			}
+			jobs = append(jobs, job)
+		}
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	if err := v.jobs.store(ctx, jobs, orders); err != nil {
+		return fmt.Errorf("storing %d jobs: %w", len(jobs), err)
+	}
+	return nil
+}
+
+// store inserts jobs, in the transaction of ctx if there is one. orders are
+// those that the jobs have.
+func (j *Jobs) store(ctx context.Context, jobs []river.InsertManyParams, orders []order) error {
+	tx, err := j.engine.tx(ctx)
+	switch {
+	case err != nil:
+		return err
+	case tx == nil && len(orders) == 0:
+		return j.engine.insert(ctx, jobs)
+	case tx == nil:
+		return j.transact(ctx, func(ctx context.Context) error { return j.store(ctx, jobs, orders) })
+	case len(orders) == 0:
+		return tx.insert(ctx, jobs)
+	}
+	// In this order: the ones before have committed or rolled back once we
+	// hold the locks, so they have lower ids, and are seen.
+	if err := j.lock(ctx, tx, orders); err != nil {
+		return err
+	}
+	if err := tx.insert(ctx, jobs); err != nil {
+		return err
+	}
+	return j.advance(ctx, tx, orders)
+}

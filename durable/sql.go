@@ -1,0 +1,97 @@
+package durable
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river/rivertype"
+)
+
+// A statement is SQL for each database, with $1 and so on for arguments and
+// {schema} before the names of tables.
+type statement struct{ sqlite, postgres string }
+
+func (s statement) text(e engine) string {
+	query := s.postgres
+	if e.onSQLite() {
+		query = s.sqlite
+	}
+	return inSchema(e.schema(), query)
+}
+
+// changing returns the statement for changes of river_job that may make jobs
+// available. Each ends with RETURNING the queue in which there is work now,
+// or NULL. The workers there are told, as River tells them of new jobs.
+func changing(sqlite, postgres string) statement {
+	return statement{sqlite, "WITH changed (queue) AS (" + postgres + ") " + `
+SELECT (SELECT count(*) FROM changed), (
+	SELECT count(pg_notify({topic}, json_build_object('queue', queue)::text))
+	FROM (SELECT DISTINCT queue FROM changed WHERE queue IS NOT NULL) AS queues)`}
+}
+
+// inSchema fills in the schema of a statement. River has checked its name.
+func inSchema(schema, query string) string {
+	prefix, topic := "", "current_schema() || '.river_insert'"
+	if schema != "" {
+		prefix, topic = schema+".", "'"+schema+".river_insert'"
+	}
+	return strings.NewReplacer("{schema}", prefix, "{topic}", topic).Replace(query)
+}
+
+// changePostgres runs a statement of changing, and returns how many rows it
+// has changed.
+func changePostgres(ctx context.Context, q querier, query string, args []any) (n int, err error) {
+	var queues int
+	err = q.row(ctx, query, args, &n, &queues)
+	return n, err
+}
+
+// changeSQLite does the same, where a change cannot be part of a query.
+func changeSQLite(ctx context.Context, tx *sql.Tx, schema, query string, args []any) (n int, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	var queues []string
+	for rows.Next() {
+		n++
+		var queue sql.NullString
+		if err := rows.Scan(&queue); err != nil {
+			return n, errors.Join(err, rows.Close())
+		}
+		if queue.Valid && !slices.Contains(queues, queue.String) {
+			queues = append(queues, queue.String)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(queues) == 0 {
+		return n, err
+	}
+	list, err := json.Marshal(queues)
+	if err != nil {
+		return n, err
+	}
+	_, err = tx.ExecContext(ctx, inSchema(schema, `INSERT INTO {schema}river_notification (payload, topic)
+		SELECT json_object('queue', value), 'river_insert' FROM json_each($1)`), string(list))
+	return n, err
+}
+
+// sqliteTime is how River writes times there: others do not compare.
+const sqliteTime = "2006-01-02 15:04:05.000"
+
+// dbTime returns t as an argument of a statement.
+func dbTime(e engine, t time.Time) any {
+	if e.onSQLite() {
+		return t.UTC().Round(time.Millisecond).Format(sqliteTime)
+	}
+	return t.UTC()
+}
+
+// noRow reports whether a statement returned no row, through either driver.
+func noRow(err error) bool {
+	return errors.Is(err, sql.ErrNoRows) || errors.Is(err, rivertype.ErrNotFound)
+}

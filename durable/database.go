@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
@@ -60,6 +61,7 @@ type engine interface {
 	start(ctx context.Context) error
 	stop(ctx context.Context) error
 	stopAndCancel(ctx context.Context) error
+	stopped() <-chan struct{} // of the last start
 }
 
 // A transaction is one of the publisher's or of a handler's.
@@ -77,10 +79,11 @@ type transaction interface {
 type riverEngine[TTx any] struct {
 	client *river.Client[TTx]
 	driver riverdriver.Driver[TTx]
+	clock  func() time.Time // nil: the database's
 }
 
-func newEngine[TTx any](client *river.Client[TTx]) engine {
-	return &riverEngine[TTx]{client, client.Driver()}
+func newEngine[TTx any](client *river.Client[TTx], clock func() time.Time) engine {
+	return &riverEngine[TTx]{client, client.Driver(), clock}
 }
 
 func (e *riverEngine[TTx]) onSQLite() bool {
@@ -100,7 +103,7 @@ func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
 		return riverTx[TTx]{riverQuerier{e.driver.UnwrapExecutor(tx)}, e, tx}, nil
 	}
 	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
-		return sqlTx{tx, e}, nil
+		return sqlTx{tx, e, e.clock}, nil
 	}
 	if other, ok := tidings.TxFrom[any](ctx); ok {
 		var want TTx
@@ -130,6 +133,7 @@ func (e *riverEngine[TTx]) stop(ctx context.Context) error  { return e.client.St
 func (e *riverEngine[TTx]) stopAndCancel(ctx context.Context) error {
 	return e.client.StopAndCancel(ctx)
 }
+func (e *riverEngine[TTx]) stopped() <-chan struct{} { return e.client.Stopped() }
 
 type riverQuerier struct{ executor riverdriver.Executor }
 
@@ -145,7 +149,11 @@ type riverTx[TTx any] struct {
 }
 
 func (t riverTx[TTx]) change(ctx context.Context, s statement, args ...any) (int, error) {
-	if tx, ok := any(t.tx).(*sql.Tx); ok {
+	if t.engine.onSQLite() {
+		tx, ok := any(t.tx).(*sql.Tx)
+		if !ok {
+			return 0, fmt.Errorf("durable: a transaction on SQLite is a *sql.Tx, not a %T", t.tx)
+		}
 		return changeSQLite(ctx, tx, t.engine.schema(), s.text(t.engine), args)
 	}
 	return changePostgres(ctx, t, s.text(t.engine), args)

@@ -12,9 +12,22 @@ import (
 // A lifecycle is that of the workers.
 type lifecycle struct {
 	mu       sync.Mutex
-	started  bool               // between Start and the end of Stop
+	ended    chan struct{}      // closed once River and all beside it has ended; nil before Start
 	end      context.CancelFunc // of what runs beside River
-	repaired chan struct{}      // closed once that has ended
+	stopping bool
+}
+
+// runningLocked reports whether the workers are started and have not ended.
+func (l *lifecycle) runningLocked() bool {
+	if l.ended == nil {
+		return false
+	}
+	select {
+	case <-l.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 const (
@@ -30,18 +43,22 @@ const (
 // Start begins to work the queues of the client's configuration. The handlers
 // of this process are subscribed before. Their contexts have the values of
 // ctx, but end with [Jobs.Stop] and not with ctx, so that a handler is not cut
-// off by a signal. Start does nothing if the workers are started.
+// off by a signal. Start does nothing if the workers are started, and may be
+// called again after it has failed and after they have stopped; it fails while
+// Stop waits for the last handlers.
 func (j *Jobs) Start(ctx context.Context) error {
 	l := &j.running
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.started {
-		return nil
-	}
 	if j.workers == nil {
 		return errors.New("durable: Start: this process has no workers: pass New the Workers of the client's configuration")
 	}
-	ctx = context.WithoutCancel(ctx)
+	if l.runningLocked() {
+		if l.stopping {
+			return errors.New("durable: Start: the workers are stopping: wait until Stop returns nil")
+		}
+		return nil
+	}
 	j.mu.Lock()
 	j.started = true // from here on River reads the workers
 	ordered := j.ordered
@@ -51,26 +68,37 @@ func (j *Jobs) Start(ctx context.Context) error {
 			return fmt.Errorf("durable: Start: %w", err)
 		}
 	}
+	ctx = context.WithoutCancel(ctx)
 	if err := j.engine.start(ctx); err != nil {
 		return fmt.Errorf("durable: Start: %w", err)
 	}
-	l.started = true
-	l.repaired = make(chan struct{})
+	watched := j.watch(ctx)
 	ctx, l.end = context.WithCancel(ctx)
-	go j.repairUntil(ctx, l.repaired, ordered)
+	l.ended = make(chan struct{})
+	l.stopping = false
+	go j.beside(ctx, j.engine.stopped(), watched, ordered, l.ended)
 	return nil
 }
 
-func (j *Jobs) repairUntil(ctx context.Context, done chan struct{}, ordered bool) {
-	defer close(done)
-	if !ordered {
-		return
+// beside does what the workers need besides River, until ctx is over or River
+// has stopped, and closes ended when both are.
+func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, ordered bool, ended chan<- struct{}) {
+	defer close(ended)
+	if ordered {
+		j.repairUntil(ctx, stopped)
 	}
+	<-stopped
+	<-watched
+}
+
+func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}) {
 	tick := time.NewTicker(repairEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-stopped:
 			return
 		case <-tick.C:
 			if err := j.repair(ctx); err != nil && ctx.Err() == nil {
@@ -84,24 +112,43 @@ func (j *Jobs) repairUntil(ctx context.Context, done chan struct{}, ordered bool
 // before they do, it cancels their contexts and gives them five more seconds;
 // an attempt that ends for this reason does not count, and is made again by
 // the next worker. The error says that some handler still runs; the process
-// may end nonetheless, as if it were killed. Stop may be called again, and does
-// nothing before Start.
+// may end nonetheless, as if it were killed. Stop may be called again, also
+// while another call waits, and does nothing before Start.
 func (j *Jobs) Stop(ctx context.Context) error {
+	// River holds a lock while it waits, so a second call could not end
+	// before the first. It is told to stop with a context that is over, and
+	// the waiting is done here.
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+
 	l := &j.running
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.started {
+	if !l.runningLocked() {
+		l.mu.Unlock()
 		return nil
 	}
+	ended := l.ended
+	l.stopping = true
 	l.end()
-	<-l.repaired
-	if err := j.engine.stop(ctx); err != nil {
-		hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), hardStop)
-		defer cancel()
-		if err := j.engine.stopAndCancel(hard); err != nil {
-			return fmt.Errorf("durable: Stop: a handler does not end although its context has: %w", err)
-		}
+	_ = j.engine.stop(over) // that over is over
+	l.mu.Unlock()
+
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
 	}
-	l.started = false
-	return nil
+	l.mu.Lock()
+	if l.ended == ended && l.runningLocked() { // and not started again
+		_ = j.engine.stopAndCancel(over)
+	}
+	l.mu.Unlock()
+	hard := time.NewTimer(hardStop)
+	defer hard.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-hard.C:
+		return fmt.Errorf("durable: Stop: a handler does not end although its context has: %w", ctx.Err())
+	}
 }

@@ -9,7 +9,19 @@ import (
 var indexes = []statement{
 	{
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_job_order ON river_job (metadata ->> 'tidings_order', id) WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'`,
-		`CREATE INDEX IF NOT EXISTS tidings_job_order ON {schema}river_job ((metadata ->> 'tidings_order'), id) WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'`,
+		// Of two that build it at once one would fail, so they take turns; the
+		// number of the lock is an arbitrary one of our own. And IF NOT EXISTS
+		// would wait for all who write to the table, and all others for it.
+		`DO $$ BEGIN
+			PERFORM pg_advisory_xact_lock(8207156340179);
+			IF NOT EXISTS (
+				SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+				WHERE indrelid = '{schema}river_job'::regclass AND relname = 'tidings_job_order'
+			) THEN
+				CREATE INDEX tidings_job_order ON {schema}river_job ((metadata ->> 'tidings_order'), id)
+				WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed';
+			END IF;
+		END $$`,
 	},
 	{
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_job_event ON river_job (args ->> 'id') WHERE args ->> 'specversion' IS NOT NULL`,
@@ -18,9 +30,9 @@ var indexes = []statement{
 }
 
 // Migrate adds the indexes that [InOrderBy] and [Jobs.Status] need to
-// river_job, if they are not there yet. Call it after River's migrations. On
-// Postgres it locks the table while it builds one, so on a large table build
-// it with CREATE INDEX CONCURRENTLY before:
+// river_job, if they are not there yet. Call it after River's migrations, in
+// each process if you like. On Postgres it locks the table while it builds
+// one, so on a large table build it with CREATE INDEX CONCURRENTLY before:
 //
 //	CREATE INDEX CONCURRENTLY tidings_job_order ON river_job ((metadata ->> 'tidings_order'), id)
 //	WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed';

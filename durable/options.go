@@ -85,7 +85,9 @@ func Priority(p int) Option {
 func Outside() Option { return optionFunc(func(s *settings) { s.outside = true }) }
 
 // Alias lets the handler work the jobs that are stored under a name that it
-// had earlier.
+// had earlier. With [InOrderBy] the oldest name comes last, since the lines of
+// jobs keep that one: a job under the new name waits for those under the old.
+// Give up an alias when no job that was stored with it is left to be done.
 func Alias(names ...string) Option {
 	for _, name := range names {
 		if err := checkName(name); err != nil {
@@ -121,6 +123,14 @@ func InOrderBy[E tidings.Event](key func(E) string) Option {
 			return key(e), nil
 		}
 	})
+}
+
+// line returns the name under which the jobs of the handler wait in line.
+func (s settings) line(handler string) string {
+	if n := len(s.aliases); n > 0 {
+		return s.aliases[n-1]
+	}
+	return handler
 }
 
 // What River asks of the names of queues and of kinds.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // An order is the line that the jobs of one handler and key wait in. Its
@@ -33,8 +34,17 @@ func parseOrder(s string) (o order, err error) {
 
 func (o order) String() string { return hex.EncodeToString(o[:]) }
 
+// lockSQL locks in the order of the array, and says at which level.
+const lockSQL = `
+SELECT count(pg_advisory_xact_lock(key::bigint)), current_setting('transaction_isolation')
+FROM jsonb_array_elements_text($1::text::jsonb) AS key`
+
 // lock waits until no other transaction is at work on these orders. SQLite
 // has one writer, so there is nothing to wait for.
+//
+// What follows must see all that was committed before the lock was had. From
+// REPEATABLE READ on a transaction sees what was committed before its first
+// statement, so that two jobs of a line would run at once, or none.
 func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 	if j.engine.onSQLite() {
 		return nil
@@ -54,25 +64,33 @@ func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 	if err != nil {
 		return err
 	}
-	var n int
-	err = tx.row(ctx, `SELECT count(pg_advisory_xact_lock(key::bigint)) FROM jsonb_array_elements_text($1::text::jsonb) AS key`, []any{string(list)}, &n)
-	if err != nil {
+	var (
+		n     int
+		level string
+	)
+	if err := tx.row(ctx, lockSQL, []any{string(list)}, &n, &level); err != nil {
 		return fmt.Errorf("locking %d orders: %w", len(keys), err)
+	}
+	if level != "read committed" && level != "read uncommitted" {
+		return fmt.Errorf("durable: InOrderBy needs a transaction at READ COMMITTED, and this one is at %s: it does not see what others commit meanwhile", strings.ToUpper(level))
 	}
 	return nil
 }
 
-// advanceSQL makes the heads of the lines in $1 available at the time $2.
+// advanceSQL makes the heads of the lines in $1 available at the time $2, or
+// since they were stored: then a worker whose clock is behind takes them too.
+// Of the state it says what no index serves, lest the planner read all that is
+// pending; by then it has changed only if somebody has cancelled the job.
 var advanceSQL = changing(`
-UPDATE {schema}river_job SET state = 'available', scheduled_at = $2
-WHERE state = 'pending' AND id IN (
+UPDATE {schema}river_job SET state = 'available', scheduled_at = min(scheduled_at, $2)
+WHERE +state = 'pending' AND id IN (
 	SELECT (SELECT id FROM {schema}river_job AS head WHERE head.metadata ->> 'tidings_order' = line.value AND head.state <> 'completed' ORDER BY id LIMIT 1)
 	FROM json_each($1) AS line)
 RETURNING queue`, `
-UPDATE {schema}river_job SET state = 'available', scheduled_at = $2
-WHERE state = 'pending' AND id IN (
+UPDATE {schema}river_job SET state = 'available', scheduled_at = least(scheduled_at, $2)
+WHERE state::text = 'pending' AND id = ANY (ARRAY(
 	SELECT (SELECT id FROM {schema}river_job AS head WHERE head.metadata ->> 'tidings_order' = line AND head.state <> 'completed' ORDER BY id LIMIT 1)
-	FROM jsonb_array_elements_text($1::text::jsonb) AS line)
+	FROM jsonb_array_elements_text($1::text::jsonb) AS line))
 RETURNING queue`)
 
 // advance makes the heads of orders available, if they are not yet.
@@ -92,14 +110,15 @@ func (j *Jobs) advance(ctx context.Context, tx transaction, orders []order) erro
 	return nil
 }
 
-// repairSQL does that for every line that has no job before a pending one.
-var repairSQL = changing(repairText, repairText)
+// repairSQL does that for every line.
+var repairSQL = changing(fmt.Sprintf(repairText, "min"), fmt.Sprintf(repairText, "least"))
 
 const repairText = `
-UPDATE {schema}river_job SET state = 'available', scheduled_at = $1
-WHERE state = 'pending' AND metadata ->> 'tidings_order' IS NOT NULL AND NOT EXISTS (
-	SELECT 1 FROM {schema}river_job AS before
-	WHERE before.metadata ->> 'tidings_order' = river_job.metadata ->> 'tidings_order' AND before.id < river_job.id AND before.state <> 'completed')
+UPDATE {schema}river_job SET state = 'available', scheduled_at = %s(scheduled_at, $1)
+WHERE state = 'pending' AND id IN (
+	SELECT min(id) FROM {schema}river_job
+	WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'
+	GROUP BY metadata ->> 'tidings_order')
 RETURNING queue`
 
 // repair lets those go that wait for a job which somebody has deleted by

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/riverqueue/river"
 
@@ -30,9 +29,22 @@ func (v *view) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (an
 		}
 	}
 	if inject := v.jobs.config.inject; inject != nil {
-		e.trace = inject(ctx)
+		e.trace = storableTrace(inject(ctx))
 	}
 	return e, nil
+}
+
+// storableTrace returns a copy of trace without what Postgres cannot store: a
+// trace is no reason to fail.
+func storableTrace(trace map[string]string) map[string]string {
+	if len(trace) == 0 {
+		return nil
+	}
+	kept := make(map[string]string, len(trace))
+	for k, v := range trace {
+		kept[withoutNUL(k)] = withoutNUL(v)
+	}
+	return kept
 }
 
 // The metadata of a job. Most have none.
@@ -57,9 +69,9 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 				own := *opts
 				m := metadata{Trace: e.trace}
 				if e.key != "" {
-					o := orderOf(name, e.key)
+					o := orderOf(v.line(name), e.key)
 					orders = append(orders, o)
-					m.Order, m.Key = o.String(), strings.ReplaceAll(strings.ToValidUTF8(e.key, "\ufffd"), "\x00", "\ufffd")
+					m.Order, m.Key = o.String(), withoutNUL(e.key)
 					own.Pending = true
 				}
 				text, err := json.Marshal(m)
@@ -93,15 +105,39 @@ func (j *Jobs) store(ctx context.Context, jobs []river.InsertManyParams, orders 
 	case tx == nil:
 		return j.transact(ctx, func(ctx context.Context) error { return j.store(ctx, jobs, orders) })
 	case len(orders) == 0:
-		return tx.insert(ctx, jobs)
+		return insertAll(ctx, tx, jobs)
 	}
 	// In this order: the ones before have committed or rolled back once we
 	// hold the locks, so they have lower ids, and are seen.
 	if err := j.lock(ctx, tx, orders); err != nil {
 		return err
 	}
-	if err := tx.insert(ctx, jobs); err != nil {
+	if err := insertAll(ctx, tx, jobs); err != nil {
 		return err
 	}
 	return j.advance(ctx, tx, orders)
+}
+
+// What one statement inserts at most. The databases take no more than 255 MB
+// (Postgres, one jsonb) or 1 GB (SQLite, one string), and need several times
+// that much memory.
+const (
+	maxJobs  = 10_000
+	maxBytes = 16 << 20
+)
+
+// insertAll inserts jobs with as many statements as it takes.
+func insertAll(ctx context.Context, tx transaction, jobs []river.InsertManyParams) error {
+	first, size := 0, 0
+	for i, job := range jobs {
+		n := len(job.Args.(delivery).event)
+		if i > first && (i-first == maxJobs || size+n > maxBytes) {
+			if err := tx.insert(ctx, jobs[first:i]); err != nil {
+				return err
+			}
+			first, size = i, 0
+		}
+		size += n
+	}
+	return tx.insert(ctx, jobs[first:])
 }

@@ -17,16 +17,16 @@ type delivery struct {
 	kind  string // of a new job; a stored one has it in its row
 	event json.RawMessage
 
-	// retryAt is set by an attempt that knows when the next one is due.
-	retryAt time.Time
+	// retryAfter is set by an attempt that knows how long the next one waits.
+	retryAfter *time.Duration
 }
 
 func (d delivery) Kind() string                  { return d.kind }
 func (d delivery) MarshalJSON() ([]byte, error)  { return d.event, nil }
 func (d *delivery) UnmarshalJSON(b []byte) error { d.event = bytes.Clone(b); return nil }
 
-// An enclosed CloudEvent is one that Postgres could not store as jsonb, which
-// has no NUL. What a search for events needs stays in view.
+// An enclosed CloudEvent is one that the databases would refuse or change, see
+// plain. What a search for events needs stays in view.
 type enclosed struct {
 	SpecVersion string `json:"specversion"`
 	ID          string `json:"id"`
@@ -39,7 +39,7 @@ const enclosedKey = `"enclosedcloudevent"`
 // storable returns the CloudEvent of event in a form that can be stored.
 func storable(registry *tidings.Registry, event tidings.Event) (json.RawMessage, error) {
 	text, err := registry.Encode(event)
-	if err != nil || !bytes.Contains(text, []byte(`\u0000`)) {
+	if err != nil || plain(text) {
 		return text, err
 	}
 	name, _ := registry.NameOf(event)

@@ -3,7 +3,10 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/riverqueue/river/rivertype"
 )
 
 // Permanent returns err as one that no further attempt will cure: a handler
@@ -46,4 +49,39 @@ func (e *retryAfterError) Unwrap() error { return e.err }
 // errTaken is the error of an attempt whose job is no longer its own: it took
 // so long that the job was given to another worker, or it was cancelled or
 // deleted meanwhile. What the handler wrote has been rolled back.
-var errTaken = errors.New("durable: the job is not this attempt's any more, so what the handler wrote is rolled back")
+var errTaken error = takenError{}
+
+type takenError struct{}
+
+func (takenError) Error() string {
+	return "durable: the job is not this attempt's any more, so what the handler wrote is rolled back"
+}
+
+// ErrorsByID and Jobs are what River asks of the error of a batch: which jobs
+// have failed. Here none has, so River leaves the job, which another attempt
+// may be running, as it is.
+func (takenError) ErrorsByID() map[int64]error { return nil }
+func (takenError) Jobs() []*rivertype.JobRow   { return nil }
+
+// errGoexit is the error of an attempt that has ended its goroutine.
+var errGoexit = errors.New("durable: runtime.Goexit was called (t.FailNow, t.Skip and the like do)")
+
+// storableError returns err with a text that Postgres can store, which has no
+// NUL. River reports many jobs with one statement, so that text would keep
+// others from being reported.
+func storableError(err error) error {
+	if text := err.Error(); strings.Contains(text, "\x00") {
+		return &cleanError{withoutNUL(text), err}
+	}
+	return err
+}
+
+type cleanError struct {
+	text string
+	err  error
+}
+
+func (e *cleanError) Error() string { return e.text }
+func (e *cleanError) Unwrap() error { return e.err }
+
+func withoutNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\ufffd") }

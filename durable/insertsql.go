@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -16,6 +17,7 @@ import (
 type sqlTx struct {
 	tx     *sql.Tx
 	engine engine
+	clock  func() time.Time // nil: the database's
 }
 
 func (t sqlTx) change(ctx context.Context, s statement, args ...any) (int, error) {
@@ -35,16 +37,22 @@ type sqlJob struct {
 	Priority    int                `json:"priority"`
 	Queue       string             `json:"queue"`
 	State       rivertype.JobState `json:"state"`
+	ScheduledAt *time.Time         `json:"scheduled_at"` // nil: now
 }
 
 var insertSQL = changing("", `
-INSERT INTO {schema}river_job (kind, args, max_attempts, metadata, priority, queue, state)
-SELECT kind, args, max_attempts, metadata, priority, queue, state::{schema}river_job_state
+INSERT INTO {schema}river_job (kind, args, max_attempts, metadata, priority, queue, state, scheduled_at)
+SELECT kind, args, max_attempts, metadata, priority, queue, state::{schema}river_job_state, coalesce(scheduled_at, now())
 FROM jsonb_to_recordset($1::text::jsonb)
-	AS job (kind text, args jsonb, max_attempts smallint, metadata jsonb, priority smallint, queue text, state text)
+	AS job (kind text, args jsonb, max_attempts smallint, metadata jsonb, priority smallint, queue text, state text, scheduled_at timestamptz)
 RETURNING CASE WHEN state = 'available' THEN queue END`)
 
 func (t sqlTx) insert(ctx context.Context, jobs []river.InsertManyParams) error {
+	var due *time.Time
+	if t.clock != nil {
+		now := t.clock().UTC()
+		due = &now
+	}
 	rows := make([]sqlJob, len(jobs))
 	for i, job := range jobs {
 		d, opts := job.Args.(delivery), job.InsertOpts
@@ -56,6 +64,7 @@ func (t sqlTx) insert(ctx context.Context, jobs []river.InsertManyParams) error 
 			Priority:    cmp.Or(opts.Priority, river.PriorityDefault),
 			Queue:       cmp.Or(opts.Queue, river.QueueDefault),
 			State:       rivertype.JobStateAvailable,
+			ScheduledAt: due,
 		}
 		if len(opts.Metadata) > 0 {
 			rows[i].Metadata = opts.Metadata

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -28,10 +29,12 @@ type Jobs struct {
 
 	mu       sync.RWMutex
 	handlers map[string]*handler // by kind: names and aliases
+	worked   map[string]bool     // kinds that River hands to us
 	ordered  bool                // some handler has an order
 	started  bool
 
-	running lifecycle
+	running  lifecycle
+	draining atomic.Bool // by package durabletest
 }
 
 var _ tidings.Encoder = (*Jobs)(nil)
@@ -53,7 +56,7 @@ func (f jobsOptionFunc) apply(c *config) { f(c) }
 type config struct {
 	bus     *tidings.EventBus // nil: nobody is told
 	logger  *slog.Logger
-	now     func() time.Time
+	clock   func() time.Time // nil: that of the machine
 	inject  func(context.Context) map[string]string
 	extract func(context.Context, map[string]string) context.Context
 }
@@ -77,7 +80,7 @@ func WithLogger(logger *slog.Logger) JobsOption {
 // that the River client has. The default is [time.Now].
 func WithClock(now func() time.Time) JobsOption {
 	mustNotBeNil(now == nil, "WithClock", "function")
-	return jobsOptionFunc(func(c *config) { c.now = now })
+	return jobsOptionFunc(func(c *config) { c.clock = now })
 }
 
 // WithTrace carries a trace from the publisher to the handler. inject returns
@@ -121,12 +124,11 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 		return nil, fmt.Errorf("durable: New: %w", err)
 	}
 	j := &Jobs{
-		engine:   newEngine(client),
 		workers:  workers,
 		registry: registry,
 		transact: transact,
-		config:   config{now: time.Now},
 		handlers: map[string]*handler{},
+		worked:   map[string]bool{},
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -134,6 +136,7 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 		}
 		o.apply(&j.config)
 	}
+	j.engine = newEngine(client, j.config.clock)
 	j.plain = view{jobs: j}
 	return j, nil
 }
@@ -187,10 +190,10 @@ func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) 
 }
 
 func (j *Jobs) handle(h *handler) error {
-	kinds := append([]string{h.name}, h.aliases...)
 	if err := checkName(h.name); err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
+	kinds := append([]string{h.name}, h.aliases...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, kind := range kinds {
@@ -198,18 +201,49 @@ func (j *Jobs) handle(h *handler) error {
 		if known && old.name != h.name {
 			return fmt.Errorf("durable: the handlers %q and %q both work the jobs of %q: give one of them another name or durable.Alias", old.name, h.name, kind)
 		}
-		if !known && j.started && j.workers != nil {
+		if !j.worked[kind] && j.started && j.workers != nil {
 			return fmt.Errorf("durable: the handler %q is subscribed after Start, when River takes no more: subscribe before", h.name)
 		}
 	}
 	for _, kind := range kinds {
-		if _, known := j.handlers[kind]; !known && j.workers != nil {
-			river.AddWorkerArgs(j.workers, delivery{kind: kind}, &worker{jobs: j})
+		if err := j.addWorkerLocked(kind); err != nil {
+			return fmt.Errorf("durable: the handler %q: %w", h.name, err)
 		}
+	}
+	for kind, old := range j.handlers {
+		if old.name == h.name { // of a subscription before this one
+			delete(j.handlers, kind)
+		}
+	}
+	for _, kind := range kinds {
 		j.handlers[kind] = h
 	}
 	j.ordered = j.ordered || h.key != nil
 	return nil
+}
+
+// addWorkerLocked has River hand jobs of that kind to j.
+func (j *Jobs) addWorkerLocked(kind string) (err error) {
+	if j.workers == nil || j.worked[kind] {
+		return nil
+	}
+	// River has no way to add a worker of a kind that is known at run time
+	// only, and return its error.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("river refuses it: %v: is it the kind of a worker of your own, or are there two Jobs with the same Workers?", r)
+		}
+	}()
+	river.AddWorkerArgs(j.workers, delivery{kind: kind}, &worker{jobs: j})
+	j.worked[kind] = true
+	return nil
+}
+
+func (j *Jobs) now() time.Time {
+	if j.config.clock != nil {
+		return j.config.clock()
+	}
+	return time.Now()
 }
 
 // handlerOf returns the handler for jobs of that kind.

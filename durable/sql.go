@@ -34,11 +34,12 @@ SELECT (SELECT count(*) FROM changed), (
 	FROM (SELECT DISTINCT queue FROM changed WHERE queue IS NOT NULL) AS queues)`}
 }
 
-// inSchema fills in the schema of a statement. River has checked its name.
+// inSchema fills in the schema of a statement. River has checked its name,
+// which has letters, digits and underscores, and quotes it too.
 func inSchema(schema, query string) string {
 	prefix, topic := "", "current_schema() || '.river_insert'"
 	if schema != "" {
-		prefix, topic = schema+".", "'"+schema+".river_insert'"
+		prefix, topic = `"`+schema+`".`, "'"+schema+".river_insert'"
 	}
 	return strings.NewReplacer("{schema}", prefix, "{topic}", topic).Replace(query)
 }

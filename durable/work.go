@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -27,48 +29,106 @@ func (w *worker) Timeout(job *river.Job[delivery]) time.Duration {
 }
 
 // NextRetry returns when the next attempt is due; the zero time leaves that
-// to the client's policy.
-func (w *worker) NextRetry(job *river.Job[delivery]) time.Time {
-	if !job.Args.retryAt.IsZero() {
-		return job.Args.retryAt
+// to the client's policy, as does a Backoff that panics: River calls this where
+// a panic would end the process.
+func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.jobs.logger().Error("durable: the Backoff of a handler panicked",
+				slog.String("handler", job.Kind), slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			at = time.Time{}
+		}
+	}()
+	// Counted from now: River takes a time before its own for a mistake.
+	if wait := job.Args.retryAfter; wait != nil {
+		return w.jobs.now().Add(max(*wait, w.jobs.shortestWait()))
 	}
 	h, err := w.jobs.handlerOf(job.Kind)
 	if err != nil || h.backoff == nil {
 		return time.Time{}
 	}
-	return w.jobs.config.now().Add(max(0, h.backoff(job.Attempt)))
+	return w.jobs.now().Add(max(h.backoff(job.Attempt), w.jobs.shortestWait()))
 }
 
 // Work makes one attempt. Its error tells River what comes next.
 func (w *worker) Work(ctx context.Context, job *river.Job[delivery]) error {
-	event, err := w.jobs.attempt(ctx, job.JobRow)
+	event, err := w.jobs.contained(ctx, job.JobRow)
 	if err == nil {
 		return nil
 	}
+	return storableError(w.failed(ctx, job, event, err))
+}
+
+// failed returns what River is told of an attempt that failed with err.
+func (w *worker) failed(ctx context.Context, job *river.Job[delivery], event tidings.Event, err error) error {
 	var (
 		after     *retryAfterError
 		permanent *permanentError
 		cancel    *river.JobCancelError
 		snooze    *river.JobSnoozeError
 	)
+	remotely := errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely)
 	switch {
-	case errors.As(err, &snooze), errors.Is(err, errTaken), errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely):
+	case errors.Is(err, errTaken):
+		return w.jobs.lost(ctx, job.JobRow, err)
+	case remotely:
 		return err
 	case errors.Is(ctx.Err(), context.Canceled):
 		// River takes an attempt for interrupted by Stop, and does not
 		// count it, if its error says so; drivers have words of their own.
-		return fmt.Errorf("%w: %w", context.Canceled, err)
+		// What else err is does not matter: the next attempt will tell.
+		return fmt.Errorf("%w: %v", context.Canceled, err)
+	case w.jobs.taken(ctx, job.JobRow):
+		return w.jobs.lost(ctx, job.JobRow, err)
+	case errors.As(err, &snooze):
+		return err
 	case errors.As(err, &cancel):
 	case errors.As(err, &permanent):
 		err = river.JobCancel(err)
 	case job.Attempt < job.MaxAttempts:
 		if errors.As(err, &after) {
-			job.Args.retryAt = w.jobs.config.now().Add(after.wait)
+			job.Args.retryAfter = &after.wait
 		}
+		w.jobs.panicked(ctx, job.JobRow, err)
 		return err
 	}
 	w.jobs.died(ctx, job.JobRow, event, err)
 	return err
+}
+
+// panicked logs the stack of a panic, of which River keeps the value alone.
+func (j *Jobs) panicked(ctx context.Context, job *rivertype.JobRow, err error) {
+	if stack := stackOf(err); stack != "" {
+		j.logger().ErrorContext(ctx, "durable: a handler panicked", slog.Int64("job_id", job.ID), slog.String("handler", job.Kind),
+			slog.Int("attempt", job.Attempt), slog.Any("error", err), slog.String("stack", stack))
+	}
+}
+
+// stackOf returns the stack of the panic that err is, "" if it is none.
+func stackOf(err error) string {
+	if p := (*tidings.PanicError)(nil); errors.As(err, &p) {
+		return string(p.Stack)
+	}
+	return ""
+}
+
+// contained makes an attempt on a goroutine of its own. On River's, a handler
+// that calls runtime.Goexit, as t.FailNow does, would take one of the workers
+// away for good, and its job would stay running.
+func (j *Jobs) contained(ctx context.Context, job *rivertype.JobRow) (event tidings.Event, err error) {
+	err = errGoexit
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if r := recover(); r != nil { // not the handler's, which the bus contains
+				err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
+			}
+		}()
+		event, err = j.attempt(ctx, job)
+	}()
+	<-done
+	return event, err
 }
 
 // attempt runs the handler of a job for its event, which it returns if it can
@@ -120,6 +180,30 @@ UPDATE {schema}river_job SET state = 'completed', finalized_at = $1
 WHERE id = $2 AND attempt = $3 AND state = 'running'
 RETURNING id`
 
+// takenSQL finds the job of an attempt.
+const takenSQL = `SELECT id FROM {schema}river_job WHERE id = $1 AND attempt = $2 AND state = 'running'`
+
+// taken reports whether a job is known to be no longer that of its attempt.
+// River, which looks at the id alone, would otherwise take the failure of an
+// attempt that came too late for one of the attempt that runs now.
+func (j *Jobs) taken(ctx context.Context, job *rivertype.JobRow) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takenTimeout)
+	defer cancel()
+	var id int64
+	return noRow(j.engine.pool().row(ctx, inSchema(j.engine.schema(), takenSQL), []any{job.ID, job.Attempt}, &id))
+}
+
+// takenTimeout is how long a failure waits to be reported if the database does
+// not answer.
+const takenTimeout = 5 * time.Second
+
+// lost returns the error of an attempt whose job is taken.
+func (j *Jobs) lost(ctx context.Context, job *rivertype.JobRow, err error) error {
+	j.logger().WarnContext(ctx, "durable: an attempt came too late: its job was given to another worker, or cancelled or deleted",
+		slog.Int64("job_id", job.ID), slog.String("handler", job.Kind), slog.Int("attempt", job.Attempt), slog.Any("error", err))
+	return errTaken
+}
+
 // complete marks a job as done, in the transaction of ctx.
 func (j *Jobs) complete(ctx context.Context, job *rivertype.JobRow, m metadata) error {
 	tx, err := j.txOf(ctx)
@@ -160,4 +244,4 @@ func (j *Jobs) txOf(ctx context.Context) (transaction, error) {
 	return tx, err
 }
 
-func (j *Jobs) dbTime() any { return dbTime(j.engine, j.config.now()) }
+func (j *Jobs) dbTime() any { return dbTime(j.engine, j.now()) }

@@ -4,76 +4,102 @@
 //	ehr         approves a request           PrescriptionRequestApproved
 //	orders      approves the item; the last
 //	            one makes the order ready    OrderReadyForFulfillment
-//	fulfilment  ships the order
+//	fulfilment  picks and ships the order
 //
-// It plays the same order five times: as it should go, and as it should not.
+// The handlers of fulfilment are durable: they run as jobs that are stored
+// with the approval. Without flags it plays the same order six times, as it
+// should go and as it should not. Run it with -h for the flags that make two
+// processes of it.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
-	"log"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 func main() {
-	if err := play(context.Background(), os.Stdout); err != nil {
-		log.Fatal(err)
-	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second interrupt ends the process at once
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-// A scene is a story about order O-17, of amoxicillin and ibuprofen. There is
-// a request for each, and one for the insulin of an order that got lost.
-type scene struct {
-	title string
-	story func(ctx context.Context, p *pharmacy) error
+const usage = `Usage: pharmacy [flags]
+
+Without flags: plays six scenes, and ends.
+
+As two processes on one database, in two terminals:
+
+    pharmacy -db FILE -work           works the queue until it is interrupted
+    pharmacy -db FILE -publish 200    approves 200 orders, and ends
+
+Kill the first with kill -9 while it works, and start it again: within 30
+seconds it takes up what the dead one had begun. pharmacy -db FILE counts.
+
+Flags:
+`
+
+// options are what the flags say.
+type options struct {
+	db      string
+	publish int
+	work    bool
+	ui      string
 }
 
-var scenes = []scene{
-	{"The order is ready once both items are approved", func(ctx context.Context, p *pharmacy) error {
-		p.approve(ctx, "amoxicillin")
-		p.approve(ctx, "ibuprofen")
-		return nil
-	}},
-	{"An approval that is rolled back reaches nobody", func(ctx context.Context, p *pharmacy) error {
-		p.approve(ctx, "amoxicillin")
-		p.approve(ctx, "ibuprofen", "amoxicillin")
-		return nil
-	}},
-	{"An approval that arrives twice counts once", func(ctx context.Context, p *pharmacy) error {
-		p.approve(ctx, "amoxicillin")
-		if err := p.redeliver(ctx); err != nil {
-			return err
-		}
-		p.approve(ctx, "ibuprofen")
-		return nil
-	}},
-	{"An order that nobody knows is reported, and the approval stands", func(ctx context.Context, p *pharmacy) error {
-		p.approve(ctx, "insulin")
-		return nil
-	}},
-	{"A carrier that is down is reported, and the approvals stand", func(ctx context.Context, p *pharmacy) error {
-		p.carrier.down = true
-		p.approve(ctx, "amoxicillin", "ibuprofen")
-		return nil
-	}},
-}
-
-func play(ctx context.Context, out io.Writer) error {
-	for i, s := range scenes {
-		p, err := open(ctx)
-		if err != nil {
-			return err
-		}
-		err = s.story(ctx, p)
-		if cerr := p.close(ctx); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return fmt.Errorf("scene %d: %w", i+1, err)
-		}
-		fmt.Fprintf(out, "%d. %s\n%s\n", i+1, s.title, p.account)
+func (o options) check() error {
+	switch {
+	case o.db == "" && (o.publish != 0 || o.work || o.ui != ""):
+		return errors.New("-publish, -work and -ui need a -db to work on")
+	case o.publish < 0:
+		return fmt.Errorf("-publish %d: a number of orders is not negative", o.publish)
 	}
 	return nil
+}
+
+// run is main with everything that comes from outside as arguments. It
+// returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o options
+	flags := flag.NewFlagSet("pharmacy", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are returned
+	flags.Usage = func() {}
+	flags.StringVar(&o.db, "db", "", "use the SQLite database `file`; alone: count what is in it")
+	flags.IntVar(&o.publish, "publish", 0, "approve `n` orders")
+	flags.BoolVar(&o.work, "work", false, "work the queue until interrupted")
+	flags.StringVar(&o.ui, "ui", "", "serve River UI on `address`, of this machine only: 127.0.0.1:8080")
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return 0
+	}
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err == nil {
+		err = o.check()
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "pharmacy: %v\nRun it with -h for its flags.\n", err)
+		return 2
+	}
+	if o.db == "" {
+		err = play(ctx, stdout)
+	} else {
+		err = operate(ctx, o, stdout)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "pharmacy: %v\n", err)
+		return 1
+	}
+	return 0
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// Schema creates the tables of this module.
+// Schema creates the tables of this module, unless they are there.
 const Schema = `
-	CREATE TABLE ehr_requests (
+	CREATE TABLE IF NOT EXISTS ehr_requests (
 		id            INTEGER PRIMARY KEY,
 		encounter_id  INTEGER NOT NULL,
 		product       TEXT NOT NULL,
@@ -22,7 +22,7 @@ const Schema = `
 		order_item_id TEXT NOT NULL,
 		approved_by   TEXT
 	);
-	CREATE TABLE ehr_prescriptions (
+	CREATE TABLE IF NOT EXISTS ehr_prescriptions (
 		id         INTEGER PRIMARY KEY,
 		request_id INTEGER NOT NULL UNIQUE REFERENCES ehr_requests (id),
 		provider   TEXT NOT NULL,

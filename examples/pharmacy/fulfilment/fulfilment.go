@@ -11,11 +11,15 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// Schema creates the table of this module.
+// Schema creates the tables of this module, unless they are there.
 const Schema = `
-	CREATE TABLE shipments (
+	CREATE TABLE IF NOT EXISTS shipments (
 		order_id TEXT PRIMARY KEY,
 		tracking TEXT NOT NULL
+	);
+	CREATE TABLE IF NOT EXISTS picked (
+		product TEXT PRIMARY KEY,
+		boxes   INTEGER NOT NULL
 	);`
 
 // A Carrier ships parcels. A second call for the same order is answered with
@@ -32,14 +36,32 @@ type Fulfilment struct {
 
 // Register returns the fulfilment in db of the orders that are ready on bus.
 // A carrier takes its time and may be out of order. Nobody waits for it, and
-// no approval fails with it: the handler is asynchronous.
-func Register(bus *tidings.EventBus, db *sql.DB, carrier Carrier) *Fulfilment {
+// no approval fails with it: pick and ship say how else the handlers run.
+func Register(bus *tidings.EventBus, db *sql.DB, carrier Carrier, pick, ship tidings.SubscribeOption) *Fulfilment {
 	f := &Fulfilment{db, carrier}
-	tidings.Subscribe(bus, f.ship, tidings.Named("fulfilment.ship"), tidings.Async())
+	tidings.Subscribe(bus, f.pick, tidings.Named("fulfilment.pick"), pick)
+	tidings.Subscribe(bus, f.ship, tidings.Named("fulfilment.ship"), ship)
 	return f
 }
 
-// ship ships an order, unless that has been done.
+// pick takes the products off the shelf, and counts. It would count twice if
+// it took effect twice.
+func (f *Fulfilment) pick(ctx context.Context, e events.OrderReadyForFulfillment) error {
+	return tidings.InTx(ctx, f.db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		for _, product := range e.Products.All() {
+			_, err := tx.ExecContext(ctx, `
+				INSERT INTO picked VALUES (?, 1)
+				ON CONFLICT (product) DO UPDATE SET boxes = boxes + 1`, product)
+			if err != nil {
+				return fmt.Errorf("picking %q: %w", product, err)
+			}
+		}
+		return nil
+	})
+}
+
+// ship ships an order, unless that has been done. If the process dies between
+// the carrier and the commit, the carrier is called again for the same order.
 func (f *Fulfilment) ship(ctx context.Context, e events.OrderReadyForFulfillment) error {
 	if tracking, err := f.Tracking(ctx, e.OrderID); err != nil || tracking != "" {
 		return err

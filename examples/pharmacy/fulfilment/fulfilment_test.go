@@ -40,7 +40,7 @@ func open(t *testing.T, c *carrier, opts ...tidings.Option) (*fulfilment.Fulfilm
 	_, err = db.Exec(fulfilment.Schema)
 	require.NoError(t, err)
 	bus := tidingstest.NewBus(t, opts...)
-	return fulfilment.Register(bus, db, c), bus
+	return fulfilment.Register(bus, db, c, tidings.Async(), tidings.Async()), bus
 }
 
 // An asynchronous handler may still run when Publish has returned: Drain

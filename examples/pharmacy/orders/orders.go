@@ -10,13 +10,13 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// Schema creates the tables of this module.
+// Schema creates the tables of this module, unless they are there.
 const Schema = `
-	CREATE TABLE orders (
+	CREATE TABLE IF NOT EXISTS orders (
 		id    TEXT PRIMARY KEY,
 		ready BOOLEAN NOT NULL DEFAULT FALSE
 	);
-	CREATE TABLE order_items (
+	CREATE TABLE IF NOT EXISTS order_items (
 		id       TEXT PRIMARY KEY,
 		order_id TEXT NOT NULL REFERENCES orders (id),
 		product  TEXT NOT NULL,

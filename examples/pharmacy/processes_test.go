@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test's own binary be the program, so that tests can start
+// it as a process.
+func TestMain(m *testing.M) {
+	if os.Getenv("PHARMACY_MAIN") == "1" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// command is the program as a process.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), "PHARMACY_MAIN=1")
+	cmd.Stderr = t.Output()
+	return cmd
+}
+
+// startWorker starts a process that works, and returns it with the rest of
+// its output once it does.
+func startWorker(t *testing.T, file string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd := command(t, "-db", file, "-work")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	out := bufio.NewReader(stdout)
+	line, err := out.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "working")
+	return cmd, out
+}
+
+// One process publishes, another one works, is killed in the middle of
+// handlers, and starts again.
+func TestKilledWorker(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("processes cannot be interrupted there")
+	}
+	const orders = 60
+	file := filepath.Join(t.TempDir(), "pharmacy.db")
+	out, err := command(t, "-db", file, "-publish", "60").Output()
+	require.NoError(t, err)
+	require.Equal(t, tally{ready: orders, todo: 2 * orders}.String(), string(out))
+
+	watch, err := open(t.Context(), file, 1) // it works nothing
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, watch.close(context.WithoutCancel(t.Context()))) })
+	now := func() tally {
+		tally, err := watch.tally(t.Context())
+		require.NoError(t, err)
+		return tally
+	}
+
+	worker, _ := startWorker(t, file)
+	require.Eventually(t, func() bool {
+		tally := now()
+		return tally.shipped >= 5 && tally.parcels > tally.shipped // there are handlers that wait for the carrier
+	}, 20*time.Second, 5*time.Millisecond)
+	require.NoError(t, worker.Process.Kill())
+	require.Error(t, worker.Wait())
+	killed := now()
+	t.Logf("killed:\n%v", killed)
+	require.NotZero(t, killed.todo)
+	require.Less(t, killed.shipped, orders)
+
+	worker, rest := startWorker(t, file)
+	require.Eventually(t, func() bool { return now().todo == 0 }, 45*time.Second, 100*time.Millisecond,
+		"the dead one leads for 15 s, then its jobs are rescued")
+	require.NoError(t, worker.Process.Signal(os.Interrupt))
+	text, err := io.ReadAll(rest)
+	require.NoError(t, err)
+	require.NoError(t, worker.Wait())
+
+	end := now()
+	t.Logf("at the end:\n%v", end)
+	require.Equal(t, tally{ready: orders, picked: orders, shipped: orders, parcels: orders, calls: end.calls}, end)
+	require.Equal(t, orders+killed.parcels-killed.shipped, end.calls, "the carrier is called again for those whose answer the dead worker did not hear")
+	require.Equal(t, end.String(), string(text))
+}

@@ -1,0 +1,147 @@
+package durabletest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+	"weak"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/durable/internal/drain"
+)
+
+// Configure makes config, which it returns, that of a client for [Drain],
+// whose time is now: as a rule the Now of a [tidingstest.Clock]. It sets:
+//
+//   - what [durable.Configure] does.
+//   - Test.Time and TestOnly.
+//   - Queues: one worker for each, and "default" if there are none.
+//   - FetchCooldown and FetchPollInterval: as short as River allows.
+//   - PollOnly, since a test has one client, and a connection that listens
+//     takes time to open.
+//   - RetryPolicy: without the random part of River's own, so that the first
+//     wait is of one second exactly, the second of 16 s, and so on: the fourth
+//     power of the attempt. A policy of your own is kept.
+//   - RescueStuckJobsAfter: a century. River compares the time when a job
+//     began with that of the machine.
+//   - Logger, if not set: errors go to standard error, and nothing else.
+//
+// Pass config.Workers to [durable.New]: by them Drain knows its client. And
+// pass [durable.WithClock] the same clock.
+func Configure(config *river.Config, now func() time.Time) *river.Config {
+	if config == nil || now == nil {
+		panic("durabletest: Configure with a nil Config or function")
+	}
+	s := &setup{now: now, queues: map[string]river.QueueConfig{}, began: make(chan struct{}, 1)}
+
+	for name := range config.Queues {
+		s.queues[name] = river.QueueConfig{MaxWorkers: 1}
+	}
+	if len(s.queues) == 0 {
+		s.queues[river.QueueDefault] = river.QueueConfig{MaxWorkers: 1}
+	}
+	config.Queues = maps.Clone(s.queues)
+	durable.Configure(config)
+
+	config.Test.Time = clock{now}
+	config.TestOnly = true
+	config.FetchCooldown, config.FetchPollInterval = river.FetchCooldownMin, river.FetchPollIntervalMin
+	config.PollOnly = true
+	if _, random := config.RetryPolicy.(*river.DefaultClientRetryPolicy); random {
+		config.RetryPolicy = nil
+	}
+	config.RetryPolicy = &retryPolicy{now, config.RetryPolicy}
+	config.RescueStuckJobsAfter = 100 * 365 * 24 * time.Hour
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	}
+	// A copy, since the slice may be that of other configurations.
+	config.Plugins = append(config.Plugins[:len(config.Plugins):len(config.Plugins)], &watch{setup: s})
+
+	remember(config.Workers, s)
+	return config
+}
+
+// A setup is what Drain knows of a client.
+type setup struct {
+	now    func() time.Time
+	queues map[string]river.QueueConfig
+	began  chan struct{} // has a value when an attempt has begun
+}
+
+// setups are those of clients, by the one thing that the configuration of a
+// client and a *durable.Jobs have in common: weak.Pointer[river.Workers].
+var setups sync.Map
+
+func remember(workers *river.Workers, s *setup) {
+	key := weak.Make(workers)
+	if _, known := setups.Swap(key, s); !known {
+		runtime.AddCleanup(workers, func(key weak.Pointer[river.Workers]) { setups.Delete(key) }, key)
+	}
+}
+
+func setupOf(workers *river.Workers) *setup {
+	s, ok := setups.Load(weak.Make(workers))
+	if workers == nil || !ok {
+		return nil
+	}
+	return s.(*setup)
+}
+
+// A clock is the time of a client.
+type clock struct{ now func() time.Time }
+
+func (c clock) Now() time.Time { return c.now() }
+
+func (c clock) NowOrNil() *time.Time {
+	now := c.now()
+	return &now
+}
+
+// A retryPolicy is own, or River's without chance.
+type retryPolicy struct {
+	now func() time.Time
+	own river.ClientRetryPolicy
+}
+
+func (p *retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
+	if p.own == nil {
+		const most = 309 // more would not fit in a Duration
+		n := time.Duration(min(len(job.Errors)+1, most))
+		return p.now().Add(n * n * n * n * time.Second)
+	}
+	at := p.own.NextRetry(job)
+	if soonest := p.now().Add(drain.Shortest); at.Before(soonest) {
+		return soonest
+	}
+	return at
+}
+
+// watch sees the attempts of a client begin and end.
+type watch struct {
+	river.MiddlewareDefaults
+	setup *setup
+}
+
+var _ rivertype.WorkerMiddleware = (*watch)(nil)
+
+func (w *watch) Work(ctx context.Context, job *rivertype.JobRow, work func(context.Context) error) error {
+	select {
+	case w.setup.began <- struct{}{}:
+	default:
+	}
+	err := work(ctx)
+	var snooze *river.JobSnoozeError
+	if errors.As(err, &snooze) && snooze.Duration < drain.Shortest {
+		return river.JobSnooze(drain.Shortest)
+	}
+	return err
+}

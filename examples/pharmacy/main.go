@@ -40,8 +40,8 @@ As two processes on one database, in two terminals:
     pharmacy -db FILE -work           works the queue until it is interrupted
     pharmacy -db FILE -publish 200    approves 200 orders, and ends
 
-Kill the first with kill -9 while it works, and start it again: within 30
-seconds it takes up what the dead one had begun. pharmacy -db FILE counts.
+Kill the first with kill -9 while it works, and start it again: within a
+minute it takes up what the dead one had begun. pharmacy -db FILE counts.
 
 Flags:
 `

@@ -28,7 +28,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = append(os.Environ(), "PHARMACY_MAIN=1")
@@ -59,9 +59,9 @@ func TestKilledWorker(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("processes cannot be interrupted there")
 	}
-	const orders = 60
+	const orders = 100
 	file := filepath.Join(t.TempDir(), "pharmacy.db")
-	out, err := command(t, "-db", file, "-publish", "60").Output()
+	out, err := command(t, "-db", file, "-publish", "100").Output()
 	require.NoError(t, err)
 	require.Equal(t, tally{ready: orders, todo: 2 * orders}.String(), string(out))
 
@@ -76,8 +76,10 @@ func TestKilledWorker(t *testing.T) {
 
 	worker, _ := startWorker(t, file)
 	require.Eventually(t, func() bool {
+		var leads bool // or else its successor looks for stuck jobs too early, and then every 30 s
+		require.NoError(t, watch.db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT * FROM river_leader)").Scan(&leads))
 		tally := now()
-		return tally.shipped >= 5 && tally.parcels > tally.shipped // there are handlers that wait for the carrier
+		return leads && tally.shipped >= 5 && tally.parcels > tally.shipped // some handlers wait for the carrier
 	}, 20*time.Second, 5*time.Millisecond)
 	require.NoError(t, worker.Process.Kill())
 	require.Error(t, worker.Wait())
@@ -87,7 +89,7 @@ func TestKilledWorker(t *testing.T) {
 	require.Less(t, killed.shipped, orders)
 
 	worker, rest := startWorker(t, file)
-	require.Eventually(t, func() bool { return now().todo == 0 }, 45*time.Second, 100*time.Millisecond,
+	require.Eventually(t, func() bool { return now().todo == 0 }, 50*time.Second, 100*time.Millisecond,
 		"the dead one leads for 15 s, then its jobs are rescued")
 	require.NoError(t, worker.Process.Signal(os.Interrupt))
 	text, err := io.ReadAll(rest)

@@ -1,40 +1,181 @@
 package durable
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
 )
 
 // A Selection says which dead jobs are meant: those that meet all of its
-// fields that are set.
+// fields that are set. The zero Selection is all of them; where that would be
+// dangerous, All has to say so.
 type Selection struct {
-	JobIDs    []int64
-	Handler   string
-	EventID   uuid.UUID
-	EventType string    // a registered name
+	JobIDs    []int64   // nil: any; empty: none
+	Handler   string    // the name that the job was stored for
+	EventID   uuid.UUID // of the event
+	EventType string    // its registered name
 	Before    time.Time // dead since before that time
 	Limit     int       // the oldest ones first; 0: no limit
 
-	// All is required by Retry and Discard where nothing else is set, but
-	// Limit.
+	// All is required by Retry and Discard where nothing else is set but
+	// Limit. It takes nothing away from what else is set.
 	All bool
 }
 
+const (
+	pageSize  = 1000 // jobs that Dead reads at once
+	batchSize = 500  // jobs that Retry and Discard hold in memory
+)
+
+// where returns the conditions for the dead jobs of a selection.
+func (s Selection) where(e engine) (conditions, error) {
+	where := conditions{engine: e}
+	if s.Limit < 0 {
+		return where, fmt.Errorf("the Limit %d is negative: 0 is none", s.Limit)
+	}
+	where.add(ours)
+	where.add(isDead)
+	if s.JobIDs != nil {
+		where.addIDs(s.JobIDs)
+	}
+	if s.Handler != "" {
+		where.add("kind = " + where.arg(s.Handler))
+	}
+	if s.EventID != uuid.Nil {
+		where.addEvent(s.EventID.String())
+	}
+	if s.EventType != "" {
+		where.add("args ->> 'type' = " + where.arg(s.EventType))
+	}
+	if !s.Before.IsZero() {
+		where.add("finalized_at < " + where.arg(dbTime(e, s.Before)))
+	}
+	return where, nil
+}
+
+const (
+	isDead = "state IN ('cancelled', 'discarded')"
+
+	// inOrderOfDeath is the order in which rows are locked, too, so that two
+	// that change dead jobs at once do not wait for each other.
+	inOrderOfDeath = " ORDER BY finalized_at, id"
+)
+
+// limit returns how many jobs are meant at most.
+func (s Selection) limit() int { return cmp.Or(s.Limit, math.MaxInt) }
+
+// mayChange returns an error for a selection that may be empty by mistake.
+func (s Selection) mayChange() error {
+	if s.All || s.JobIDs != nil || s.Handler != "" || s.EventID != uuid.Nil || s.EventType != "" || !s.Before.IsZero() {
+		return nil
+	}
+	return errors.New("the Selection is empty: set All to mean every dead job")
+}
+
 // Dead returns the dead jobs of a selection, the oldest first; the zero
-// Selection is all of them.
+// Selection is all of them. [Job.Reason] says why a job is dead. A job whose
+// event cannot be decoded, or whose handler nobody has any more, is returned
+// as well: its Event may be nil, its Data is what was stored.
+//
+// A job is dead when its attempts are exhausted, when its handler returned a
+// [Permanent] error, and when somebody cancelled it through River. It stays so
+// until [Jobs.Retry] or [Jobs.Discard], if the client has the periods that
+// [Configure] sets.
+//
+// All are held in memory, so where there may be many set Limit, and Before to
+// go on. In a transaction Dead reads in that one.
 func (j *Jobs) Dead(ctx context.Context, selected Selection) ([]Job, error) {
-	panic("todo")
+	jobs, err := j.dead(ctx, selected)
+	if err != nil {
+		return nil, fmt.Errorf("durable: Dead: %w", err)
+	}
+	return jobs, nil
+}
+
+func (j *Jobs) dead(ctx context.Context, selected Selection) (jobs []Job, err error) {
+	q, err := j.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		where, err := selected.where(j.engine)
+		if err != nil {
+			return nil, err
+		}
+		if len(jobs) > 0 {
+			last := jobs[len(jobs)-1]
+			where.add("(finalized_at, id) > (" + where.arg(dbTime(j.engine, last.EndedAt)) + ", " + where.arg(last.ID) + ")")
+		}
+		size := min(pageSize, selected.limit()-len(jobs))
+		page, err := j.rows(ctx, q, where.selected()+inOrderOfDeath+" LIMIT "+where.arg(size), where.args)
+		if err != nil {
+			return nil, err
+		}
+		sortByDeath(page)
+		jobs = append(jobs, page...)
+		if len(page) < size || len(jobs) == selected.limit() {
+			return jobs, nil
+		}
+	}
+}
+
+func sortByDeath(jobs []Job) {
+	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID)) })
 }
 
 // Retry lets dead jobs run again, at once and with all their attempts, and
-// returns how many. ...
+// returns how many. Their earlier failures stay in [Job.Failures]. A job of
+// [InOrderBy] is first in its line when it is dead, and runs before those that
+// wait behind it. A handler whose inbox has the event is not called again.
+//
+// Those are meant that are dead when Retry begins. One that is not any more
+// when its turn comes, since somebody else has retried or discarded it, is left
+// alone and not counted; so two that retry the same jobs at once retry each of
+// them once. An empty selection is an error unless its All is set.
+//
+// Retry does all or nothing, in the transaction of ctx, or in one of its own.
+// It publishes a [JobRetried] for each job in that same transaction, on the bus
+// of [WithBus]: an event log that is attached there has the record if and only
+// if it happened. An error of one of its handlers, such as one that the log
+// returns for an event that is not registered, is Retry's. After an error the
+// transaction of ctx is to be rolled back: Retry may have come half way in it.
+//
+// It can be called inside a handler, but not for the job of a [JobDied] in a
+// handler of that, since River marks the job as dead a moment later. A large
+// selection holds a lock on each of its rows until the end: use Limit to do it
+// in parts.
 func (j *Jobs) Retry(ctx context.Context, selected Selection) (int, error) {
-	panic("todo")
+	n, err := j.change(ctx, selected, change{retrySQL, func(ctx context.Context, about About) error {
+		return tidings.Publish(ctx, j.config.bus, JobRetried{Job: about})
+	}})
+	if err != nil {
+		return 0, fmt.Errorf("durable: Retry: %w", err)
+	}
+	return n, nil
 }
 
-// Discard deletes dead jobs, and returns how many. ...
+// Discard deletes dead jobs for good, and returns how many. If the job is of
+// [InOrderBy], the next one in its line goes on.
+//
+// In all else it does what is said of [Jobs.Retry], and what it publishes is a
+// [JobDiscarded]. The jobs of a line have a lock in common, which Discard holds
+// until its transaction ends; publishers and workers of the same key wait for
+// that. Each takes a place in Postgres' table of locks, which has some
+// thousands (max_locks_per_transaction): discard more lines in parts.
 func (j *Jobs) Discard(ctx context.Context, selected Selection) (int, error) {
-	panic("todo")
+	n, err := j.change(ctx, selected, change{discardSQL, func(ctx context.Context, about About) error {
+		return tidings.Publish(ctx, j.config.bus, JobDiscarded{Job: about})
+	}})
+	if err != nil {
+		return 0, fmt.Errorf("durable: Discard: %w", err)
+	}
+	return n, nil
 }

@@ -2,7 +2,9 @@ package durable
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river/rivertype"
@@ -13,35 +15,48 @@ import (
 // About is what the events of this package say of a job.
 type About struct {
 	JobID     int64
-	Handler   string
+	Handler   string    // the name that the job was stored for
 	EventID   uuid.UUID // of the event that the handler was called for
 	EventType string    // its registered name
-	Attempt   int       // how many there were
-	Reason    string    // the last error
+	Attempt   int       // how many there were; 0 if it was cancelled before the first
+	Reason    string    // the last error; "" if there was none
 }
 
 // A JobDied says that a handler will not be called again for an event, since
-// its attempts are exhausted or its error was [Permanent]. It is published
-// after the handler's transaction has rolled back, and on its own; where the
-// process died in the last attempt nobody is there to publish it.
+// its attempts are exhausted or its error was [Permanent].
+//
+// It is published after the handler's transaction has rolled back, on its own,
+// and a moment before River marks the job as dead: so [Jobs.Dead] may not have
+// the job yet. Where the process dies in that moment, the attempt is made again
+// and there may be two of them; where it dies in the last attempt, nobody is
+// there to publish one. To know what is dead, ask [Jobs.Dead].
+//
+// It belongs to the workflow of the event, that is, has its correlation. It has
+// no causation, since no handler published it: Job.EventID says what it is
+// about.
 type JobDied struct {
 	tidings.DomainEvent
 	Job About
 }
 
-// A JobRetried says that somebody has let a dead job run again.
+// A JobRetried says that somebody has let a dead job run again, in the
+// transaction that did it; see [Jobs.Retry]. Job is as it was when it was dead.
+// The event has the correlation of the job's event, and the causation of the
+// handler that called Retry, if one did.
 type JobRetried struct {
 	tidings.DomainEvent
 	Job About
 }
 
-// A JobDiscarded says that somebody has deleted a dead job.
+// A JobDiscarded says that somebody has deleted a dead job, in the transaction
+// that did it; see [Jobs.Discard]. It is otherwise like [JobRetried].
 type JobDiscarded struct {
 	tidings.DomainEvent
 	Job About
 }
 
-// Register registers the events of this package.
+// Register registers the events of this package, for the event log or the
+// transport that the bus of [WithBus] has.
 func Register(r *tidings.Registry) {
 	tidings.Register[JobDied](r, "durable.job_died", 1)
 	tidings.Register[JobRetried](r, "durable.job_retried", 1)
@@ -49,12 +64,13 @@ func Register(r *tidings.Registry) {
 }
 
 // died makes it known that a job is dead, with cause. event is nil if it
-// cannot be decoded.
+// cannot be decoded. What goes wrong here is logged, since the job is dead in
+// any case.
 func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, event tidings.Event, cause error) {
 	ctx = context.WithoutCancel(ctx)
 	job := j.jobOf(row)
 	about := job.about()
-	about.Attempt, about.Reason = row.Attempt, cause.Error()
+	about.Reason = strings.TrimPrefix(cause.Error(), "JobCancelError: ")
 	attrs := []any{
 		slog.Int64("job_id", about.JobID),
 		slog.String("handler", about.Handler),
@@ -63,9 +79,12 @@ func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, event tidings.Ev
 		slog.Int("attempt", about.Attempt),
 		slog.Any("error", cause),
 	}
-	if event != nil {
-		attrs = append(attrs, slog.String("correlation_id", event.CorrelationID().String()))
-		ctx = tidings.WithCorrelationID(ctx, event.CorrelationID())
+	ctx, correlation := inWorkflow(ctx, job)
+	if correlation != uuid.Nil {
+		attrs = append(attrs, slog.String("correlation_id", correlation.String()))
+	}
+	if stack := stackOf(cause); stack != "" {
+		attrs = append(attrs, slog.String("stack", stack))
 	}
 	j.logger().ErrorContext(ctx, "durable: a job is dead", attrs...)
 	if j.config.bus == nil {
@@ -74,4 +93,17 @@ func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, event tidings.Ev
 	if err := tidings.Publish(ctx, j.config.bus, JobDied{Job: about}); err != nil {
 		j.logger().ErrorContext(ctx, "durable: a JobDied could not be published", append(attrs, slog.Any("publish_error", err))...)
 	}
+}
+
+// inWorkflow returns a context in which what is published belongs to the
+// workflow of the job's event, also if that cannot be decoded, and the
+// correlation that this is; uuid.Nil if it is not known.
+func inWorkflow(ctx context.Context, job Job) (context.Context, uuid.UUID) {
+	var header struct {
+		Correlation uuid.UUID `json:"correlationid"`
+	}
+	if json.Unmarshal(job.Data, &header) != nil || header.Correlation == uuid.Nil {
+		return ctx, uuid.Nil
+	}
+	return tidings.WithCorrelationID(ctx, header.Correlation), header.Correlation
 }

@@ -1,21 +1,45 @@
 package durable
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 )
 
-// Status returns the jobs of an event, by handler: which handlers ran, which
-// wait, which failed and why. What is done is known until River deletes it.
+// Status returns the jobs of an event, in the order of their IDs: which
+// handlers ran, which wait, which failed and why. There is one for each
+// handler that was subscribed where the event was published. It is empty for
+// an event that had none, or that has not been published, and what is done is
+// known until River or [Jobs.Purge] deletes it.
+//
+// In a transaction it sees what that has stored: note that the jobs of an
+// event are stored just before the commit. An index finds the jobs, on SQLite
+// that of [Jobs.Migrate].
 func (j *Jobs) Status(ctx context.Context, eventID uuid.UUID) ([]Job, error) {
-	panic("todo")
+	jobs, err := j.status(ctx, eventID)
+	if err != nil {
+		return nil, fmt.Errorf("durable: Status of the event %s: %w", eventID, err)
+	}
+	return jobs, nil
 }
 
-// Counts is how many jobs there are in each state.
-type Counts map[State]int
+func (j *Jobs) status(ctx context.Context, eventID uuid.UUID) ([]Job, error) {
+	q, err := j.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	where := j.ofEvent(eventID)
+	jobs, err := j.rows(ctx, q, where.selected(), where.args)
+	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Compare(a.ID, b.ID) })
+	return jobs, err
+}
 
-// Counts returns how many jobs there are in each state, by handler.
-func (j *Jobs) Counts(ctx context.Context) (map[string]Counts, error) {
-	panic("todo")
+func (j *Jobs) ofEvent(id uuid.UUID) conditions {
+	where := conditions{engine: j.engine}
+	where.add(ours)
+	where.addEvent(id.String())
+	return where
 }

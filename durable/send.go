@@ -122,8 +122,8 @@ func (j *Jobs) store(ctx context.Context, jobs []river.InsertManyParams, orders 
 // (Postgres, one jsonb) or 1 GB (SQLite, one string), and need several times
 // that much memory.
 const (
-	maxJobs  = 10_000
-	maxBytes = 16 << 20
+	maxJobs  = 5_000
+	maxBytes = 4 << 20
 )
 
 // insertAll inserts jobs with as many statements as it takes.

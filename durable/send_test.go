@@ -1,0 +1,535 @@
+package durable_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/tidingstest"
+)
+
+var errOnPurpose = errors.New("failing on purpose")
+
+func nothing[E tidings.Event](context.Context, E) error { return nil }
+
+// stored counts the jobs for which the condition holds.
+func stored(t testing.TB, h harness, condition string, args ...any) int {
+	t.Helper()
+	return h.count(t, "SELECT count(*) FROM river_job WHERE "+condition, args...)
+}
+
+// eventually waits until that many jobs meet the condition.
+func eventually(t testing.TB, h harness, n int, condition string, args ...any) {
+	t.Helper()
+	require.Eventually(t, func() bool { return stored(t, h, condition, args...) == n }, 20*time.Second, 5*time.Millisecond,
+		"%d jobs, not %d, where %s", stored(t, h, condition, args...), n, condition)
+}
+
+// quickly is a view of jobs whose handlers try again at once.
+func quickly(jobs *durable.Jobs, opts ...durable.Option) tidings.SubscribeOption {
+	opts = append([]durable.Option{durable.Backoff(func(int) time.Duration { return time.Millisecond })}, opts...)
+	return tidings.Via(jobs.With(opts...))
+}
+
+func TestSendStoresOneJobForEachHandler(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{MaxAttempts: river.MaxAttemptsDefault})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain.one"), tidings.Via(jobs))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain.two"), tidings.Via(jobs))
+		mail := jobs.With(durable.Attempts(3), durable.Queue("mail"), durable.Priority(2))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.one"), tidings.Via(mail))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.two"), tidings.Via(mail))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("slow"), tidings.Via(jobs.With(durable.Attempts(40), durable.Priority(4))))
+		tidings.Subscribe(bus, nothing[Created], tidings.Named("other"), tidings.Via(jobs))
+
+		publish := func(ctx context.Context) error {
+			return errors.Join(tidings.Publish(ctx, bus, Accepted{Number: "1"}), tidings.Publish(ctx, bus, Accepted{Number: "2"}))
+		}
+		require.NoError(t, h.transact(t.Context(), publish))
+		require.NoError(t, publish(t.Context()))
+		require.Equal(t, 20, stored(t, h, "state = 'available'"))
+		for _, name := range []string{"plain.one", "plain.two"} {
+			require.Equal(t, 4, stored(t, h, "kind = $1 AND queue = 'default' AND priority = 1 AND max_attempts = 25", name), name)
+		}
+		for _, name := range []string{"mail.one", "mail.two"} {
+			require.Equal(t, 4, stored(t, h, "kind = $1 AND queue = 'mail' AND priority = 2 AND max_attempts = 3", name), name)
+		}
+		require.Equal(t, 4, stored(t, h, "kind = 'slow' AND queue = 'default' AND priority = 4 AND max_attempts = 40"))
+		require.Equal(t, 10, stored(t, h, "args ->> 'type' = 'crm.accepted' AND args -> 'data' ->> 'number' = '1'"))
+		require.Equal(t, 20, stored(t, h, "metadata ->> 'tidings_order' IS NULL AND metadata ->> 'tidings_trace' IS NULL"))
+	})
+}
+
+func TestSendJoinsTheTransaction(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+		publish := func(ctx context.Context, number string) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: number})
+		}
+		is := func(number string) int {
+			return stored(t, h, "args -> 'data' ->> 'number' = $1", number)
+		}
+
+		require.NoError(t, publish(t.Context(), "outside"))
+		require.Equal(t, 1, is("outside"))
+
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+			require.NoError(t, publish(ctx, "kept"))
+			require.ErrorIs(t, h.transact(ctx, func(ctx context.Context) error {
+				return errors.Join(publish(ctx, "savepoint"), errOnPurpose)
+			}), errOnPurpose)
+			require.NoError(t, h.transact(ctx, func(ctx context.Context) error { return publish(ctx, "released") }))
+			if h.name != "sqlite" {
+				require.Zero(t, is("kept"), "seen before the commit")
+			}
+			return nil
+		}))
+		require.Equal(t, []int{1, 0, 1}, []int{is("kept"), is("savepoint"), is("released")})
+
+		require.ErrorIs(t, h.transact(t.Context(), func(ctx context.Context) error {
+			return errors.Join(publish(ctx, "rolled back"), errOnPurpose)
+		}), errOnPurpose)
+		require.Zero(t, is("rolled back"))
+
+		// The jobs are stored, and after that the transaction fails.
+		fail := tidings.Subscribe(bus, func(context.Context, Accepted) error { return errOnPurpose }, tidings.BeforeCommit)
+		require.ErrorIs(t, h.transact(t.Context(), func(ctx context.Context) error { return publish(ctx, "refused") }), errOnPurpose)
+		fail.Unsubscribe()
+		require.Zero(t, is("refused"))
+	})
+}
+
+func TestSendManyEventsInATransaction(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		events int
+		size   int
+		reason string
+	}{
+		{"many", 5_050, 1, "more than one statement inserts, and than a statement has parameters"},
+		{"large", 45, 100_000, "more bytes than one statement inserts"},
+		{"one too large", 2, 5 << 20, "each is more than that by itself"},
+	}
+	each(t, func(t *testing.T, h harness) {
+		for _, tt := range tests {
+			jobs := h.jobs(t, river.Config{})
+			bus := tidingstest.NewBus(t)
+			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+			filler := strings.Repeat("x", tt.size)
+			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+				for i := range tt.events {
+					if err := tidings.Publish(ctx, bus, Accepted{Number: filler, Total: int64(i)}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			require.Equal(t, tt.events, stored(t, h, "state = 'available'"), tt.reason)
+			require.Equal(t, tt.events, h.count(t, "SELECT count(DISTINCT args -> 'data' ->> 'total') FROM river_job"), tt.reason)
+			require.Equal(t, tt.events, h.count(t, "SELECT max(id) - min(id) + 1 FROM river_job"), tt.reason)
+			require.NoError(t, h.exec(t.Context(), "DELETE FROM river_job"))
+		}
+	})
+}
+
+// A process that only publishes, and another one that works later.
+func TestSendWithoutWorkers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		publisher := jobsWith(t, h, &river.Config{}, newRegistry())
+		bus := tidingstest.NewBus(t)
+		never := func(context.Context, Accepted) error {
+			t.Error("called in the process that works no jobs")
+			return nil
+		}
+		tidings.Subscribe(bus, never, tidings.Named("handler"), tidings.Via(publisher))
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+			return errors.Join(tidings.Publish(ctx, bus, Accepted{Number: "2"}), tidings.Publish(ctx, bus, Accepted{Number: "3"}))
+		}))
+		require.Equal(t, 3, stored(t, h, "state = 'available'"))
+
+		worker := h.jobs(t, river.Config{})
+		other := tidingstest.NewBus(t)
+		var got sync.Map
+		tidings.Subscribe(other, func(_ context.Context, e Accepted) error {
+			got.Store(e.Number, true)
+			return nil
+		}, tidings.Named("handler"), tidings.Via(worker))
+		start(t, worker)
+		eventually(t, h, 3, "state = 'completed'")
+		for _, number := range []string{"1", "2", "3"} {
+			_, ok := got.Load(number)
+			require.True(t, ok, number)
+		}
+	})
+}
+
+func TestSendRefusesTransactionsItCannotWriteIn(t *testing.T) {
+	t.Parallel()
+	type other struct{ _ int }
+	bare := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+	foreign := func(ctx context.Context, body func(context.Context) error) error {
+		return body(tidings.WithTx(ctx, &other{}))
+	}
+	tests := []struct {
+		name   string
+		run    tidings.TxFunc
+		want   string
+		reason string
+	}{
+		{"foreign", foreign, "durable: the transaction in ctx is a *durable_test.other, but River writes through", "it is of another kind"},
+		{"bare", bare, "durable: ctx is in a transaction, but does not have it", "the TxFunc did not add it"},
+	}
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+		for _, tt := range tests {
+			err := tidings.Transact(t.Context(), tt.run, func(ctx context.Context) error {
+				return tidings.Publish(ctx, bus, Accepted{})
+			})
+			require.ErrorContains(t, err, tt.want, tt.reason)
+			require.ErrorContains(t, err, "tidings.WithTx", "the remedy")
+			require.Zero(t, stored(t, h, "true"), tt.reason)
+		}
+		// Where the TxFunc adds River's own as well, there is no such error.
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(tidings.WithTx(ctx, &other{}), bus, Accepted{})
+		}))
+		require.Equal(t, 1, stored(t, h, "true"))
+	})
+}
+
+// A transaction that nobody told tidings the end of is joined nonetheless.
+func TestSendInATransactionWithoutScope(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+		var rollback func()
+		ctx := t.Context()
+		if h.name == "pgx" {
+			tx, err := h.pool.Begin(ctx)
+			require.NoError(t, err)
+			ctx, rollback = tidings.WithTx(ctx, tx), func() { require.NoError(t, tx.Rollback(t.Context())) }
+		} else {
+			tx, err := h.sql.BeginTx(ctx, nil)
+			require.NoError(t, err)
+			ctx, rollback = tidings.WithTx(ctx, tx), func() { require.NoError(t, tx.Rollback()) }
+		}
+		require.NoError(t, tidings.Publish(ctx, bus, Accepted{}))
+		rollback()
+		require.Zero(t, stored(t, h, "true"))
+	})
+}
+
+func TestSendAsTheTransportOfABus(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		bus := tidingstest.NewBus(t, tidings.WithTransport(jobs))
+		publish := func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }
+		require.NoError(t, publish(t.Context()))
+		require.NoError(t, h.transact(t.Context(), publish))
+		require.Zero(t, stored(t, h, "true"), "nobody subscribes")
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs.With(durable.Queue("mail"))))
+		require.NoError(t, publish(t.Context()))
+		require.NoError(t, h.transact(t.Context(), publish))
+		require.Equal(t, 2, stored(t, h, "kind = 'handler' AND queue = 'default'"))
+		require.Equal(t, 2, stored(t, h, "kind = 'mail' AND queue = 'mail'"))
+	})
+}
+
+func TestSendFailsThePublishOfWhatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Unknown], tidings.Named("handler"), tidings.Via(jobs))
+		called := false
+		tidings.Subscribe(bus, func(context.Context, Unknown) error {
+			called = true
+			return nil
+		})
+		require.ErrorIs(t, tidings.Publish(t.Context(), bus, Unknown{}), tidings.ErrUnregistered)
+		var published error
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+			published = tidings.Publish(ctx, bus, Unknown{})
+			return nil
+		}))
+		require.ErrorIs(t, published, tidings.ErrUnregistered)
+		require.False(t, called, "no handler runs for an event that is not published")
+		require.Zero(t, stored(t, h, "true"))
+	})
+}
+
+// Settings with an order do not break a bus that sends what is no event of it.
+func TestSendRefusesWhatItHasNotEncoded(t *testing.T) {
+	t.Parallel()
+	h := openSQLite(t)
+	jobs := h.jobs(t, river.Config{})
+	err := jobs.Send(t.Context(), []tidings.Outgoing{{Event: Accepted{}, Handlers: []string{"handler"}, Encoded: "text"}})
+	require.ErrorContains(t, err, "durable: Send got a string")
+	require.NoError(t, jobs.Send(t.Context(), nil))
+}
+
+// A Tree nests as deep as one likes.
+type Tree struct {
+	tidings.DomainEvent
+	Value Exactly `json:"value"`
+}
+
+// An Exactly is JSON that is to be delivered as it was published.
+type Exactly struct{ JSON string }
+
+func (e Exactly) MarshalJSON() ([]byte, error)  { return []byte(e.JSON), nil }
+func (e *Exactly) UnmarshalJSON(b []byte) error { e.JSON = string(b); return nil }
+
+// The handler gets what a synchronous one gets, whatever the database makes of
+// it in between.
+func TestSendKeepsEventsIntact(t *testing.T) {
+	t.Parallel()
+	texts := []string{
+		"", "a\x00b", "\x00", `\u0000`, `\\u0000 \`, "\ufffd", `"'` + "`", "<>&", "\u2028\u2029", "Zoë 🐟 ‏عربى", "\x01\x1f\x7f\r\n\t",
+		`enclosedcloudevent`, `{"enclosedcloudevent":"x"}`, "$1 {schema} ? ::text",
+	}
+	numbers := []int64{0, 1<<53 + 1, -1<<53 - 1, math.MaxInt64, math.MinInt64}
+	amounts := []float64{0, math.Copysign(0, -1), 0.1, 1e21, -1e-7, 1e300, 5e-324, math.MaxFloat64, math.Pi, 100, 1.5e6}
+	values := []string{
+		`1e5`, `-0`, `-0.0`, `1.0`, `100000000000000000000000000000000000001`, `1e400000`, `0.` + strings.Repeat("0", 20_000) + `1`,
+		strings.Repeat("[", 2000) + strings.Repeat("]", 2000), strings.Repeat(`{"a":`, 1200) + `"\\"` + strings.Repeat("}", 1200),
+		`"\ud800"`, `"\uDBFF\uDFFF"`, `"\\ud800"`, `null`, `true`, `[false,-1,"e"]`,
+	}
+	each(t, func(t *testing.T, h harness) {
+		registry := newRegistry()
+		tidings.Register[Tree](registry, "tree", 1)
+		jobs := jobsWith(t, h, &river.Config{Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}}}, registry)
+		bus := tidingstest.NewBus(t)
+		var (
+			mu         sync.Mutex
+			here, away = map[uuid.UUID]tidings.Event{}, map[uuid.UUID]tidings.Event{}
+		)
+		record := func(into map[uuid.UUID]tidings.Event) func(context.Context, tidings.Event) error {
+			return func(_ context.Context, e tidings.Event) error {
+				mu.Lock()
+				defer mu.Unlock()
+				into[e.EventID()] = e
+				return nil
+			}
+		}
+		tidings.Subscribe(bus, record(here), tidings.AfterCommit)
+		tidings.Subscribe(bus, record(away), tidings.Named("away"), tidings.Via(jobs))
+		var events []tidings.Event
+		for _, text := range texts {
+			events = append(events, Accepted{Number: text}, tidingstest.Described{Text: text, Lines: tidings.ListOf(text, "", text)})
+		}
+		for _, n := range numbers {
+			events = append(events, Accepted{Total: n}, tidingstest.Described{Number: n})
+		}
+		for _, a := range amounts {
+			events = append(events, tidingstest.Described{Amount: a})
+		}
+		for _, v := range values {
+			events = append(events, Tree{Value: Exactly{v}})
+		}
+		events = append(events, tidingstest.Described{Due: time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC)},
+			tidingstest.Described{Due: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)})
+		for _, e := range events { // alone, and together
+			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, e) }), "%v", e)
+		}
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+			for _, e := range events {
+				if err := tidings.Publish(ctx, bus, e); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		require.Len(t, here, 2*len(events))
+		start(t, jobs)
+		eventually(t, h, len(here), "state = 'completed'")
+		for id, want := range here {
+			got := away[id]
+			if tree, ok := want.(Tree); ok { // but for spaces
+				a, b := tree.Value.JSON, strings.ReplaceAll(got.(Tree).Value.JSON, ", ", ",")
+				require.Equal(t, a, b)
+				continue
+			}
+			require.Equal(t, want, got)
+			if d, ok := want.(tidingstest.Described); ok {
+				require.Equal(t, math.Signbit(d.Amount), math.Signbit(got.(tidingstest.Described).Amount))
+			}
+		}
+		require.Equal(t, len(here), stored(t, h, "args ->> 'id' IS NOT NULL AND args ->> 'type' IS NOT NULL AND args ->> 'specversion' = '1.0'"))
+		id := ""
+		for k, e := range here {
+			if a, ok := e.(Accepted); ok && a.Number == "a\x00b" {
+				id = k.String()
+			}
+		}
+		require.Equal(t, 1, stored(t, h, "args ->> 'id' = $1 AND args ->> 'type' = 'crm.accepted'", id), "found by those who look for the event")
+	})
+}
+
+// jobsWith is h.jobs with another registry.
+func jobsWith(t testing.TB, h harness, config *river.Config, registry *tidings.Registry, opts ...durable.JobsOption) *durable.Jobs {
+	t.Helper()
+	config.FetchCooldown, config.FetchPollInterval = 5*time.Millisecond, 50*time.Millisecond
+	config.Logger, config.TestOnly = slog.New(slog.DiscardHandler), true
+	durable.Configure(config)
+	if h.postgres() {
+		return newJobsWith(t, h, riverpgxv5.New(h.pool), config, registry, opts)
+	}
+	return newJobsWith(t, h, riversqlite.New(h.sql), config, registry, opts)
+}
+
+func newJobsWith[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, registry *tidings.Registry, opts []durable.JobsOption) *durable.Jobs {
+	t.Helper()
+	c, err := river.NewClient(driver, config)
+	require.NoError(t, err)
+	jobs, err := durable.New(c, config.Workers, h.transact, registry, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, jobs) })
+	return jobs
+}
+
+// River's tables may be in a schema that is not in the search path, whose name
+// needs quotes.
+func TestSendInASchemaOfRiversOwn(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		if !h.postgres() {
+			t.Skip("SQLite has no schemas")
+		}
+		ctx := t.Context()
+		schema := fmt.Sprintf("River_%d", time.Now().UnixNano()%1e12)
+		require.NoError(t, h.exec(ctx, "DROP TABLE river_job CASCADE"))
+		require.NoError(t, h.exec(ctx, "DROP TYPE river_job_state CASCADE"))
+		require.NoError(t, h.exec(ctx, `CREATE SCHEMA "`+schema+`"`))
+		t.Cleanup(func() { require.NoError(t, h.exec(context.Background(), `DROP SCHEMA "`+schema+`" CASCADE`)) })
+		migrator, err := rivermigrate.New(riverpgxv5.New(h.pool), &rivermigrate.Config{Schema: schema, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+		require.NoError(t, err)
+
+		// Without its notifications the test takes too long.
+		jobs := h.jobs(t, river.Config{Schema: schema, FetchCooldown: time.Millisecond, FetchPollInterval: time.Hour})
+		bus := tidingstest.NewBus(t)
+		var mu sync.Mutex
+		var order []int64
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain"), tidings.Via(jobs))
+		failed := false
+		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if !failed {
+				failed = true
+				return durable.RetryAfter(errOnPurpose, 0)
+			}
+			order = append(order, e.Total)
+			return nil
+		}, tidings.Named("ordered"), tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+		start(t, jobs)
+		require.NoError(t, h.transact(ctx, func(ctx context.Context) error {
+			for i := range int64(3) {
+				if err := tidings.Publish(ctx, bus, Accepted{Number: "key", Total: i}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		done := `SELECT count(*) FROM "` + schema + `".river_job WHERE state = 'completed' AND kind = $1`
+		require.Eventually(t, func() bool { return h.count(t, done, "plain") == 3 }, 20*time.Second, 5*time.Millisecond)
+		// A job that is due later is not notified of: one that comes is.
+		require.Eventually(t, func() bool {
+			require.NoError(t, h.transact(ctx, func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
+			return h.count(t, done+" AND metadata ->> 'tidings_key' = 'key'", "ordered") == 3
+		}, 20*time.Second, 100*time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Subset(t, order, []int64{0, 1, 2})
+	})
+}
+
+// Workers elsewhere hear of a job at once, through each kind of transaction.
+func TestSendNotifiesWorkers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		if !h.postgres() {
+			t.Skip("River polls for notifications on SQLite")
+		}
+		jobs := h.jobs(t, river.Config{
+			FetchCooldown: time.Millisecond, FetchPollInterval: time.Hour,
+			Queues: map[string]river.QueueConfig{"mail": {MaxWorkers: 1}, river.QueueDefault: {MaxWorkers: 1}},
+		})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain"), tidings.Via(jobs))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs.With(durable.Queue("mail"))))
+		start(t, jobs)
+		for i := 1; i <= 3; i++ {
+			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
+			eventually(t, h, 2*i, "state = 'completed'")
+		}
+	})
+}
+
+// The clock of Jobs is that of the jobs too, not the database's.
+func TestSendByTheClock(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		if h.name != "sql" {
+			t.Skip("River inserts, by the clock of its client")
+		}
+		then := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
+		jobs := h.jobs(t, river.Config{}, durable.WithClock(func() time.Time { return then }))
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
+		require.Equal(t, 1, stored(t, h, "scheduled_at = $1", then))
+	})
+}
+
+// What is stored is a CloudEvent that others can read.
+func TestSendStoresACloudEvent(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs, client := h.jobsAndClient(t, river.Config{})
+		bus := tidingstest.NewBus(t)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
+		event := tidings.Stamp(t.Context(), Accepted{Number: "7"})
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, event) }))
+		list, err := client.JobList(t.Context(), river.NewJobListParams())
+		require.NoError(t, err)
+		require.Len(t, list.Jobs, 1)
+		text, err := newRegistry().Encode(event)
+		require.NoError(t, err)
+		require.JSONEq(t, string(text), string(list.Jobs[0].EncodedArgs))
+		require.True(t, json.Valid(list.Jobs[0].Metadata))
+	})
+}

@@ -10,6 +10,10 @@ import (
 // taken for the job of a process that has died.
 const rescueAfter = time.Minute
 
+// forever is how long dead jobs are kept. With -1 River's driver for SQLite
+// v0.47.0 deletes what ended before now.
+const forever = 100 * 365 * 24 * time.Hour
+
 // Configure fills in what matters here and is not set in config, which it
 // returns:
 //
@@ -17,10 +21,11 @@ const rescueAfter = time.Minute
 //   - RescueStuckJobsAfter: a minute more than JobTimeout. After a crash a
 //     job waits for this time and at most 30 s more. River's default is an
 //     hour. A handler with a longer [Timeout] has that time instead.
-//   - DiscardedJobRetentionPeriod and CancelledJobRetentionPeriod: -1, since
-//     dead jobs are kept until somebody calls [Jobs.Retry] or [Jobs.Discard].
-//     What is done is deleted after CompletedJobRetentionPeriod, a day unless
-//     set.
+//   - DiscardedJobRetentionPeriod and CancelledJobRetentionPeriod: a hundred
+//     years, also in place of -1, since dead jobs are kept until somebody calls
+//     [Jobs.Retry] or [Jobs.Discard]. River's -1 is for ever too, but on SQLite
+//     it deletes them at once. What is done is deleted after
+//     CompletedJobRetentionPeriod, a day unless set.
 func Configure(config *river.Config) *river.Config {
 	if config.Workers == nil && len(config.Queues) > 0 {
 		config.Workers = river.NewWorkers()
@@ -32,11 +37,10 @@ func Configure(config *river.Config) *river.Config {
 		}
 		config.RescueStuckJobsAfter = timeout + rescueAfter
 	}
-	if config.DiscardedJobRetentionPeriod == 0 {
-		config.DiscardedJobRetentionPeriod = -1
-	}
-	if config.CancelledJobRetentionPeriod == 0 {
-		config.CancelledJobRetentionPeriod = -1
+	for _, period := range []*time.Duration{&config.DiscardedJobRetentionPeriod, &config.CancelledJobRetentionPeriod} {
+		if *period == 0 || *period == -1 {
+			*period = forever
+		}
 	}
 	return config
 }

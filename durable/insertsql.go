@@ -50,7 +50,7 @@ RETURNING CASE WHEN state = 'available' THEN queue END`)
 func (t sqlTx) insert(ctx context.Context, jobs []river.InsertManyParams) error {
 	var due *time.Time
 	if t.clock != nil {
-		now := t.clock().UTC()
+		now := t.clock().UTC().Truncate(time.Microsecond) // as drivers do; Postgres would round
 		due = &now
 	}
 	rows := make([]sqlJob, len(jobs))

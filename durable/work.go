@@ -45,6 +45,9 @@ func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
 	}
 	h, err := w.jobs.handlerOf(job.Kind)
 	if err != nil || h.backoff == nil {
+		// River's policy counts the errors. Those from before a Retry do
+		// not count, or the first wait would be of days.
+		job.Errors = job.Errors[max(0, len(job.Errors)-max(0, job.Attempt-1)):]
 		return time.Time{}
 	}
 	return w.jobs.now().Add(max(h.backoff(job.Attempt), w.jobs.shortestWait()))

@@ -19,7 +19,7 @@ import (
 )
 
 // Configure makes config, which it returns, that of a client for [Drain],
-// whose time is now: as a rule the Now of a [tidingstest.Clock]. It sets:
+// whose time is now: as a rule the Now of a [github.com/tidings-go/tidings/tidingstest.Clock]. It sets:
 //
 //   - what [durable.Configure] does.
 //   - Test.Time and TestOnly.

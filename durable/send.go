@@ -52,6 +52,7 @@ type metadata struct {
 	Order string            `json:"tidings_order,omitempty"` // see orderOf
 	Key   string            `json:"tidings_key,omitempty"`   // for people
 	Trace map[string]string `json:"tidings_trace,omitempty"`
+	Done  bool              `json:"tidings_done,omitempty"` // the handler has had its effect, see completeSQL
 }
 
 func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {

@@ -153,6 +153,9 @@ func (j *Jobs) attempt(ctx context.Context, job *rivertype.JobRow) (tidings.Even
 	if j.config.extract != nil && len(m.Trace) > 0 {
 		ctx = j.config.extract(ctx, m.Trace)
 	}
+	if m.Done {
+		return event, j.transact(ctx, func(ctx context.Context) error { return j.complete(ctx, job, m) })
+	}
 	if h.outside {
 		if err := h.deliver(ctx, event); err != nil || m.Order == "" {
 			return event, err // without an order River completes the job
@@ -177,11 +180,16 @@ func (j *Jobs) decode(args []byte) (tidings.Event, error) {
 }
 
 // completeSQL is stricter than River's own JobCompleteTx, which succeeds for
-// a job that another attempt has completed.
-const completeSQL = `
-UPDATE {schema}river_job SET state = 'completed', finalized_at = $1
-WHERE id = $2 AND attempt = $3 AND state = 'running'
-RETURNING id`
+// a job that another attempt has completed. It also notes that in the metadata,
+// since River's rescuer does not look again before it takes a job for stuck:
+// one that is completed between its SELECT and its UPDATE runs again.
+var completeSQL = statement{completeText + `jsonb_set(metadata, '$.tidings_done', json('true'))` + completeWhere,
+	completeText + `metadata || '{"tidings_done": true}'` + completeWhere}
+
+const (
+	completeText  = `UPDATE {schema}river_job SET state = 'completed', finalized_at = $1, metadata = `
+	completeWhere = ` WHERE id = $2 AND attempt = $3 AND state = 'running' RETURNING id`
+)
 
 // takenSQL finds the job of an attempt.
 const takenSQL = `SELECT id FROM {schema}river_job WHERE id = $1 AND attempt = $2 AND state = 'running'`
@@ -225,7 +233,7 @@ func (j *Jobs) complete(ctx context.Context, job *rivertype.JobRow, m metadata) 
 		}
 	}
 	var id int64
-	err = tx.row(ctx, inSchema(j.engine.schema(), completeSQL), []any{j.dbTime(), job.ID, job.Attempt}, &id)
+	err = tx.row(ctx, completeSQL.text(j.engine), []any{j.dbTime(), job.ID, job.Attempt}, &id)
 	if noRow(err) {
 		return errTaken
 	}

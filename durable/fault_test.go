@@ -26,17 +26,20 @@ type faultPlan struct {
 	Do      string // one of faultChildren
 	DB, URL string // see openAt
 
-	Name    string // of the process, in the table effects
-	Workers int    // at once; 0: 10
+	Name     string   // of the process, in the table effects
+	Handlers []string // nil: allHandlers
+	Workers  int      // at once; 0: 10
 
-	// After so many calls of handlers the next ones hang, at HangAt. 0: none.
-	HangAfter int
-	HangAt    string
+	HangAt    string // "": nowhere
+	HangAfter int    // attempts that do not
 
 	JobTimeout, RescueAfter time.Duration // 0: what Configure says
 	Clock                   time.Duration // how much it is ahead
 	Works                   time.Duration // how long each handler takes
 }
+
+// faultPlanOf is the environment variable that has the plan of a child.
+const faultPlanOf = "DURABLE_FAULT_PLAN"
 
 // Where attempts hang.
 const (
@@ -54,7 +57,7 @@ var faultChildren = map[string]func(*testing.T, harness, faultPlan){
 
 // TestFaultChild is the main function of a child process.
 func TestFaultChild(t *testing.T) {
-	text := os.Getenv("DURABLE_FAULT_PLAN")
+	text := os.Getenv(faultPlanOf)
 	if text == "" {
 		t.Skip("for child processes")
 	}
@@ -81,7 +84,7 @@ func startFault(t *testing.T, h harness, plan faultPlan) *faultChild {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	c := &faultChild{cmd: exec.Command(exe, "-test.run=^TestFaultChild$", "-test.timeout=180s"), lines: make(chan string, 100_000)}
-	c.cmd.Env = append(os.Environ(), "DURABLE_FAULT_PLAN="+string(text))
+	c.cmd.Env = append(os.Environ(), faultPlanOf+"="+string(text))
 	c.cmd.Stderr = os.Stderr
 	c.stdin, err = c.cmd.StdinPipe()
 	require.NoError(t, err)
@@ -151,10 +154,7 @@ func (c *faultChild) stop(t *testing.T) (calls int) {
 	return calls
 }
 
-var (
-	faultOutput sync.Mutex
-	faultInput  = bufio.NewReader(os.Stdin)
-)
+var faultOutput sync.Mutex
 
 // say sends a line to the parent, which gets it from hear.
 func say(words ...any) {
@@ -163,11 +163,24 @@ func say(words ...any) {
 	_, _ = fmt.Println(append([]any{">"}, words...)...)
 }
 
-// await waits for a line of the parent. A child whose parent has died ends.
+// faultHeard has what the parent tells, by line. A child whose parent has
+// died ends.
+var faultHeard = struct {
+	sync.Once
+	lines map[string]chan struct{}
+}{lines: map[string]chan struct{}{"go": make(chan struct{}), "work": make(chan struct{}), "stop": make(chan struct{})}}
+
+// await waits for a line of the parent, which any number may wait for.
 func await(want string) {
-	if line, err := faultInput.ReadString('\n'); err != nil || line != want+"\n" {
-		panic(fmt.Sprintf("got %q, %v, want %q", line, err, want))
-	}
+	faultHeard.Do(func() {
+		go func() {
+			for s := bufio.NewScanner(os.Stdin); s.Scan(); {
+				close(faultHeard.lines[s.Text()])
+			}
+			os.Exit(3)
+		}()
+	})
+	<-faultHeard.lines[want]
 }
 
 // faultScan reads one row, in the transaction of ctx or else on the pool.
@@ -186,14 +199,31 @@ func faultScan(ctx context.Context, h harness, query string, dest ...any) error 
 
 // alongside runs test on all of these databases at the same time, since such
 // tests mostly wait.
-func alongside(t *testing.T, names []string, test func(t *testing.T, h harness)) {
+func alongside(t *testing.T, databases []string, test func(t *testing.T, h harness)) {
 	t.Helper()
-	open := map[string]func(testing.TB) harness{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx}
+	tests := map[string]func(*testing.T){}
+	for _, name := range databases {
+		tests[name] = func(t *testing.T) { test(t, openFault(t, name)) }
+	}
+	together(t, tests)
+}
+
+// together runs tests at the same time.
+func together(t *testing.T, tests map[string]func(*testing.T)) {
+	t.Helper()
 	var wg sync.WaitGroup
-	for _, name := range names {
-		wg.Go(func() { t.Run(name, func(t *testing.T) { test(t, open[name](t)) }) })
+	for name, test := range tests {
+		wg.Go(func() { t.Run(name, test) })
 	}
 	wg.Wait()
+}
+
+// openFault opens a database of that name, with the tables of these tests.
+func openFault(t *testing.T, name string) harness {
+	t.Helper()
+	h := map[string]func(testing.TB) harness{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx}[name](t)
+	faultTables(t, h)
+	return h
 }
 
 // faultsTakeTime skips the tests of this file's kind where time is short.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -53,18 +53,20 @@ type faultWorker struct {
 	jobs  *durable.Jobs
 	bus   *tidings.EventBus
 	calls atomic.Int64
-	hung  atomic.Int64
+
+	hung     atomic.Int64
+	released atomic.Bool
 }
 
 // newFaultWorker returns the handlers, on a bus that publishes to them.
 func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string) *faultWorker {
 	t.Helper()
 	w := &faultWorker{plan: plan}
-	config := river.Config{JobTimeout: plan.JobTimeout, RescueStuckJobsAfter: plan.RescueAfter, ErrorHandler: tellsErrors{}}
+	config := river.Config{JobTimeout: plan.JobTimeout, RescueStuckJobsAfter: plan.RescueAfter}
 	if plan.Workers > 0 {
 		config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: plan.Workers}}
 	}
-	opts := []durable.JobsOption{durable.WithLogger(slog.New(slog.DiscardHandler))}
+	opts := []durable.JobsOption{durable.WithLogger(slog.New(tellsLog{slog.DiscardHandler}))}
 	if plan.Clock != 0 {
 		clock := skewed(plan.Clock)
 		config.Test.Time = clock
@@ -122,23 +124,23 @@ func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string)
 
 // hang waits for the parent, or for the end, if it is time to.
 func (w *faultWorker) hang(where string) {
-	if w.plan.HangAfter == 0 || w.hung.Add(1) <= int64(w.plan.HangAfter) {
+	if w.released.Load() || w.hung.Add(1) <= int64(w.plan.HangAfter) {
 		return
 	}
 	say("hung", where)
 	await("go")
-	w.plan.HangAfter = 0
+	w.released.Store(true)
 }
 
 // faultWork works until it is told to stop.
 func faultWork(t *testing.T, h harness, plan faultPlan) {
-	w := newFaultWorker(t, h, plan, allHandlers...)
+	if plan.Handlers == nil {
+		plan.Handlers = allHandlers
+	}
+	w := newFaultWorker(t, h, plan, plan.Handlers...)
 	say("ready")
 	await("work")
 	start(t, w.jobs)
-	if plan.HangAfter > 0 {
-		select {} // it hears "go", or is killed
-	}
 	await("stop")
 	stop(t, w.jobs)
 	say("calls", w.calls.Load())
@@ -172,16 +174,13 @@ func (w *faultWorker) order(ctx context.Context, h harness, event tidings.Event,
 
 func is[E tidings.Event](event tidings.Event) bool { _, ok := event.(E); return ok }
 
-// tellsErrors tells the parent of failed attempts.
-type tellsErrors struct{}
+// tellsLog tells the parent what is logged.
+type tellsLog struct{ slog.Handler }
 
-func (tellsErrors) HandleError(_ context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	say("failed", job.Attempt, strings.ReplaceAll(err.Error(), "\n", " "))
-	return nil
-}
+func (tellsLog) Enabled(context.Context, slog.Level) bool { return os.Getenv(faultPlanOf) != "" }
 
-func (tellsErrors) HandlePanic(_ context.Context, job *rivertype.JobRow, panicked any, _ string) *river.ErrorHandlerResult {
-	say("panicked", job.Attempt, panicked)
+func (tellsLog) Handle(_ context.Context, r slog.Record) error {
+	say("logged", r.Message)
 	return nil
 }
 

@@ -23,7 +23,7 @@ func faultHold(t *testing.T, h harness, plan faultPlan) {
 		require.NoError(t, faultScan(ctx, h, query, &inside))
 		require.NoError(t, faultScan(t.Context(), h, query, &outside))
 		say("stored", inside-outside)
-		await("never said")
+		await("go")
 	})
 	w := newFaultWorker(t, h, plan, effectHandler, orderedHandler)
 	_ = w.order(t.Context(), h, tidings.Stamp(t.Context(), Accepted{Number: "held"}))
@@ -56,7 +56,7 @@ func faultLeave(t *testing.T, h harness, plan faultPlan) {
 	w := newFaultWorker(t, h, plan, effectHandler, orderedHandler)
 	tidings.Subscribe(w.bus, func(context.Context, Accepted) error {
 		say("committed")
-		await("never said")
+		await("go")
 		return nil
 	})
 	_ = w.order(t.Context(), h, tidings.Stamp(t.Context(), Accepted{Number: "left"}))
@@ -77,8 +77,7 @@ func faultPublish(t *testing.T, h harness, plan faultPlan) {
 func TestFaultPublisherKilled(t *testing.T) {
 	t.Parallel()
 	faultsTakeTime(t)
-	each(t, func(t *testing.T, h harness) {
-		faultTables(t, h)
+	alongside(t, []string{"sqlite", "sql", "pgx"}, func(t *testing.T, h harness) {
 		w := newFaultWorker(t, h, faultPlan{Name: "parent"}, effectHandler, orderedHandler)
 		jobs := func() int { return h.count(t, "SELECT count(*) FROM river_job") }
 

@@ -263,7 +263,13 @@ func unfinished(h harness) (n int) {
 // allDone waits until all jobs are completed.
 func allDone(t testing.TB, h harness, atMost time.Duration) {
 	t.Helper()
-	require.Eventually(t, func() bool { return unfinished(h) == 0 }, atMost, 20*time.Millisecond, "%d jobs are not done", unfinished(h))
+	left := -1
+	for end := time.Now().Add(atMost); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		if left = unfinished(h); left == 0 {
+			return
+		}
+	}
+	t.Fatalf("%s: %d jobs are not done", h.name, left)
 }
 
 // withoutLeader ends the lease of a leader that was killed, which lasts 15 s.

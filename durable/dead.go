@@ -133,8 +133,8 @@ func sortByDeath(jobs []Job) {
 
 // Retry lets dead jobs run again, at once and with all their attempts, and
 // returns how many. Their earlier failures stay in [Job.Failures]. A job of
-// [InOrderBy] is first in its line when it is dead, and runs before those that
-// wait behind it. A handler whose inbox has the event is not called again.
+// [InOrderBy] runs before those that wait behind it; one that was cancelled
+// through River in the middle of its line goes back to its place.
 //
 // Those are meant that are dead when Retry begins. One that is not any more
 // when its turn comes, since somebody else has retried or discarded it, is left

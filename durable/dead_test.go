@@ -248,7 +248,7 @@ func TestRetryBeginsAgainWithShortWaits(t *testing.T) {
 		require.Equal(t, 1, n)
 		start(t, jobs)
 		var job durable.Job
-		eventually(t, func() bool {
+		waitUntil(t, func() bool {
 			job = statusOf(t, jobs, event.EventID())["ops.policy"]
 			return len(job.Failures) > 24 && job.State == durable.Retrying
 		}, "it does not fail again")
@@ -456,7 +456,7 @@ func TestRetryWaitsForAnother(t *testing.T) {
 			}()
 			<-began
 			if h.postgres() { // until it waits for the row
-				eventually(t, func() bool {
+				waitUntil(t, func() bool {
 					return h.count(t, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE query LIKE '%FOR UPDATE%')") > 0
 				}, "nobody waits")
 			}
@@ -487,7 +487,7 @@ func TestDeadJobsThatNobodyCanRun(t *testing.T) {
 			require.NoError(t, h.exec(t.Context(), "UPDATE river_job SET "+set+" WHERE args ->> 'id' = $1", events[i].EventID().String()))
 		}
 		start(t, jobs)
-		eventually(t, func() bool { return len(deadIDs(t, jobs, durable.Selection{})) == 3 }, "not all are dead")
+		waitUntil(t, func() bool { return len(deadIDs(t, jobs, durable.Selection{})) == 3 }, "not all are dead")
 		for i, want := range []struct {
 			handler, typ, reason string
 			decoded              bool
@@ -536,7 +536,7 @@ func TestRiverDeletesWhatIsDoneAndKeepsTheDead(t *testing.T) {
 				fill(t, h, 5, "completed", time.Now().Add(-time.Hour))
 				fill(t, h, 6, "completed", time.Now().Add(-time.Second))
 				start(t, jobs)
-				eventually(t, func() bool {
+				waitUntil(t, func() bool {
 					counts, err := jobs.Counts(t.Context())
 					require.NoError(t, err)
 					return counts["ops.filled"].Done == 6

@@ -63,9 +63,8 @@ func Register(r *tidings.Registry) {
 	tidings.Register[JobDiscarded](r, "durable.job_discarded", 1)
 }
 
-// died makes it known that a job is dead, with cause. event is nil if it
-// cannot be decoded. What goes wrong here is logged, since the job is dead in
-// any case.
+// died makes it known that a job is dead, with cause. What goes wrong here is
+// logged, since the job is dead in any case.
 func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, event tidings.Event, cause error) {
 	ctx = context.WithoutCancel(ctx)
 	job := j.jobOf(row)

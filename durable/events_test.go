@@ -17,6 +17,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/eventlog"
+	"github.com/tidings-go/tidings/eventlog/pgxlog"
 )
 
 // logged returns the bus of a log in the harness' database, and what reads the
@@ -80,7 +81,7 @@ func TestTheLogHasTheRecord(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		recorded("durable.job_retried", 1)
-		eventually(t, func() bool { return len(read("durable.job_died")) == 2 }, "it has not died again")
+		waitUntil(t, func() bool { return len(read("durable.job_died")) == 2 }, "it has not died again")
 		recorded("durable.job_died", 2)
 		eventuallyIn(t, jobs, event, "ops.pay", durable.Dead)
 		n, err = jobs.Discard(t.Context(), durable.Selection{EventID: event.EventID()})
@@ -159,6 +160,25 @@ func TestTheRecordIsInTheTransaction(t *testing.T) {
 	}
 }
 
+// Also one that the Transactor of New did not open.
+func TestTheTransactionOfCtxCounts(t *testing.T) {
+	t.Parallel()
+	h := openSQL(t)
+	jobs := h.jobs(t, river.Config{})
+	fill(t, h, 2, "discarded", time.Now())
+	err := durable.Transact(pgxlog.TxFunc(h.pool))(t.Context(), func(ctx context.Context) error {
+		n, err := jobs.Retry(ctx, durable.Selection{All: true, Limit: 1})
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		n, err = jobs.Discard(ctx, durable.Selection{All: true})
+		require.NoError(t, err)
+		require.Equal(t, 1, n, "what the transaction has retried is not dead")
+		return errRollBack
+	})
+	require.ErrorIs(t, err, errRollBack)
+	require.Len(t, deadIDs(t, jobs, durable.Selection{}), 2)
+}
+
 // Who refuses the record refuses what it is about.
 func TestAHandlerMayRefuse(t *testing.T) {
 	t.Parallel()
@@ -225,6 +245,23 @@ func TestAJobDiedThatNobodyTakesIsReported(t *testing.T) {
 		require.Contains(t, text, "correlation_id="+event.CorrelationID().String())
 		require.Contains(t, text, `msg="durable: a JobDied could not be published"`)
 		require.Contains(t, text, "the pager is off")
+	})
+}
+
+// The ctx of an attempt that took too long is over when its job dies.
+func TestAJobDiesOfATimeout(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		bus, read := logged(t, h, newRegistry())
+		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
+		tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error { <-ctx.Done(); return ctx.Err() },
+			tidings.Named("ops.slow"), tidings.Via(jobs.With(durable.Attempts(1), durable.Timeout(50*time.Millisecond))))
+		start(t, jobs)
+		event := publishAll(t, bus, Accepted{})[0]
+		eventuallyIn(t, jobs, event, "ops.slow", durable.Dead)
+		died := read("durable.job_died")
+		require.Len(t, died, 1)
+		require.Contains(t, aboutOf(died[0]).Reason, "deadline exceeded")
 	})
 }
 

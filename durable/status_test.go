@@ -17,8 +17,8 @@ import (
 	"github.com/tidings-go/tidings/durable"
 )
 
-// eventually waits until check returns true, against a real database.
-func eventually(t testing.TB, check func() bool, what string) {
+// waitUntil waits until check returns true, against a real database.
+func waitUntil(t testing.TB, check func() bool, what string) {
 	t.Helper()
 	require.Eventually(t, check, time.Minute, 20*time.Millisecond, what)
 }
@@ -40,7 +40,7 @@ func statusOf(t testing.TB, jobs *durable.Jobs, id uuid.UUID) map[string]durable
 // returns it.
 func eventuallyIn(t testing.TB, jobs *durable.Jobs, event tidings.Event, handler string, state durable.State) (job durable.Job) {
 	t.Helper()
-	eventually(t, func() bool {
+	waitUntil(t, func() bool {
 		job = statusOf(t, jobs, event.EventID())[handler]
 		return job.State == state
 	}, fmt.Sprintf("%s is not %s", handler, state))

@@ -156,8 +156,11 @@ func (d *drained) Left(ctx context.Context) ([]*rivertype.JobRow, error) {
 	}
 	var left []*rivertype.JobRow
 	now := d.now()
+	if d.engine.onSQLite() {
+		now = now.Round(time.Millisecond) // as it is stored there
+	}
 	for _, job := range list.Jobs {
-		if job.State == rivertype.JobStateRunning || !job.ScheduledAt.After(now.Round(time.Millisecond)) {
+		if job.State == rivertype.JobStateRunning || !job.ScheduledAt.After(now) {
 			left = append(left, job)
 		}
 	}

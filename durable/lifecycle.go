@@ -85,22 +85,22 @@ func (j *Jobs) Start(ctx context.Context) error {
 func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, ordered bool, ended chan<- struct{}) {
 	defer close(ended)
 	if ordered {
-		j.repairUntil(ctx, stopped)
+		tick := time.NewTicker(repairEvery)
+		defer tick.Stop()
+		j.repairUntil(ctx, stopped, tick.C)
 	}
 	<-stopped
 	<-watched
 }
 
-func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}) {
-	tick := time.NewTicker(repairEvery)
-	defer tick.Stop()
+func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}, tick <-chan time.Time) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-stopped:
 			return
-		case <-tick.C:
+		case <-tick:
 			if err := j.repair(ctx); err != nil && ctx.Err() == nil {
 				j.logger().ErrorContext(ctx, "durable: the lines of jobs in order could not be checked", slog.Any("error", err))
 			}

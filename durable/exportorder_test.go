@@ -1,0 +1,15 @@
+package durable
+
+import (
+	"context"
+	"time"
+)
+
+// AdvanceSQL and RepairSQL are statements of lines, for a test of their plans.
+func AdvanceSQL(j *Jobs) string { return advanceSQL.text(j.engine) }
+func RepairSQL(j *Jobs) string  { return repairSQL.text(j.engine) }
+
+// RepairUntil repairs lines whenever there is a tick.
+func (j *Jobs) RepairUntil(ctx context.Context, tick <-chan time.Time) {
+	j.repairUntil(ctx, nil, tick)
+}

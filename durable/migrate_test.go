@@ -1,0 +1,120 @@
+package durable_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/durable"
+)
+
+func indexes(t testing.TB, h harness) int {
+	t.Helper()
+	if h.postgres() {
+		return h.count(t, `SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'tidings\_job\_%'`)
+	}
+	return h.count(t, `SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name LIKE 'tidings\_job\_%' ESCAPE '\'`)
+}
+
+func dropIndexes(t testing.TB, h harness) {
+	t.Helper()
+	for _, index := range []string{"tidings_job_order", "tidings_job_event"} {
+		require.NoError(t, h.exec(t.Context(), "DROP INDEX IF EXISTS "+index))
+	}
+	require.Zero(t, indexes(t, h))
+}
+
+func TestMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		want := 1
+		if !h.postgres() {
+			want = 2
+		}
+		for range 5 {
+			dropIndexes(t, h)
+			var wg sync.WaitGroup
+			for range 6 {
+				wg.Go(func() {
+					if err := jobs.Migrate(t.Context()); err != nil {
+						t.Errorf("Migrate: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			require.Equal(t, want, indexes(t, h))
+		}
+	})
+}
+
+// A process that starts does not wait for a transaction that has written to
+// the table, nor make others wait.
+func TestMigrateAgainWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		jobs := h.jobs(t, river.Config{})
+		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+			if err := h.exec(ctx, `UPDATE river_job SET priority = 2`); err != nil {
+				return err
+			}
+			return within(t, 10*time.Second, "Migrate", func() error { return jobs.Migrate(t.Context()) })
+		}))
+	})
+}
+
+func TestMigrateBeforeRiver(t *testing.T) {
+	t.Parallel()
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		h := sqliteAt(t, filepath.Join(t.TempDir(), "jobs.db"))
+		requireNoTable(t, func() (*durable.Jobs, error) {
+			c, err := river.NewClient(riversqlite.New(h.sql), &river.Config{})
+			require.NoError(t, err)
+			return durable.New(c, nil, h.transact, newRegistry())
+		})
+	})
+	t.Run("pgx", func(t *testing.T) {
+		t.Parallel()
+		h := pgxAt(t, postgresSchema(t))
+		requireNoTable(t, func() (*durable.Jobs, error) {
+			c, err := river.NewClient(riverpgxv5.New(h.pool), &river.Config{})
+			require.NoError(t, err)
+			return durable.New(c, nil, h.transact, newRegistry())
+		})
+	})
+}
+
+func requireNoTable(t *testing.T, open func() (*durable.Jobs, error)) {
+	t.Helper()
+	jobs, err := open()
+	require.NoError(t, err)
+	err = jobs.Migrate(t.Context())
+	require.ErrorContains(t, err, "durable: Migrate: ")
+	require.ErrorContains(t, err, "river_job")
+}
+
+// withoutWorkers returns the transport of a process that only publishes.
+func withoutWorkers(t testing.TB, h harness) *durable.Jobs {
+	t.Helper()
+	config := durable.Configure(&river.Config{})
+	if h.postgres() {
+		c, err := river.NewClient(riverpgxv5.New(h.pool), config)
+		require.NoError(t, err)
+		jobs, err := durable.New(c, nil, h.transact, newRegistry())
+		require.NoError(t, err)
+		return jobs
+	}
+	c, err := river.NewClient(riversqlite.New(h.sql), config)
+	require.NoError(t, err)
+	jobs, err := durable.New(c, nil, h.transact, newRegistry())
+	require.NoError(t, err)
+	return jobs
+}

@@ -20,7 +20,9 @@ const forever = 100 * 365 * 24 * time.Hour
 //   - Workers, for a client that has Queues.
 //   - RescueStuckJobsAfter: a minute more than JobTimeout. After a crash a
 //     job waits for this time and at most 30 s more. River's default is an
-//     hour. A handler with a longer [Timeout] has that time instead.
+//     hour. A handler with a longer [Timeout] has that time instead. With a
+//     JobTimeout of -1 River takes no job away from a process that has died,
+//     except from handlers with a Timeout, so it is left at its default.
 //   - DiscardedJobRetentionPeriod and CancelledJobRetentionPeriod: a hundred
 //     years, also in place of -1, since dead jobs are kept until somebody calls
 //     [Jobs.Retry] or [Jobs.Discard]. River's -1 is for ever too, but on SQLite

@@ -82,15 +82,15 @@ func TestEffectAndCompletionCommitTogether(t *testing.T) {
 					return tt.fail(ctx, h)
 				}
 				return nil
-			}, tidings.Named("handler."+tt.name), quickly(jobs, timeout[tt.name]...))
+			}, tidings.Named("handler."+tt.name), atOnce(jobs, timeout[tt.name]...))
 		}
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 		start(t, jobs)
-		eventually(t, h, len(tests), "state = 'completed'")
+		awaitJobs(t, h, len(tests), "state = 'completed'")
 		for _, tt := range tests {
 			require.EqualValues(t, 2, attempts[tt.name].Load(), tt.name)
 			require.Equal(t, 1, h.effects(t, tt.name), tt.name)
-			require.Equal(t, 1, stored(t, h, "kind = $1 AND attempt = 2 AND finalized_at IS NOT NULL", "handler."+tt.name), tt.name)
+			require.Equal(t, 1, storedJobs(t, h, "kind = $1 AND attempt = 2 AND finalized_at IS NOT NULL", "handler."+tt.name), tt.name)
 		}
 		require.Zero(t, h.effects(t, "inner"))
 	})
@@ -114,7 +114,7 @@ func TestHandlersNestTransactions(t *testing.T) {
 		}, tidings.Named("handler"), tidings.Via(jobs))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
-		eventually(t, h, 1, "state = 'completed'")
+		awaitJobs(t, h, 1, "state = 'completed'")
 		require.Equal(t, []int{0, 1}, []int{h.effects(t, "dropped"), h.effects(t, "kept")})
 	})
 }
@@ -141,7 +141,7 @@ func TestHandlersPublishInTheirTransaction(t *testing.T) {
 				return errOnPurpose
 			}
 			return nil
-		}, tidings.Named("first"), quickly(jobs))
+		}, tidings.Named("first"), atOnce(jobs))
 		tidings.Subscribe(bus, func(ctx context.Context, e Created) error {
 			if tidings.WithinTx(ctx) {
 				t.Error("an AfterCommit handler is in the transaction")
@@ -153,12 +153,12 @@ func TestHandlersPublishInTheirTransaction(t *testing.T) {
 		tidings.Subscribe(bus, func(_ context.Context, e Created) error {
 			durables <- e
 			return nil
-		}, tidings.Named("second"), quickly(jobs))
+		}, tidings.Named("second"), atOnce(jobs))
 		start(t, jobs)
 		cause := tidings.Stamp(t.Context(), Accepted{Number: "7"})
 		require.NoError(t, tidings.Publish(t.Context(), bus, cause))
-		eventually(t, h, 2, "state = 'completed'")
-		require.Equal(t, 2, stored(t, h, "true"), "nothing is left of the first attempt")
+		awaitJobs(t, h, 2, "state = 'completed'")
+		require.Equal(t, 2, storedJobs(t, h, "true"), "nothing is left of the first attempt")
 		// The job is done before its AfterCommit handlers are.
 		here := <-after
 		require.Empty(t, after)
@@ -188,14 +188,14 @@ func TestInboxOfTheEventLog(t *testing.T) {
 				return errOnPurpose
 			}
 			return nil
-		}, tidings.Named("handler"), quickly(jobs), log.Inbox())
+		}, tidings.Named("handler"), atOnce(jobs), log.Inbox())
 		start(t, jobs)
 		event := tidings.Stamp(t.Context(), Accepted{Number: "once"})
 		require.NoError(t, tidings.Publish(t.Context(), bus, event))
-		eventually(t, h, 1, "state = 'completed'")
+		awaitJobs(t, h, 1, "state = 'completed'")
 		require.Equal(t, 1, h.effects(t, "once"))
 		require.NoError(t, tidings.Publish(t.Context(), bus, event))
-		eventually(t, h, 2, "state = 'completed'")
+		awaitJobs(t, h, 2, "state = 'completed'")
 		require.Equal(t, 1, h.effects(t, "once"))
 		require.EqualValues(t, 2, attempts.Load(), "the second job does not call the handler")
 	})
@@ -241,7 +241,7 @@ func TestTwoAttemptsAtOnce(t *testing.T) {
 					return tt.fail
 				}
 				return nil
-			}, tidings.Named("handler"), quickly(jobs))
+			}, tidings.Named("handler"), atOnce(jobs))
 			start(t, jobs)
 			require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 			<-entered
@@ -249,20 +249,20 @@ func TestTwoAttemptsAtOnce(t *testing.T) {
 			<-entered
 			close(let[tt.first])
 			if tt.first == 2 {
-				eventually(t, h, 1, "state = 'completed'")
+				awaitJobs(t, h, 1, "state = 'completed'")
 				close(let[1])
 			} else {
 				require.Eventually(t, func() bool { return logs.has("an attempt came too late") }, 20*time.Second, time.Millisecond, tt.name)
-				require.Equal(t, 1, stored(t, h, "state = 'running' AND attempt = 2 AND errors IS NULL"), tt.name)
+				require.Equal(t, 1, storedJobs(t, h, "state = 'running' AND attempt = 2 AND errors IS NULL"), tt.name)
 				close(let[2])
-				eventually(t, h, 1, "state = 'completed'")
+				awaitJobs(t, h, 1, "state = 'completed'")
 			}
 			require.Eventually(t, func() bool { return logs.has("an attempt came too late") }, 20*time.Second, time.Millisecond, tt.name)
 			stop(t, jobs)
 			require.False(t, logs.has("a job is dead"), tt.name)
 			require.EqualValues(t, 2, attempts.Load(), tt.name)
 			require.Equal(t, 1, h.effects(t, tt.name), tt.name)
-			require.Equal(t, 1, stored(t, h, "state = 'completed' AND attempt = 2 AND errors IS NULL"), tt.name)
+			require.Equal(t, 1, storedJobs(t, h, "state = 'completed' AND attempt = 2 AND errors IS NULL"), tt.name)
 		}
 	})
 }
@@ -282,7 +282,7 @@ func TestJobDeletedMeanwhile(t *testing.T) {
 		}, tidings.Named("handler"), tidings.Via(jobs))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
-		eventually(t, h, 0, "true")
+		awaitJobs(t, h, 0, "true")
 		stop(t, jobs)
 		require.Zero(t, h.effects(t, "deleted"))
 	})
@@ -311,19 +311,19 @@ func TestOutside(t *testing.T) {
 			return nil
 		}
 		key := durable.InOrderBy(func(e Accepted) string { return e.Number[:1] })
-		tidings.Subscribe(bus, outside, tidings.Named("outside"), quickly(jobs, durable.Outside(), key))
+		tidings.Subscribe(bus, outside, tidings.Named("outside"), atOnce(jobs, durable.Outside(), key))
 		var sync atomic.Int64
 		tidings.Subscribe(bus, func(context.Context, Created) error {
 			sync.Add(1)
 			return nil
 		})
-		tidings.Subscribe(bus, nothing[Created], tidings.Named("second"), quickly(jobs, durable.Outside()))
+		tidings.Subscribe(bus, nothing[Created], tidings.Named("second"), atOnce(jobs, durable.Outside()))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "k1"}))
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "k2"}))
-		eventually(t, h, 6, "state = 'completed'")
+		awaitJobs(t, h, 6, "state = 'completed'")
 		require.EqualValues(t, 4, sync.Load())
 		require.Equal(t, []int{2, 2}, []int{h.effects(t, "k1"), h.effects(t, "k2")}, "an attempt that fails leaves its effects")
-		require.Equal(t, 2, stored(t, h, "kind = 'outside' AND attempt = 2"))
+		require.Equal(t, 2, storedJobs(t, h, "kind = 'outside' AND attempt = 2"))
 	})
 }

@@ -126,7 +126,7 @@ func TestOutcomes(t *testing.T) {
 		require.NoError(t, tidings.Publish(t.Context(), bus, event))
 		start(t, jobs)
 		for _, tt := range tests {
-			eventually(t, h, 1, "kind = '"+tt.name+"' AND state = '"+string(tt.state)+"'")
+			awaitJobs(t, h, 1, "kind = '"+tt.name+"' AND state = '"+string(tt.state)+"'")
 			row := job(t, client, tt.name)
 			require.Equal(t, tt.attempt, row.Attempt, tt.name)
 			require.Len(t, row.Errors, len(tt.errors), tt.name)
@@ -141,7 +141,7 @@ func TestOutcomes(t *testing.T) {
 		}
 		require.True(t, logs.has("a handler panicked", "handler=panics ", "attempt=1", "panicsHere"))
 		require.True(t, logs.has("the Backoff of a handler panicked", "handler=backoff.panics "))
-		eventually(t, h, 1, "kind = 'good' AND state = 'completed'")
+		awaitJobs(t, h, 1, "kind = 'good' AND state = 'completed'")
 		due := func(name string) time.Duration {
 			return time.Until(job(t, client, name).ScheduledAt).Round(10 * time.Minute)
 		}
@@ -182,15 +182,15 @@ func TestWaits(t *testing.T) {
 		start(t, jobs)
 		begun := time.Now()
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
-		eventually(t, h, 1, "kind = 'own' AND state = 'discarded'")
-		eventually(t, h, 1, "kind = 'zero' AND state = 'completed'")
+		awaitJobs(t, h, 1, "kind = 'own' AND state = 'discarded'")
+		awaitJobs(t, h, 1, "kind = 'zero' AND state = 'completed'")
 		for attempt, want := range map[int]bool{0: false, 1: true, 2: true, 3: true, 4: false} {
 			_, have := waits.Load(attempt)
 			require.Equal(t, want, have, attempt)
 		}
 		require.EqualValues(t, 4, calls.Load())
 		require.EqualValues(t, 5, zero.Load())
-		eventually(t, h, 1, "kind = 'river' AND errors IS NOT NULL")
+		awaitJobs(t, h, 1, "kind = 'river' AND errors IS NOT NULL")
 		require.Less(t, time.Since(begun), 15*time.Second)
 		row := job(t, client, "river")
 		if row.Attempt == 1 {
@@ -218,7 +218,7 @@ func TestTimeouts(t *testing.T) {
 		handle("long", durable.Timeout(time.Hour))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
-		eventually(t, h, 3, "state = 'completed'")
+		awaitJobs(t, h, 3, "state = 'completed'")
 		for name, want := range map[string]time.Duration{"client": 10 * time.Second, "short": 5 * time.Second, "long": time.Hour} {
 			have, _ := left.Load(name)
 			require.InDelta(t, want, have, float64(4*time.Second), name)
@@ -243,10 +243,10 @@ func TestGoexitTakesNoWorkerAway(t *testing.T) {
 			}
 			return nil
 		}
-		tidings.Subscribe(bus, exits, tidings.Named("exits"), quickly(jobs))
+		tidings.Subscribe(bus, exits, tidings.Named("exits"), atOnce(jobs))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
-		eventually(t, h, 1, "state = 'completed' AND attempt = 4")
+		awaitJobs(t, h, 1, "state = 'completed' AND attempt = 4")
 		require.Equal(t, 1, h.effects(t, "exit"))
 	})
 }
@@ -272,14 +272,14 @@ func TestInterruptedAttempts(t *testing.T) {
 				close(entered)
 				<-ctx.Done()
 				return fail(ctx)
-			}, tidings.Named("handler"), quickly(jobs, durable.Attempts(1)))
+			}, tidings.Named("handler"), atOnce(jobs, durable.Attempts(1)))
 			start(t, jobs)
 			require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 			<-entered
 			now, cancel := context.WithCancel(t.Context())
 			cancel()
 			require.NoError(t, jobs.Stop(now), name)
-			require.Equal(t, 1, stored(t, h, "state = 'available' AND attempt = 0 AND finalized_at IS NULL"), name)
+			require.Equal(t, 1, storedJobs(t, h, "state = 'available' AND attempt = 0 AND finalized_at IS NULL"), name)
 			require.False(t, logs.has("a job is dead"), name)
 		}
 	})
@@ -300,13 +300,13 @@ func TestCancelledRemotely(t *testing.T) {
 			entered <- struct{}{}
 			<-ctx.Done()
 			return ctx.Err()
-		}, tidings.Named("handler"), quickly(jobs))
+		}, tidings.Named("handler"), atOnce(jobs))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 		<-entered
 		_, err := client.JobCancel(t.Context(), job(t, client, "handler").ID)
 		require.NoError(t, err)
-		eventually(t, h, 1, "state = 'cancelled'")
+		awaitJobs(t, h, 1, "state = 'cancelled'")
 		require.False(t, logs.has("a job is dead"), logs)
 	})
 }

@@ -29,21 +29,21 @@ var errOnPurpose = errors.New("failing on purpose")
 
 func nothing[E tidings.Event](context.Context, E) error { return nil }
 
-// stored counts the jobs for which the condition holds.
-func stored(t testing.TB, h harness, condition string, args ...any) int {
+// storedJobs counts the jobs for which the condition holds.
+func storedJobs(t testing.TB, h harness, condition string, args ...any) int {
 	t.Helper()
 	return h.count(t, "SELECT count(*) FROM river_job WHERE "+condition, args...)
 }
 
-// eventually waits until that many jobs meet the condition.
-func eventually(t testing.TB, h harness, n int, condition string, args ...any) {
+// awaitJobs waits until that many jobs meet the condition.
+func awaitJobs(t testing.TB, h harness, n int, condition string, args ...any) {
 	t.Helper()
-	require.Eventually(t, func() bool { return stored(t, h, condition, args...) == n }, 20*time.Second, 5*time.Millisecond,
-		"%d jobs, not %d, where %s", stored(t, h, condition, args...), n, condition)
+	require.Eventually(t, func() bool { return storedJobs(t, h, condition, args...) == n }, time.Minute, 5*time.Millisecond,
+		"%d jobs, not %d, where %s", storedJobs(t, h, condition, args...), n, condition)
 }
 
-// quickly is a view of jobs whose handlers try again at once.
-func quickly(jobs *durable.Jobs, opts ...durable.Option) tidings.SubscribeOption {
+// atOnce is a view of jobs whose handlers try again at once.
+func atOnce(jobs *durable.Jobs, opts ...durable.Option) tidings.SubscribeOption {
 	opts = append([]durable.Option{durable.Backoff(func(int) time.Duration { return time.Millisecond })}, opts...)
 	return tidings.Via(jobs.With(opts...))
 }
@@ -66,16 +66,16 @@ func TestSendStoresOneJobForEachHandler(t *testing.T) {
 		}
 		require.NoError(t, h.transact(t.Context(), publish))
 		require.NoError(t, publish(t.Context()))
-		require.Equal(t, 20, stored(t, h, "state = 'available'"))
+		require.Equal(t, 20, storedJobs(t, h, "state = 'available'"))
 		for _, name := range []string{"plain.one", "plain.two"} {
-			require.Equal(t, 4, stored(t, h, "kind = $1 AND queue = 'default' AND priority = 1 AND max_attempts = 25", name), name)
+			require.Equal(t, 4, storedJobs(t, h, "kind = $1 AND queue = 'default' AND priority = 1 AND max_attempts = 25", name), name)
 		}
 		for _, name := range []string{"mail.one", "mail.two"} {
-			require.Equal(t, 4, stored(t, h, "kind = $1 AND queue = 'mail' AND priority = 2 AND max_attempts = 3", name), name)
+			require.Equal(t, 4, storedJobs(t, h, "kind = $1 AND queue = 'mail' AND priority = 2 AND max_attempts = 3", name), name)
 		}
-		require.Equal(t, 4, stored(t, h, "kind = 'slow' AND queue = 'default' AND priority = 4 AND max_attempts = 40"))
-		require.Equal(t, 10, stored(t, h, "args ->> 'type' = 'crm.accepted' AND args -> 'data' ->> 'number' = '1'"))
-		require.Equal(t, 20, stored(t, h, "metadata ->> 'tidings_order' IS NULL AND metadata ->> 'tidings_trace' IS NULL"))
+		require.Equal(t, 4, storedJobs(t, h, "kind = 'slow' AND queue = 'default' AND priority = 4 AND max_attempts = 40"))
+		require.Equal(t, 10, storedJobs(t, h, "args ->> 'type' = 'crm.accepted' AND args -> 'data' ->> 'number' = '1'"))
+		require.Equal(t, 20, storedJobs(t, h, "metadata ->> 'tidings_order' IS NULL AND metadata ->> 'tidings_trace' IS NULL"))
 	})
 }
 
@@ -89,7 +89,7 @@ func TestSendJoinsTheTransaction(t *testing.T) {
 			return tidings.Publish(ctx, bus, Accepted{Number: number})
 		}
 		is := func(number string) int {
-			return stored(t, h, "args -> 'data' ->> 'number' = $1", number)
+			return storedJobs(t, h, "args -> 'data' ->> 'number' = $1", number)
 		}
 
 		require.NoError(t, publish(t.Context(), "outside"))
@@ -135,6 +135,9 @@ func TestSendManyEventsInATransaction(t *testing.T) {
 	}
 	each(t, func(t *testing.T, h harness) {
 		for _, tt := range tests {
+			if !h.postgres() { // slow, if translated from C and looking for races
+				tt.events = min(tt.events, 200)
+			}
 			jobs := h.jobs(t, river.Config{})
 			bus := tidingstest.NewBus(t)
 			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
@@ -147,7 +150,7 @@ func TestSendManyEventsInATransaction(t *testing.T) {
 				}
 				return nil
 			}))
-			require.Equal(t, tt.events, stored(t, h, "state = 'available'"), tt.reason)
+			require.Equal(t, tt.events, storedJobs(t, h, "state = 'available'"), tt.reason)
 			require.Equal(t, tt.events, h.count(t, "SELECT count(DISTINCT args -> 'data' ->> 'total') FROM river_job"), tt.reason)
 			require.Equal(t, tt.events, h.count(t, "SELECT max(id) - min(id) + 1 FROM river_job"), tt.reason)
 			require.NoError(t, h.exec(t.Context(), "DELETE FROM river_job"))
@@ -170,7 +173,7 @@ func TestSendWithoutWorkers(t *testing.T) {
 		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
 			return errors.Join(tidings.Publish(ctx, bus, Accepted{Number: "2"}), tidings.Publish(ctx, bus, Accepted{Number: "3"}))
 		}))
-		require.Equal(t, 3, stored(t, h, "state = 'available'"))
+		require.Equal(t, 3, storedJobs(t, h, "state = 'available'"))
 
 		worker := h.jobs(t, river.Config{})
 		other := tidingstest.NewBus(t)
@@ -180,7 +183,7 @@ func TestSendWithoutWorkers(t *testing.T) {
 			return nil
 		}, tidings.Named("handler"), tidings.Via(worker))
 		start(t, worker)
-		eventually(t, h, 3, "state = 'completed'")
+		awaitJobs(t, h, 3, "state = 'completed'")
 		for _, number := range []string{"1", "2", "3"} {
 			_, ok := got.Load(number)
 			require.True(t, ok, number)
@@ -214,13 +217,13 @@ func TestSendRefusesTransactionsItCannotWriteIn(t *testing.T) {
 			})
 			require.ErrorContains(t, err, tt.want, tt.reason)
 			require.ErrorContains(t, err, "tidings.WithTx", "the remedy")
-			require.Zero(t, stored(t, h, "true"), tt.reason)
+			require.Zero(t, storedJobs(t, h, "true"), tt.reason)
 		}
 		// Where the TxFunc adds River's own as well, there is no such error.
 		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
 			return tidings.Publish(tidings.WithTx(ctx, &other{}), bus, Accepted{})
 		}))
-		require.Equal(t, 1, stored(t, h, "true"))
+		require.Equal(t, 1, storedJobs(t, h, "true"))
 	})
 }
 
@@ -244,7 +247,7 @@ func TestSendInATransactionWithoutScope(t *testing.T) {
 		}
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{}))
 		rollback()
-		require.Zero(t, stored(t, h, "true"))
+		require.Zero(t, storedJobs(t, h, "true"))
 	})
 }
 
@@ -256,13 +259,13 @@ func TestSendAsTheTransportOfABus(t *testing.T) {
 		publish := func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }
 		require.NoError(t, publish(t.Context()))
 		require.NoError(t, h.transact(t.Context(), publish))
-		require.Zero(t, stored(t, h, "true"), "nobody subscribes")
+		require.Zero(t, storedJobs(t, h, "true"), "nobody subscribes")
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs.With(durable.Queue("mail"))))
 		require.NoError(t, publish(t.Context()))
 		require.NoError(t, h.transact(t.Context(), publish))
-		require.Equal(t, 2, stored(t, h, "kind = 'handler' AND queue = 'default'"))
-		require.Equal(t, 2, stored(t, h, "kind = 'mail' AND queue = 'mail'"))
+		require.Equal(t, 2, storedJobs(t, h, "kind = 'handler' AND queue = 'default'"))
+		require.Equal(t, 2, storedJobs(t, h, "kind = 'mail' AND queue = 'mail'"))
 	})
 }
 
@@ -285,7 +288,7 @@ func TestSendFailsThePublishOfWhatCannotBeStored(t *testing.T) {
 		}))
 		require.ErrorIs(t, published, tidings.ErrUnregistered)
 		require.False(t, called, "no handler runs for an event that is not published")
-		require.Zero(t, stored(t, h, "true"))
+		require.Zero(t, storedJobs(t, h, "true"))
 	})
 }
 
@@ -360,7 +363,12 @@ func TestSendKeepsEventsIntact(t *testing.T) {
 		}
 		events = append(events, tidingstest.Described{Due: time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC)},
 			tidingstest.Described{Due: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)})
-		for _, e := range events { // alone, and together
+		published := 0
+		for i, e := range events { // some alone, and all together
+			if i%4 != 0 {
+				continue
+			}
+			published++
 			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, e) }), "%v", e)
 		}
 		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
@@ -371,9 +379,9 @@ func TestSendKeepsEventsIntact(t *testing.T) {
 			}
 			return nil
 		}))
-		require.Len(t, here, 2*len(events))
+		require.Len(t, here, published+len(events))
 		start(t, jobs)
-		eventually(t, h, len(here), "state = 'completed'")
+		awaitJobs(t, h, len(here), "state = 'completed'")
 		for id, want := range here {
 			got := away[id]
 			if tree, ok := want.(Tree); ok { // but for spaces
@@ -386,14 +394,14 @@ func TestSendKeepsEventsIntact(t *testing.T) {
 				require.Equal(t, math.Signbit(d.Amount), math.Signbit(got.(tidingstest.Described).Amount))
 			}
 		}
-		require.Equal(t, len(here), stored(t, h, "args ->> 'id' IS NOT NULL AND args ->> 'type' IS NOT NULL AND args ->> 'specversion' = '1.0'"))
+		require.Equal(t, len(here), storedJobs(t, h, "args ->> 'id' IS NOT NULL AND args ->> 'type' IS NOT NULL AND args ->> 'specversion' = '1.0'"))
 		id := ""
 		for k, e := range here {
 			if a, ok := e.(Accepted); ok && a.Number == "a\x00b" {
 				id = k.String()
 			}
 		}
-		require.Equal(t, 1, stored(t, h, "args ->> 'id' = $1 AND args ->> 'type' = 'crm.accepted'", id), "found by those who look for the event")
+		require.Equal(t, 1, storedJobs(t, h, "args ->> 'id' = $1 AND args ->> 'type' = 'crm.accepted'", id), "found by those who look for the event")
 	})
 }
 
@@ -494,7 +502,7 @@ func TestSendNotifiesWorkers(t *testing.T) {
 		start(t, jobs)
 		for i := 1; i <= 3; i++ {
 			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
-			eventually(t, h, 2*i, "state = 'completed'")
+			awaitJobs(t, h, 2*i, "state = 'completed'")
 		}
 	})
 }
@@ -511,7 +519,7 @@ func TestSendByTheClock(t *testing.T) {
 		bus := tidingstest.NewBus(t)
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
 		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
-		require.Equal(t, 1, stored(t, h, "scheduled_at = $1", then))
+		require.Equal(t, 1, storedJobs(t, h, "scheduled_at = $1", then))
 	})
 }
 

@@ -438,12 +438,15 @@ func TestRetryWaitsForAnother(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		jobs := h.jobs(t, river.Config{})
-		fill(t, h, 2, "discarded", time.Now())
+		fill(t, h, 3, "discarded", time.Now())
 		ids := deadIDs(t, jobs, durable.Selection{})
 		began := make(chan struct{})
 		counted := make(chan int, 1)
 		err := h.transact(t.Context(), func(ctx context.Context) error {
-			n, err := jobs.Discard(ctx, durable.Selection{JobIDs: ids[:1]})
+			n, err := jobs.Retry(ctx, durable.Selection{JobIDs: ids[:1]})
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			n, err = jobs.Discard(ctx, durable.Selection{JobIDs: ids[1:2]})
 			require.NoError(t, err)
 			require.Equal(t, 1, n)
 			go func() {

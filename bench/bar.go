@@ -55,7 +55,8 @@ func Bars(r Report) []Bar {
 	bars = append(bars,
 		r.ratioBar("InTx on SQLite, synchronous=FULL", keyInTxFull, 1.05, bareSQL),
 		r.ratioBar("InTx on SQLite, synchronous=NORMAL", keyInTxNormal, 1.05, bareSQL))
-	return append(bars, r.logBars()...)
+	bars = append(bars, r.logBars()...)
+	return append(bars, r.durableBars()...)
 }
 
 func synchronous(c Contender) bool { return c.Synchronous }

@@ -56,6 +56,19 @@ func report(change func(key, name string, goroutines int, s *bench.Sample)) benc
 	table("log-append-100-pgx", map[string]bench.Sample{"insert-unnest": {NS: 100}, bench.Tidings: {NS: 129}}, 1)
 	table("encode", map[string]bench.Sample{"json.Marshal": {NS: 100}, bench.Tidings: {NS: 149}}, 1)
 	table("decode", map[string]bench.Sample{"json.Unmarshal": {NS: 100}, bench.Tidings: {NS: 149}}, 1)
+	for _, key := range []string{"durable-publish-sqlite", "durable-publish-sqlite-full", "durable-publish-pgx"} {
+		table(key, map[string]bench.Sample{"river-insert-tx": {NS: 100}, bench.Tidings: {NS: 109}}, 1)
+	}
+	for _, key := range []string{"durable-publish-1000-sqlite", "durable-publish-1000-pgx"} {
+		table(key, map[string]bench.Sample{"river-insert-many-fast-tx": {NS: 100}, bench.Tidings: {NS: 119}}, 1)
+	}
+	for _, database := range []string{"SQLite", "Postgres, pgx"} {
+		r.DurableWork = append(r.DurableWork, bench.DurableWorkCost{Database: database, Jobs: 5_000, Bare: bench.Sample{NS: 900}, Ours: bench.Sample{NS: 999}})
+		r.DurableStarts = append(r.DurableStarts, bench.DurableStartCost{
+			Database: database, Starts: 600,
+			Bare: bench.Latency{P50: 10 * time.Millisecond}, Ours: bench.Latency{P50: 11_900 * time.Microsecond, P99: time.Second},
+		})
+	}
 	for _, database := range []string{"SQLite", "Postgres, database/sql", "Postgres, pgx"} {
 		for _, events := range []int{10_000, 1_000_000} {
 			r.LogReads = append(r.LogReads, bench.LogReadCost{
@@ -117,6 +130,11 @@ func TestBarsMissed(t *testing.T) {
 		{"log-append-100-sqlite", "insert-values-100", 1, bench.Sample{NS: 99}, "Log: append 100, SQLite, synchronous=NORMAL: ≤ 1.3x the fastest INSERT"},
 		{"log-append-100-postgres", bench.Tidings, 1, bench.Sample{NS: 131}, "Log: append 100, Postgres, database/sql: ≤ 1.3x insert-unnest"},
 		{"log-append-100-pgx", bench.Tidings, 1, bench.Sample{NS: 131}, "Log: append 100, Postgres, pgx: ≤ 1.3x insert-unnest"},
+		{"durable-publish-sqlite", bench.Tidings, 1, bench.Sample{NS: 111}, "Durable: publish 1, SQLite, synchronous=NORMAL: ≤ 1.1x river-insert-tx"},
+		{"durable-publish-sqlite-full", bench.Tidings, 1, bench.Sample{NS: 111}, "Durable: publish 1, SQLite, synchronous=FULL: ≤ 1.1x river-insert-tx"},
+		{"durable-publish-pgx", "river-insert-tx", 1, bench.Sample{NS: 99}, "Durable: publish 1, Postgres, pgx: ≤ 1.1x river-insert-tx"},
+		{"durable-publish-1000-sqlite", bench.Tidings, 1, bench.Sample{NS: 121}, "Durable: publish 1,000, SQLite, synchronous=NORMAL: ≤ 1.2x river-insert-many-fast-tx"},
+		{"durable-publish-1000-pgx", bench.Tidings, 1, bench.Sample{NS: 121}, "Durable: publish 1,000, Postgres, pgx: ≤ 1.2x river-insert-many-fast-tx"},
 		{"encode", bench.Tidings, 1, bench.Sample{NS: 151}, "Encode: ≤ 1.5x json.Marshal"},
 		{"decode", bench.Tidings, 1, bench.Sample{NS: 151}, "Decode: ≤ 1.5x json.Unmarshal"},
 	}
@@ -164,6 +182,16 @@ func TestBarsOfReading(t *testing.T) {
 	require.Equal(t, []string{
 		"Log: read, Postgres, database/sql: a hundred times the events: at most 1 MiB more heap",
 		"Log: read, Postgres, pgx: ≤ 2x a scan and json.Unmarshal",
+	}, missed(r))
+}
+
+func TestBarsOfDurableHandlers(t *testing.T) {
+	r := report(nil)
+	r.DurableWork[0].Ours.NS = 1_001
+	r.DurableStarts[1].Ours.P50 = 12_100 * time.Microsecond
+	require.Equal(t, []string{
+		"Durable: work, SQLite: ≥ 0.9x the jobs per second of River's workers",
+		"Durable: commit to start, Postgres, pgx: p50 ≤ 1.2x River's",
 	}, missed(r))
 }
 

@@ -28,6 +28,8 @@ type Plan struct {
 	Time  time.Duration // of one measurement, about
 	// Events are how many the log holds that is read; 0 is [LogEvents].
 	Events int
+	// Jobs are how many wait when the workers start; 0 is [DurableJobs].
+	Jobs int
 }
 
 // A Table is what a case came to.

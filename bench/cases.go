@@ -15,8 +15,8 @@ const bareOfOne = "bare-of-one"
 func keyHandlers(n int) string { return "handlers-" + strconv.Itoa(n) }
 
 // Cases lists the cases that are timed operation by operation. What is measured
-// in another way stands beside them: [SubscriptionCosts], [QueueCosts] and
-// [LogReadCosts].
+// in another way stands beside them: [SubscriptionCosts], [QueueCosts],
+// [LogReadCosts], [DurableWorkCosts] and [DurableStartCosts].
 func Cases() []Case {
 	cases := []Case{
 		noHandler(),
@@ -31,6 +31,7 @@ func Cases() []Case {
 	}
 	cases = append(cases, appendOneCases()...)
 	cases = append(cases, appendHundredCases()...)
+	cases = append(cases, durablePublishCases()...)
 	return append(cases, encoding(), decoding())
 }
 
@@ -40,7 +41,7 @@ func Keys() []string {
 	for _, c := range Cases() {
 		keys = append(keys, c.Key)
 	}
-	return append(keys, keySubscriptions, keyQueue, keyRead)
+	return append(keys, keySubscriptions, keyQueue, keyRead, keyDurableWork, keyDurableStart)
 }
 
 func publishing(handlers int, title string) Case {

@@ -17,15 +17,19 @@ require (
 	github.com/maniartech/signals v1.3.1
 	github.com/mehdihadeli/go-mediatr v1.4.0
 	github.com/mustafaturan/bus/v3 v3.0.3
-	github.com/stretchr/testify v1.11.1
+	github.com/riverqueue/river v0.47.0
+	github.com/riverqueue/river/riverdriver v0.47.0
+	github.com/riverqueue/river/riverdriver/riverpgxv5 v0.47.0
+	github.com/riverqueue/river/riverdriver/riversqlite v0.47.0
+	github.com/stretchr/testify v1.12.1
 	github.com/tidings-go/tidings v0.0.0
+	github.com/tidings-go/tidings/durable v0.0.0
 	github.com/tidings-go/tidings/eventlog v0.0.0
 	modernc.org/sqlite v1.60.1
 )
 
 require (
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
-	github.com/davecgh/go-spew v1.1.1 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/gookit/goutil v0.7.1 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -40,18 +44,25 @@ require (
 	github.com/ncruces/go-strftime v1.0.0 // indirect
 	github.com/oklog/ulid v1.3.1 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
-	github.com/pmezard/go-difflib v1.0.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	github.com/riverqueue/river/rivershared v0.47.0 // indirect
+	github.com/riverqueue/river/rivertype v0.47.0 // indirect
 	github.com/sony/gobreaker v1.0.0 // indirect
+	github.com/tidwall/gjson v1.19.0 // indirect
+	github.com/tidwall/match v1.2.0 // indirect
+	github.com/tidwall/pretty v1.2.1 // indirect
+	github.com/tidwall/sjson v1.2.5 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sync v0.23.0 // indirect
 	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/text v0.41.0 // indirect
-	gopkg.in/yaml.v3 v3.0.1 // indirect
 	modernc.org/libc v1.77.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
 
 replace github.com/tidings-go/tidings => ../
+
+replace github.com/tidings-go/tidings/durable => ../durable
 
 replace github.com/tidings-go/tidings/eventlog => ../eventlog

@@ -14,12 +14,15 @@ import (
 // A subject that stored nothing would be the fastest of all.
 func TestAppendingSubjectsStoreEveryEvent(t *testing.T) {
 	for _, c := range bench.Cases() {
-		if !strings.HasPrefix(c.Key, "log-append-") {
-			continue
-		}
 		each := 1
-		if strings.HasPrefix(c.Key, "log-append-100-") {
+		switch {
+		case strings.HasPrefix(c.Key, "log-append-100-"):
 			each = 100
+		case strings.HasPrefix(c.Key, "durable-publish-1000-"):
+			each = 1000
+		case strings.HasPrefix(c.Key, "log-append-"), strings.HasPrefix(c.Key, "durable-publish-"):
+		default:
+			continue
 		}
 		for _, subject := range c.Subjects {
 			t.Run(c.Key+"/"+subject.Name, func(t *testing.T) {

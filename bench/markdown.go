@@ -37,6 +37,12 @@ func WriteMarkdown(w io.Writer, h Heading, r Report) error {
 	if r.LogReads != nil {
 		writeLogReads(&page, r.LogReads)
 	}
+	if r.DurableWork != nil {
+		writeDurableWork(&page, r.DurableWork)
+	}
+	if r.DurableStarts != nil {
+		writeDurableStarts(&page, r.DurableStarts)
+	}
 	writeBars(&page, Bars(r))
 	writeLeftOut(&page, r.LeftOut)
 	_, err := io.WriteString(w, page.String())

@@ -13,6 +13,8 @@ type Report struct {
 	Subscriptions []SubscriptionCost
 	Queue         []QueueCost
 	LogReads      []LogReadCost
+	DurableWork   []DurableWorkCost
+	DurableStarts []DurableStartCost
 	LeftOut       []string // cases that could not be measured, and why
 }
 
@@ -62,6 +64,22 @@ func Run(plan Plan, match *regexp.Regexp, progress func(key string)) (Report, er
 			return report, err
 		}
 		report.LogReads, report.LeftOut = costs, append(report.LeftOut, left...)
+	}
+	if match.MatchString(keyDurableWork) {
+		progress(keyDurableWork)
+		costs, left, err := DurableWorkCosts(plan)
+		if err != nil {
+			return report, err
+		}
+		report.DurableWork, report.LeftOut = costs, append(report.LeftOut, left...)
+	}
+	if match.MatchString(keyDurableStart) {
+		progress(keyDurableStart)
+		costs, left, err := DurableStartCosts(plan)
+		if err != nil {
+			return report, err
+		}
+		report.DurableStarts, report.LeftOut = costs, append(report.LeftOut, left...)
 	}
 	return report, nil
 }

@@ -30,6 +30,7 @@ func run(args []string, out, progress io.Writer) error {
 	count := flags.Int("count", 6, "measure every subject this many times and take the median")
 	benchtime := flags.Duration("benchtime", 200*time.Millisecond, "of one measurement, about")
 	events := flags.Int("events", bench.LogEvents, "in the log that is read")
+	jobs := flags.Int("jobs", bench.DurableJobs, "that wait when the workers of durable handlers start; one start in 50 of them is timed by itself")
 	match := flags.String("run", "", "only the cases whose key matches this regular expression, e.g. ^handlers-")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "Usage: go run ./bench/cmd/report [flags] > page.md\n\nCases: %s\n\n", strings.Join(bench.Keys(), ", "))
@@ -46,7 +47,7 @@ func run(args []string, out, progress io.Writer) error {
 		return fmt.Errorf("-run: %w", err)
 	}
 
-	plan := bench.Plan{Count: *count, Time: *benchtime, Events: *events}
+	plan := bench.Plan{Count: *count, Time: *benchtime, Events: *events, Jobs: *jobs}
 	heading := bench.Heading{
 		Machine: bench.ThisMachine(),
 		Date:    time.Now(),

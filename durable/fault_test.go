@@ -71,6 +71,7 @@ type faultChild struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	lines chan string
+	heard []string
 }
 
 // startFault starts a child on the database of h. It is killed at the end of
@@ -112,19 +113,18 @@ func startFault(t *testing.T, h harness, plan faultPlan) *faultChild {
 func (c *faultChild) hear(t *testing.T, word string) string {
 	t.Helper()
 	timeout := time.After(time.Minute)
-	var before []string
 	for {
 		select {
 		case line, ok := <-c.lines:
 			if !ok {
-				t.Fatalf("the child has ended instead of saying %q; it said %q", word, before)
+				t.Fatalf("the child has ended instead of saying %q; it said %q", word, c.heard)
 			}
+			c.heard = append(c.heard, line)
 			if rest, ok := strings.CutPrefix(line, "> "+word); ok {
 				return strings.TrimSpace(rest)
 			}
-			before = append(before, line)
 		case <-timeout:
-			t.Fatalf("the child does not say %q; it said %q", word, before)
+			t.Fatalf("the child does not say %q; it said %q", word, c.heard)
 		}
 	}
 }

@@ -79,8 +79,10 @@ func TestFaultRescuedOnceCompleted(t *testing.T) {
 		}
 		start(t, w.jobs)
 		allDone(t, h, time.Minute)
+		stop(t, w.jobs) // River panics if a job runs again before it is reported
 		// What the rescuer does, and later the scheduler.
 		require.NoError(t, h.exec(t.Context(), "UPDATE river_job SET state = 'available', finalized_at = NULL"))
+		start(t, w.jobs)
 		allDone(t, h, time.Minute)
 		require.Equal(t, 6, h.count(t, "SELECT count(*) FROM river_job WHERE attempt = 2"))
 		balanced(t, h, 3, effectHandler, orderedHandler)

@@ -344,6 +344,15 @@ func TestOrderKeys(t *testing.T) {
 				publish(t, bus, Accepted{Total: int64(i)})
 			}
 		}
+		nested := tidings.New() // handler and key are not just put together
+		for _, name := range []string{"crm.ab", "crm.abc"} {
+			rest := strings.TrimPrefix("crm.abcd", name)
+			tidings.Subscribe(nested, work, tidings.Named(name), tidings.Via(jobs.With(durable.InOrderBy(func(Accepted) string { return rest }))))
+		}
+		publish(t, nested, Accepted{})
+		require.Zero(t, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'pending' AND kind LIKE 'crm.ab%'`))
+		require.NoError(t, h.exec(t.Context(), `DELETE FROM river_job WHERE kind LIKE 'crm.ab%'`))
+
 		require.Equal(t, 2*3, h.count(t, `SELECT count(*) FROM river_job WHERE metadata ->> 'tidings_order' IS NULL`))
 		require.Equal(t, 2*(len(keys)-1), h.count(t, `SELECT count(DISTINCT metadata ->> 'tidings_order') FROM river_job`), "each handler and key has a line")
 		require.Equal(t, 2*2*(len(keys)-1), pending(t, h))
@@ -633,7 +642,7 @@ func TestOrderReadsOnlyTheHead(t *testing.T) {
 		}
 		for _, line := range []string{`'one'`, `CAST(i AS text)`} { // 5,000 in a line, and in 5,000
 			require.NoError(t, h.exec(t.Context(), fmt.Sprintf(fill, line)))
-			if h.postgres() {
+			if h.postgres() && line != `'one'` { // the first time nothing is known of the table
 				require.NoError(t, h.exec(t.Context(), "ANALYZE river_job"))
 			}
 			plan := planOf(t, h, explain+durable.AdvanceSQL(jobs), `["one", "7"]`, "2026-11-01 00:00:00.000")

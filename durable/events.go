@@ -65,7 +65,7 @@ func Register(r *tidings.Registry) {
 
 // died makes it known that a job is dead, with cause. What goes wrong here is
 // logged, since the job is dead in any case.
-func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, event tidings.Event, cause error) {
+func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, cause error) {
 	ctx = context.WithoutCancel(ctx)
 	job := j.jobOf(row)
 	about := job.about()

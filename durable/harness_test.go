@@ -64,7 +64,7 @@ func newRegistry() *tidings.Registry {
 //	pgx     pgx, and River through the same pool
 type harness struct {
 	name string
-	url  string // opens the same database once more: a file, or a connection string
+	url  string        // opens the same database once more: a file, or a connection string
 	sql  *sql.DB       // nil for pgx
 	pool *pgxpool.Pool // nil for sqlite
 

@@ -22,7 +22,7 @@ func (j *Jobs) watch(ctx context.Context) <-chan struct{} {
 		defer close(done)
 		for e := range failures { // River closes it
 			if e.Job.State == rivertype.JobStateDiscarded && j.orphaned(e.Job) {
-				j.died(ctx, e.Job, nil, lastError(e.Job))
+				j.died(ctx, e.Job, lastError(e.Job))
 			}
 		}
 	}()

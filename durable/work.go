@@ -55,15 +55,15 @@ func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
 
 // Work makes one attempt. Its error tells River what comes next.
 func (w *worker) Work(ctx context.Context, job *river.Job[delivery]) error {
-	event, err := w.jobs.contained(ctx, job.JobRow)
+	err := w.jobs.contained(ctx, job.JobRow)
 	if err == nil {
 		return nil
 	}
-	return storableError(w.failed(ctx, job, event, err))
+	return storableError(w.failed(ctx, job, err))
 }
 
 // failed returns what River is told of an attempt that failed with err.
-func (w *worker) failed(ctx context.Context, job *river.Job[delivery], event tidings.Event, err error) error {
+func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error) error {
 	var (
 		after     *retryAfterError
 		permanent *permanentError
@@ -95,7 +95,7 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], event tid
 		w.jobs.panicked(ctx, job.JobRow, err)
 		return err
 	}
-	w.jobs.died(ctx, job.JobRow, event, err)
+	w.jobs.died(ctx, job.JobRow, err)
 	return err
 }
 
@@ -118,7 +118,7 @@ func stackOf(err error) string {
 // contained makes an attempt on a goroutine of its own. On River's, a handler
 // that calls runtime.Goexit, as t.FailNow does, would take one of the workers
 // away for good, and its job would stay running.
-func (j *Jobs) contained(ctx context.Context, job *rivertype.JobRow) (event tidings.Event, err error) {
+func (j *Jobs) contained(ctx context.Context, job *rivertype.JobRow) (err error) {
 	err = errGoexit
 	done := make(chan struct{})
 	go func() {
@@ -128,42 +128,41 @@ func (j *Jobs) contained(ctx context.Context, job *rivertype.JobRow) (event tidi
 				err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
 			}
 		}()
-		event, err = j.attempt(ctx, job)
+		err = j.attempt(ctx, job)
 	}()
 	<-done
-	return event, err
+	return err
 }
 
-// attempt runs the handler of a job for its event, which it returns if it can
-// be decoded. If it returns nil and the handler is not [Outside], the job is
-// completed.
-func (j *Jobs) attempt(ctx context.Context, job *rivertype.JobRow) (tidings.Event, error) {
+// attempt runs the handler of a job for its event. If it returns nil and the
+// handler is not [Outside], the job is completed.
+func (j *Jobs) attempt(ctx context.Context, job *rivertype.JobRow) error {
 	h, err := j.handlerOf(job.Kind)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	event, err := j.decode(job.EncodedArgs)
 	if err != nil {
-		return nil, fmt.Errorf("durable: the event for %q cannot be decoded: %w", h.name, err)
+		return fmt.Errorf("durable: the event for %q cannot be decoded: %w", h.name, err)
 	}
 	m, err := metadataOf(job)
 	if err != nil {
-		return event, err
+		return err
 	}
 	if j.config.extract != nil && len(m.Trace) > 0 {
 		ctx = j.config.extract(ctx, m.Trace)
 	}
 	if m.Done {
-		return event, j.transact(ctx, func(ctx context.Context) error { return j.complete(ctx, job, m) })
+		return j.transact(ctx, func(ctx context.Context) error { return j.complete(ctx, job, m) })
 	}
 	if h.outside {
 		if err := h.deliver(ctx, event); err != nil || m.Order == "" {
-			return event, err // without an order River completes the job
+			return err // without an order River completes the job
 		}
 		ctx = context.WithoutCancel(ctx) // the handler has succeeded
-		return event, j.transact(ctx, func(ctx context.Context) error { return j.complete(ctx, job, m) })
+		return j.transact(ctx, func(ctx context.Context) error { return j.complete(ctx, job, m) })
 	}
-	return event, j.transact(ctx, func(ctx context.Context) error {
+	return j.transact(ctx, func(ctx context.Context) error {
 		if err := h.deliver(ctx, event); err != nil {
 			return err
 		}

@@ -245,3 +245,15 @@ func (j *journal) noted(name string, do func(context.Context, Numbered) error) f
 		return do(ctx, e)
 	}
 }
+
+// leaders counts the clients that River's maintenance is for.
+func (r *rig) leaders(t testing.TB) (n int) {
+	t.Helper()
+	const query = "SELECT count(*) FROM river_leader"
+	if r.sql != nil {
+		require.NoError(t, r.sql.QueryRowContext(t.Context(), query).Scan(&n))
+	} else {
+		require.NoError(t, r.pool.QueryRow(t.Context(), query).Scan(&n))
+	}
+	return n
+}

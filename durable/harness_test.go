@@ -3,11 +3,13 @@ package durable_test
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +32,23 @@ import (
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
 	"github.com/tidings-go/tidings/tidingstest"
 )
+
+// TestMain runs more tests at once than there are processors: most wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		at := "12"
+		if underRace {
+			at = "4" // which makes SQLite busy
+		}
+		if err := flag.Set("test.parallel", at); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // Accepted and Created are events of the tests.
 type Accepted struct {
@@ -141,6 +160,14 @@ func stop(t testing.TB, jobs *durable.Jobs) {
 	require.NoError(t, jobs.Stop(ctx))
 }
 
+// skipSlow skips what is much work for SQLite, where the race detector is on.
+func skipSlow(t *testing.T, h harness) {
+	t.Helper()
+	if underRace && !h.postgres() {
+		t.Skip("SKIPPED, TOO SLOW: SQLite under the race detector; run without -race as well")
+	}
+}
+
 // each runs test on every database that there is.
 func each(t *testing.T, test func(t *testing.T, h harness)) {
 	t.Helper()
@@ -169,9 +196,31 @@ func openAt(t testing.TB, name, url string) harness {
 
 func openSQLite(t testing.TB) harness {
 	t.Helper()
-	h := sqliteAt(t, filepath.Join(t.TempDir(), "jobs.db"))
-	migrate(t, riversqlite.New(h.sql))
-	return h
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	require.NoError(t, os.WriteFile(path, migrated(t), 0o600))
+	return sqliteAt(t, path)
+}
+
+// migrated returns a file with River's tables. To make them takes longer than
+// most tests, if looking for races.
+func migrated(t testing.TB) []byte {
+	t.Helper()
+	template.once.Do(func() {
+		path := filepath.Join(t.TempDir(), "template.db")
+		h := sqliteAt(t, path)
+		migrate(t, riversqlite.New(h.sql))
+		require.NoError(t, h.sql.Close()) // which writes the WAL back
+		var err error
+		template.file, err = os.ReadFile(path)
+		require.NoError(t, err)
+	})
+	require.NotEmpty(t, template.file, "the first test that needed it has failed")
+	return template.file
+}
+
+var template struct {
+	once sync.Once
+	file []byte
 }
 
 func openSQL(t testing.TB) harness {

@@ -89,34 +89,6 @@ func TestFaultRescuedOnceCompleted(t *testing.T) {
 	})
 }
 
-// The same as it happens: the rescuer waits for the transaction of an attempt
-// that looks an hour old.
-func TestFaultRescueWaitsForTheCommit(t *testing.T) {
-	t.Parallel()
-	faultsTakeTime(t)
-	alongside(t, []string{"sql", "pgx"}, func(t *testing.T, h harness) {
-		w := newFaultWorker(t, h, faultPlan{Name: "parent"}, effectHandler)
-		require.NoError(t, w.order(t.Context(), h, tidings.Stamp(t.Context(), Accepted{Number: "1"})))
-		dueForAll(t, h)
-		handlers := []string{effectHandler}
-		two := startFault(t, h, faultPlan{Do: "work", Name: "two", Handlers: handlers})
-		two.hear(t, "ready") // and has migrated, which would wait for the table
-		one := startWorking(t, h, faultPlan{Name: "one", Handlers: handlers, Clock: -time.Hour, HangAt: atCommit})
-		one.hear(t, "hung")
-		withoutLeader(t, h)
-		two.tell("work")
-		require.Eventually(t, func() bool {
-			return h.count(t, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%JobRescueMany%' AND query LIKE '%UPDATE%'") > 0
-		}, 30*time.Second, 10*time.Millisecond)
-		one.tell("go")
-		require.Eventually(t, func() bool {
-			return h.count(t, "SELECT count(*) FROM river_job WHERE attempt = 2 AND state = 'completed'") == 1
-		}, time.Minute, 20*time.Millisecond, "the job runs again")
-		t.Logf("%s: the handler ran %d times for 2 attempts", h.name, one.stop(t)+two.stop(t))
-		balanced(t, h, 1, effectHandler)
-	})
-}
-
 // dueForAll makes jobs due also by a clock that is behind.
 func dueForAll(t *testing.T, h harness) {
 	t.Helper()

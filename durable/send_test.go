@@ -320,7 +320,7 @@ func (e *Exactly) UnmarshalJSON(b []byte) error { e.JSON = string(b); return nil
 func TestSendKeepsEventsIntact(t *testing.T) {
 	t.Parallel()
 	texts := []string{
-		"", "a\x00b", "\x00", `\u0000`, `\\u0000 \`, "\ufffd", `"'` + "`", "<>&", "\u2028\u2029", "Zoë 🐟 ‏عربى", "\x01\x1f\x7f\r\n\t",
+		"", "a\x00b", "\x00", `\u0000`, `\\u0000 \`, "\ufffd", `"'` + "`", "<>&", "\u2028\u2029", "Zoë 🐟 \u200fعربى", "\x01\x1f\x7f\r\n\t",
 		`enclosedcloudevent`, `{"enclosedcloudevent":"x"}`, "$1 {schema} ? ::text",
 	}
 	numbers := []int64{0, 1<<53 + 1, -1<<53 - 1, math.MaxInt64, math.MinInt64}

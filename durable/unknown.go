@@ -38,7 +38,7 @@ func (j *Jobs) orphaned(job *rivertype.JobRow) bool {
 
 func lastError(job *rivertype.JobRow) error {
 	if len(job.Errors) == 0 {
-		return errors.New("River says no more")
+		return errors.New("no reason is stored")
 	}
 	return errors.New(job.Errors[len(job.Errors)-1].Error)
 }

@@ -227,7 +227,9 @@ func (d *drainer) restore(ctx context.Context) error {
 
 // interrupted returns the error of a Drain whose ctx has ended.
 func (d *drainer) interrupted(ctx context.Context, err error) error {
-	if !errors.Is(err, ctx.Err()) {
+	if errors.Is(err, ctx.Err()) {
+		err = ctx.Err() // drivers say it with more words
+	} else {
 		err = errors.Join(ctx.Err(), err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -34,9 +34,10 @@ func parseOrder(s string) (o order, err error) {
 
 func (o order) String() string { return hex.EncodeToString(o[:]) }
 
-// lockSQL locks in the order of the array, and says at which level.
+// lockSQL locks in the order of the array, and says at which level. The locks
+// are those of the table, since a database may have one in each schema.
 const lockSQL = `
-SELECT count(pg_advisory_xact_lock(key::bigint)), current_setting('transaction_isolation')
+SELECT count(pg_advisory_xact_lock(key::bigint # ('{schema}river_job'::regclass::oid::bigint << 32))), current_setting('transaction_isolation')
 FROM jsonb_array_elements_text($1::text::jsonb) AS key`
 
 // lock waits until no other transaction is at work on these orders. SQLite
@@ -68,7 +69,7 @@ func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 		n     int
 		level string
 	)
-	if err := tx.row(ctx, lockSQL, []any{string(list)}, &n, &level); err != nil {
+	if err := tx.row(ctx, inSchema(j.engine.schema(), lockSQL), []any{string(list)}, &n, &level); err != nil {
 		return fmt.Errorf("locking %d orders: %w", len(keys), err)
 	}
 	if level != "read committed" && level != "read uncommitted" {

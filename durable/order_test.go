@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/eventlog/pgxlog"
 )
 
 func byNumber(e Accepted) string { return e.Number }
@@ -678,4 +679,40 @@ func planOf(t testing.TB, h harness, query string, args ...any) string {
 	}
 	require.NoError(t, rows.Err())
 	return strings.Join(plan, "\n")
+}
+
+// Two applications may share a Postgres, each with a schema of its own. A line
+// of one does not wait for that of the other.
+func TestOrderOfOneSchema(t *testing.T) {
+	t.Parallel()
+	one, two := openPgx(t), openPgx(t)
+	busOf := func(h harness) *tidings.EventBus {
+		bus := tidings.New()
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{}).With(inOrder)))
+		return bus
+	}
+	busOne, busTwo := busOf(one), busOf(two)
+
+	held, release := make(chan struct{}), make(chan struct{})
+	committed := make(chan error, 1)
+	go func() {
+		holding := func(ctx context.Context, body func(context.Context) error) error {
+			return pgxlog.TxFunc(one.pool)(ctx, func(ctx context.Context) error {
+				err := body(ctx)
+				close(held)
+				<-release
+				return err
+			})
+		}
+		committed <- tidings.Transact(context.Background(), holding, func(ctx context.Context) error {
+			return tidings.Publish(ctx, busOne, Accepted{Number: "a"})
+		})
+	}()
+	<-held
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	other := tidings.Publish(ctx, busTwo, Accepted{Number: "a"})
+	close(release)
+	require.NoError(t, other)
+	require.NoError(t, <-committed)
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -144,9 +145,13 @@ func TestStopWaitsForHandlers(t *testing.T) {
 		publish(t, bus, Accepted{})
 		close(b.release)
 		stops.Wait()
-		require.Equal(t, []string{"<nil>", "<nil>", "<nil>", "<nil>"}, d.of(""))
-		require.Equal(t, 1, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'completed'`))
-		require.Equal(t, 1, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'available'`), "no more jobs are taken")
+		// River may have been about to fetch the second one when it was told.
+		done := h.count(t, `SELECT count(*) FROM river_job WHERE state = 'completed'`)
+		require.Contains(t, []int{1, 2}, done)
+		require.Equal(t, slices.Repeat([]string{"<nil>"}, 3+done), d.of(""))
+		require.Equal(t, 2-done, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'available'`), "none is left running")
+		publish(t, bus, Accepted{})
+		require.Equal(t, 3-done, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'available'`), "no more jobs are taken")
 	})
 }
 

@@ -2,8 +2,6 @@ package bench
 
 import (
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // jobKind is the kind of all jobs: the name of the handler.
@@ -11,17 +9,7 @@ const jobKind = "bench.pay_bill"
 
 // billArgs are the arguments of a bare job: the same JSON as the event of a
 // durable handler.
-type billArgs struct {
-	SpecVersion     string    `json:"specversion"`
-	ID              uuid.UUID `json:"id"`
-	Source          string    `json:"source"`
-	Type            string    `json:"type"`
-	Time            time.Time `json:"time"`
-	DataContentType string    `json:"datacontenttype"`
-	DataVersion     int       `json:"dataversion"`
-	CorrelationID   uuid.UUID `json:"correlationid"`
-	Data            Bill      `json:"data"`
-}
+type billArgs plainEvent
 
 func (billArgs) Kind() string { return jobKind }
 

@@ -28,7 +28,7 @@ type plainEvent struct {
 	DataContentType string    `json:"datacontenttype"`
 	DataVersion     int       `json:"dataversion"`
 	CorrelationID   uuid.UUID `json:"correlationid"`
-	CausationID     uuid.UUID `json:"causationid"`
+	CausationID     uuid.UUID `json:"causationid,omitzero"`
 	Data            Bill      `json:"data"`
 }
 

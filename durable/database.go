@@ -55,7 +55,6 @@ type engine interface {
 	exec(ctx context.Context, query string) error
 
 	insert(ctx context.Context, jobs []river.InsertManyParams) error
-	list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
 
 	subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func())
 	start(ctx context.Context) error
@@ -118,10 +117,6 @@ func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
 func (e *riverEngine[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
 	_, err := e.client.InsertManyFast(ctx, jobs)
 	return err
-}
-
-func (e *riverEngine[TTx]) list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error) {
-	return e.client.JobList(ctx, params)
 }
 
 func (e *riverEngine[TTx]) subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func()) {

@@ -26,11 +26,16 @@ type drained struct {
 // A drainable is an engine of which Jobs itself does not need this.
 type drainable interface {
 	queues() *river.QueueBundle
+	list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
 	schedule(ctx context.Context, now time.Time) error
 	lead(ctx context.Context, now time.Time) (resign func(context.Context) error, err error)
 }
 
 func (e *riverEngine[TTx]) queues() *river.QueueBundle { return e.client.Queues() }
+
+func (e *riverEngine[TTx]) list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error) {
+	return e.client.JobList(ctx, params)
+}
 
 // schedule is what River's scheduler does every 5 s.
 func (e *riverEngine[TTx]) schedule(ctx context.Context, now time.Time) error {
@@ -148,7 +153,7 @@ func (d *drained) Due(ctx context.Context) ([]drain.Queue, error) {
 
 func (d *drained) Left(ctx context.Context) ([]*rivertype.JobRow, error) {
 	const most = 1000
-	list, err := d.engine.list(ctx, river.NewJobListParams().
+	list, err := d.engine.(drainable).list(ctx, river.NewJobListParams().
 		States(rivertype.JobStateAvailable, rivertype.JobStateRunning, rivertype.JobStateRetryable, rivertype.JobStateScheduled).
 		OrderBy(river.JobListOrderByID, river.SortOrderAsc).First(most))
 	if err != nil {

@@ -1,10 +1,24 @@
 package durable
 
-import "github.com/google/uuid"
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // StatusQuery returns the query of Status, so that a test can have it
 // explained.
 func StatusQuery(j *Jobs, id uuid.UUID) (query string, args []any) {
 	where := j.ofEvent(id)
 	return inSchema(j.engine.schema(), where.selected()), where.args
+}
+
+// AdvanceSQL and RepairSQL are statements of lines, for a test of their plans.
+func AdvanceSQL(j *Jobs) string { return advanceSQL.text(j.engine) }
+func RepairSQL(j *Jobs) string  { return repairSQL.text(j.engine) }
+
+// RepairUntil repairs lines whenever there is a tick.
+func (j *Jobs) RepairUntil(ctx context.Context, tick <-chan time.Time) {
+	j.repairUntil(ctx, nil, tick)
 }

@@ -45,7 +45,6 @@ const faultPlanOf = "DURABLE_FAULT_PLAN"
 const (
 	atBegin   = "begin"   // before their transaction
 	atHandler = "handler" // in the handler, which has written
-	atCommit  = "commit"  // their job is completed, but not committed
 )
 
 var faultChildren = map[string]func(*testing.T, harness, faultPlan){

@@ -77,13 +77,7 @@ func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string)
 		if plan.HangAt == atBegin {
 			w.hang(atBegin)
 		}
-		return transact(ctx, func(ctx context.Context) error {
-			err := fn(ctx)
-			if err == nil && plan.HangAt == atCommit {
-				w.hang(atCommit)
-			}
-			return err
-		})
+		return transact(ctx, fn)
 	}
 	w.jobs, w.bus = h.jobs(t, config, opts...), tidings.New()
 

@@ -24,6 +24,11 @@ var (
 	// of events.
 	ErrMaxDepth = errors.New("tidings: events nested too deeply")
 
+	// ErrUnsubscribed is wrapped by the error of an event that a
+	// [Transport] delivers to a handler after [Subscription.Unsubscribe]:
+	// the handler has not failed, it is not there.
+	ErrUnsubscribed = errors.New("no longer subscribed")
+
 	// ErrQueueFull is returned for an event that finds the queue of an
 	// [Async] handler at the length of [WithQueueLimit].
 	ErrQueueFull = errors.New("tidings: queue full")

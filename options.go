@@ -26,6 +26,7 @@ type config struct {
 	clock        func() time.Time // nil: time.Now
 	maxDepth     int
 	transport    Transport // nil: handlers run here
+	sender       Transport // of transport, see Broadcaster
 	immutable    immutability
 }
 
@@ -102,7 +103,7 @@ func WithMaxDepth(n int) Option {
 func WithTransport(t Transport) Option {
 	mustNotBeNil(t == nil, "WithTransport", "Transport")
 	mustBeSound(t)
-	return option(func(c *config) { c.transport = t })
+	return option(func(c *config) { c.transport, c.sender = t, senderOf(t) })
 }
 
 // WithImmutable declares that nobody changes the memory behind a value of

@@ -65,3 +65,13 @@ func (r *Registry) NameOf(event Event) (name string, ok bool) {
 	}
 	return "", false
 }
+
+// TypeOf returns the type that is registered under name.
+func (r *Registry) TypeOf(name string) (eventType reflect.Type, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if reg := r.byName[name]; reg != nil && reg.event != nil {
+		return reg.event.typ, true
+	}
+	return nil, false
+}

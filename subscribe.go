@@ -99,6 +99,8 @@ type Subscription struct {
 	named     bool
 	removed   atomic.Bool
 	transport Transport // nil: called by the publisher
+	sender    Transport // of transport, see Broadcaster
+	stop      func()    // see Broadcaster; or nil
 	serial    uint64    // tells Async handlers without a name apart; else 0
 	caller    uintptr   // program counter of the call of Subscribe
 
@@ -114,7 +116,14 @@ type Subscription struct {
 // delivered by [Async]; elsewhere it fails, so that the transport keeps it.
 // Unsubscribe is idempotent, safe to call concurrently and inside
 // any handler, also the one that it removes.
-func (s *Subscription) Unsubscribe() { s.bus.unsubscribe(s) }
+func (s *Subscription) Unsubscribe() {
+	if s.bus.unsubscribe(s) && s.stop != nil {
+		s.stop()
+	}
+}
+
+// Active reports whether the subscription has not ended.
+func (s *Subscription) Active() bool { return !s.removed.Load() }
 
 // accepts reports whether events of type typ, a struct, are for s.
 func (s *Subscription) accepts(typ reflect.Type) bool {
@@ -129,7 +138,7 @@ func (b *EventBus) subscribe(sub *Subscription) {
 			sub.name, other.info().location()))
 	}
 	if sub.transport != nil {
-		if err := sub.transport.Handle(sub.key(), sub.deliver); err != nil {
+		if err := sub.register(); err != nil {
 			b.unsubscribe(sub)
 			panic(fmt.Sprintf("tidings: Subscribe: %T does not take the handler %q: %v", sub.transport, sub.name, err))
 		}
@@ -156,11 +165,12 @@ func (b *EventBus) reserve(sub *Subscription) *Subscription {
 	return nil
 }
 
-func (b *EventBus) unsubscribe(sub *Subscription) {
+// unsubscribe reports whether it has ended the subscription.
+func (b *EventBus) unsubscribe(sub *Subscription) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if sub.removed.Swap(true) {
-		return
+		return false
 	}
 	if i := slices.Index(b.subs, sub); i >= 0 {
 		b.subs = slices.Delete(b.subs, i, i+1)
@@ -174,6 +184,7 @@ func (b *EventBus) unsubscribe(sub *Subscription) {
 	if sub.transport == b.async {
 		b.async.forget(sub.key())
 	}
+	return true
 }
 
 // topicsOfLocked yields the registries of the event types that sub is for.

@@ -117,7 +117,7 @@ func (s *settings) finish() {
 	case s.once:
 		panic(fmt.Sprintf("tidings: Subscribe: Once counts in this process, and %T may deliver in another: leave one of them out", sub.transport))
 	}
-	sub.phase = sub.transport.Phase()
+	sub.phase, sub.sender = sub.transport.Phase(), senderOf(sub.transport)
 	if !sub.named {
 		sub.serial = async.serial.Add(1)
 	}

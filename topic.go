@@ -75,7 +75,7 @@ func newTopic[E Event](bus *EventBus, typ reflect.Type) *topic[E] {
 	}
 	h := &handlers[E]{}
 	if bus.transport != nil {
-		h.routes = []*route{{transport: bus.transport, phase: bus.transport.Phase()}}
+		h.routes = []*route{{transport: bus.sender, phase: bus.sender.Phase()}}
 	}
 	t.store(h)
 	return t
@@ -122,10 +122,10 @@ func (t *topic[E]) add(sub *Subscription) {
 		h.lanes[sub.phase] = &l
 	} else {
 		h.routes = slices.Clone(h.routes)
-		i := slices.IndexFunc(h.routes, func(r *route) bool { return r.transport == sub.transport })
+		i := slices.IndexFunc(h.routes, func(r *route) bool { return r.transport == sub.sender })
 		if i < 0 {
 			i = len(h.routes)
-			h.routes = append(h.routes, &route{transport: sub.transport, phase: sub.phase})
+			h.routes = append(h.routes, &route{transport: sub.sender, phase: sub.phase})
 		}
 		r := *h.routes[i]
 		r.subs, r.keys = append(r.subs, sub), append(r.keys, sub.key())
@@ -149,7 +149,7 @@ func (t *topic[E]) remove(sub *Subscription) {
 		}
 	}
 	h.routes = slices.DeleteFunc(h.routes, func(r *route) bool {
-		return len(r.subs) == 0 && r.transport != t.bus.transport
+		return len(r.subs) == 0 && r.transport != t.bus.sender
 	})
 	t.store(&h)
 }

@@ -56,6 +56,26 @@ type Encoder interface {
 	EncodeEvent(ctx context.Context, event Event, isNew bool) (any, error)
 }
 
+// A Broadcaster is a [Transport] that sends an event once, whoever handles it:
+// to a topic of a broker, from which each handler has to fetch what it takes.
+type Broadcaster interface {
+	Transport
+
+	// Sender returns the transport whose Send is called, once for each
+	// event, for all handlers whose transports have the same Sender: views of
+	// one transport return that. It is always the same, and has the Phase of
+	// the Broadcaster.
+	Sender() Transport
+
+	// HandleType is called in place of Handle. The handler takes events of
+	// eventType: a struct, or an interface that stands for all events that
+	// implement it. stop is called once, when the handler is unsubscribed:
+	// no more events are to be fetched for it. It may be called in a
+	// handler, also this one, and does not wait for it. What deliver gets
+	// later fails with [ErrUnsubscribed].
+	HandleType(name string, eventType reflect.Type, deliver func(context.Context, Event) error) (stop func(), err error)
+}
+
 // Outgoing is an event on its way out of the bus. Handlers is empty for an
 // event that [WithTransport] sends although nothing here subscribes to it.
 type Outgoing struct {
@@ -91,6 +111,24 @@ func mustBeSound(t Transport) {
 	}
 }
 
+// senderOf returns the transport that events for handlers of t are sent
+// through.
+func senderOf(t Transport) Transport {
+	if b, ok := t.(Broadcaster); ok {
+		return b.Sender()
+	}
+	return t
+}
+
+// register tells the transport of its handler.
+func (s *Subscription) register() (err error) {
+	if b, ok := s.transport.(Broadcaster); ok {
+		s.stop, err = b.HandleType(s.key(), s.event, s.deliver)
+		return err
+	}
+	return s.transport.Handle(s.key(), s.deliver)
+}
+
 // key is what the transport knows the handler by: its name, or if it has
 // none, which only Async allows, that of the function and a number.
 func (s *Subscription) key() string {
@@ -106,7 +144,7 @@ func (s *Subscription) deliver(ctx context.Context, event Event) error {
 		return errors.New("tidings: a nil event was delivered")
 	}
 	if s.removed.Load() && s.transport != s.bus.async {
-		return fmt.Errorf("tidings: %s is no longer subscribed", s.name)
+		return fmt.Errorf("tidings: %s is %w", s.name, ErrUnsubscribed)
 	}
 	return s.run(ctx, event)
 }
@@ -135,7 +173,7 @@ func (r *route) live(bus *EventBus) (keys []string, any bool) {
 			keys = append(keys, r.keys[i])
 		}
 	}
-	return keys, len(keys) > 0 || r.transport == bus.transport
+	return keys, len(keys) > 0 || r.transport == bus.sender
 }
 
 // encode returns what the encoders among routes make of event, by index of

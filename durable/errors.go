@@ -21,8 +21,9 @@ func Permanent(err error) error {
 
 type permanentError struct{ err error }
 
-func (e *permanentError) Error() string { return e.err.Error() }
-func (e *permanentError) Unwrap() error { return e.err }
+func (e *permanentError) Error() string   { return e.err.Error() }
+func (e *permanentError) Unwrap() error   { return e.err }
+func (e *permanentError) Permanent() bool { return true } // to other transports
 
 // RetryAfter returns err with the time to wait before the next attempt, in
 // place of the [Backoff]: what the Retry-After of an HTTP response says, for

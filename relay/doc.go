@@ -1,0 +1,2 @@
+// Package relay carries events through a message broker.
+package relay

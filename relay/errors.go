@@ -1,0 +1,52 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrClosed is wrapped by the errors of a relay after [Relay.Close].
+var ErrClosed = errors.New("relay: closed")
+
+// An UnreachableError is the error of [Open] for a broker that does not answer,
+// or refuses the credentials: the address may be right, and it may be worth
+// trying again.
+type UnreachableError struct {
+	Broker     string        // its URL, without the password
+	RetryAfter time.Duration // when to try again
+	Err        error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("relay: the broker %s cannot be reached (try again in %v): %v", e.Broker, e.RetryAfter, e.Err)
+}
+
+// Unwrap returns e.Err.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Permanent returns err as one that no further attempt will cure: the event of
+// a handler that returns it is a dead letter at once. It returns nil if err is
+// nil. What other transports have of this kind, durable.Permanent for example,
+// counts as well: an error in the chain with a method Permanent() bool that
+// returns true.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string   { return e.err.Error() }
+func (e *permanentError) Unwrap() error   { return e.err }
+func (e *permanentError) Permanent() bool { return true }
+
+func isPermanent(err error) bool {
+	var p interface{ Permanent() bool }
+	return errors.As(err, &p) && p.Permanent()
+}
+
+// errGoexit is the error of an attempt that has ended its goroutine.
+var errGoexit = errors.New("relay: runtime.Goexit was called (t.FailNow, t.Skip and the like do)")

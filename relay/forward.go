@@ -1,0 +1,138 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
+)
+
+// A forward is a call of Forward.
+type forward struct {
+	event reflect.Type
+	sub   *tidings.Subscription
+}
+
+// Forward sends the events of E that are published on bus to the broker, after
+// the commit: for handlers in other processes, and for those in this one that
+// are subscribed with Via(r). E may be an interface, which needs a
+// [tidings.Named] among the options; else the name is "relay.forward." and the
+// registered name.
+//
+//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs))
+//
+// With a durable transport as here an event is stored with the publisher's
+// transaction and sent until the broker has it, so nothing is lost between the
+// two (an outbox); it may be sent twice. Without, an event is lost if the
+// process dies between the commit and the broker's answer, or the broker does
+// not accept it, which the bus reports.
+//
+// As long as the subscription is active, r leaves these events to it. Forward
+// panics as [tidings.Subscribe] does, if E is not registered, and if [Receive]
+// has these events published on a bus: they would go round in circles.
+func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.SubscribeOption) *tidings.Subscription {
+	mustNotBeNil(r == nil, "Forward", "*Relay")
+	eventType := reflect.TypeFor[E]()
+	if eventType.Kind() != reflect.Interface {
+		name, err := r.registeredName(eventType)
+		if err != nil {
+			panic(err.Error())
+		}
+		opts = append([]tidings.SubscribeOption{tidings.Named("relay.forward." + name)}, opts...)
+	}
+	r.mustBeAcyclic("Forward", eventType)
+	sub := tidings.Subscribe(bus, func(ctx context.Context, event E) error {
+		e, err := r.EncodeEvent(ctx, event, false)
+		if err != nil {
+			return Permanent(err)
+		}
+		return r.publish(ctx, e.(*encoded))
+	}, opts...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forwards = append(r.forwards, forward{eventType, sub})
+	r.forwarding.Store(true)
+	return sub
+}
+
+// isForwarded reports whether a Forward sends the event.
+func (r *Relay) isForwarded(event tidings.Event) bool {
+	if !r.forwarding.Load() {
+		return false
+	}
+	typ := reflect.TypeOf(event)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.forwards {
+		if f.sub.Active() && isA(typ, f.event) {
+			return true
+		}
+	}
+	return false
+}
+
+// Receive publishes on bus the events of E that arrive from the broker, with
+// the header that they have, so that all handlers of the bus get them as if
+// they were published here. E may be an interface. group is a name that lasts,
+// like that of a handler: processes that receive in the same group share the
+// events among them.
+//
+//	relay.Receive[events.OrderPlaced](bus, r, "fulfilment")
+//
+// If a handler fails, all of them are called again for that event. Where that
+// does harm, subscribe each with Via(r) instead, or with the inbox of an event
+// log. Receive panics if [Forward] sends these
+// events: they would go round in circles. With WithTransport(r) a received event
+// is not sent again. The error is that of [Relay.HandleType].
+func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opts ...HandlerOption) error {
+	mustNotBeNil(bus == nil, "Receive", "*EventBus")
+	mustNotBeNil(r == nil, "Receive", "*Relay")
+	if group == "" {
+		panic(`relay: Receive without a group: name it like a handler, "fulfilment"`)
+	}
+	eventType := reflect.TypeFor[E]()
+	r.mustBeAcyclic("Receive", eventType)
+	r.mu.Lock()
+	r.receives = append(r.receives, eventType)
+	_, taken := r.consumers[group]
+	r.mu.Unlock()
+	if taken {
+		return fmt.Errorf("relay: Receive: the name %q is taken by another handler", group)
+	}
+	_, err := r.handle(group, newSettings(opts), eventType, func(ctx context.Context, event tidings.Event) error {
+		return tidings.Publish(context.WithValue(ctx, arrivedKey{}, event.EventID()), bus, event)
+	})
+	return err
+}
+
+type arrivedKey struct{}
+
+// hasArrived reports whether event is what a Receive publishes in ctx.
+func hasArrived(ctx context.Context, event tidings.Event) bool {
+	id, ok := ctx.Value(arrivedKey{}).(uuid.UUID)
+	return ok && id == event.EventID()
+}
+
+// mustBeAcyclic panics if a registered event would be both sent and received.
+func (r *Relay) mustBeAcyclic(function string, eventType reflect.Type) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, info := range r.registry.Registrations() {
+		if !isA(info.EventType, eventType) {
+			continue
+		}
+		for _, f := range r.forwards {
+			if function == "Receive" && f.sub.Active() && isA(info.EventType, f.event) {
+				panic(fmt.Sprintf("relay: Receive: %q is sent by Forward, and would come back for ever: subscribe handlers of this process with Via", info.Name))
+			}
+		}
+		for _, received := range r.receives {
+			if function == "Forward" && isA(info.EventType, received) {
+				panic(fmt.Sprintf("relay: Forward: %q is published by Receive, and would come back for ever", info.Name))
+			}
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+func init() {
+	RegisterBroker("memory", func(_ context.Context, t Target) (Broker, error) {
+		if err := t.Params.Unused(); err != nil {
+			return nil, err
+		}
+		name := t.URL.Host
+		if name == "" || t.URL.Path != "" {
+			return nil, fmt.Errorf("the URL is memory://NAME, and all relays of this process with that name are connected")
+		}
+		memoriesMu.Lock()
+		defer memoriesMu.Unlock()
+		if memories[name] == nil {
+			memories[name] = &memory{topics: map[string]map[string]*memoryQueue{}}
+		}
+		return memoryBroker{memories[name]}, nil
+	})
+}
+
+// The brokers of this process, which last as long as it does.
+var (
+	memoriesMu sync.Mutex
+	memories   = map[string]*memory{}
+)
+
+// A memory is a broker within the process: for tests, and for programs that
+// have no broker yet. What it holds is lost with the process.
+type memory struct {
+	mu     sync.Mutex
+	topics map[string]map[string]*memoryQueue // by topic and group
+}
+
+type memoryBroker struct{ *memory }
+
+func (memoryBroker) Topic(name string) string { return name }
+func (memoryBroker) Close() error             { return nil }
+
+func (m memoryBroker) Publish(topic string, messages ...*message.Message) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, msg := range messages {
+		for _, q := range m.topics[topic] {
+			q.push(msg.Copy())
+		}
+	}
+	return nil
+}
+
+func (m memoryBroker) Subscriber(_ context.Context, group Group) (message.Subscriber, error) {
+	return &memorySubscriber{memory: m.memory, group: group.Name, closed: make(chan struct{})}, nil
+}
+
+func (m *memory) queue(topic, group string) *memoryQueue {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.topics[topic] == nil {
+		m.topics[topic] = map[string]*memoryQueue{}
+	}
+	q := m.topics[topic][group]
+	if q == nil {
+		q = &memoryQueue{ready: make(chan struct{}, 1)}
+		m.topics[topic][group] = q
+	}
+	return q
+}
+
+// A memoryQueue has the messages of a topic for a group. ready has an element
+// whenever there are messages that nobody was woken for.
+type memoryQueue struct {
+	mu       sync.Mutex
+	messages []*message.Message
+	ready    chan struct{}
+}
+
+func (q *memoryQueue) push(m *message.Message) {
+	q.mu.Lock()
+	q.messages = append(q.messages, m)
+	q.mu.Unlock()
+	q.wake()
+}
+
+// pushBack returns a message that was not handled to the front.
+func (q *memoryQueue) pushBack(m *message.Message) {
+	q.mu.Lock()
+	q.messages = append([]*message.Message{m}, q.messages...)
+	q.mu.Unlock()
+	q.wake()
+}
+
+func (q *memoryQueue) pop() *message.Message {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.messages) == 0 {
+		return nil
+	}
+	m := q.messages[0]
+	q.messages[0] = nil
+	if q.messages = q.messages[1:]; len(q.messages) > 0 {
+		q.wake()
+	}
+	return m
+}
+
+func (q *memoryQueue) wake() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+type memorySubscriber struct {
+	memory *memory
+	group  string
+	once   sync.Once
+	closed chan struct{}
+	done   sync.WaitGroup
+}
+
+func (s *memorySubscriber) SubscribeInitialize(topic string) error {
+	s.memory.queue(topic, s.group)
+	return nil
+}
+
+func (s *memorySubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	q := s.memory.queue(topic, s.group)
+	ctx, cancel := context.WithCancel(ctx)
+	messages := make(chan *message.Message)
+	s.done.Go(func() {
+		defer cancel()
+		defer close(messages)
+		for s.await(ctx, q) {
+			if m := q.pop(); m != nil && !s.pass(ctx, m, messages) {
+				q.pushBack(m.Copy())
+			}
+		}
+	})
+	return messages, nil
+}
+
+// await waits until there may be a message; false: the subscription has ended.
+func (s *memorySubscriber) await(ctx context.Context, q *memoryQueue) bool {
+	select {
+	case <-s.closed:
+	case <-ctx.Done():
+	case <-q.ready:
+		return true
+	}
+	return false
+}
+
+// pass hands a message over, and reports whether it was acknowledged.
+func (s *memorySubscriber) pass(ctx context.Context, m *message.Message, to chan<- *message.Message) bool {
+	m.SetContext(ctx)
+	select {
+	case to <- m:
+	case <-s.closed:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-m.Acked():
+		return true
+	case <-m.Nacked():
+	case <-s.closed:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (s *memorySubscriber) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	s.done.Wait()
+	return nil
+}

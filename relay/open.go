@@ -1,0 +1,130 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidings-go/tidings"
+)
+
+// A Driver opens the broker of a [Target], and checks that it answers. Its error
+// is an [UnreachableError] with nothing but an Err if it does not.
+type Driver func(ctx context.Context, target Target) (Broker, error)
+
+var (
+	driversMu sync.RWMutex
+	drivers   = map[string]Driver{}
+)
+
+// RegisterBroker makes a kind of broker known to [Open] by the scheme of its
+// URLs. It panics if the scheme is taken. The packages relay/amqp, relay/nats,
+// relay/kafka, relay/redis and relay/aws call it when they are imported.
+func RegisterBroker(scheme string, driver Driver) {
+	mustNotBeNil(driver == nil, "RegisterBroker", "Driver")
+	driversMu.Lock()
+	defer driversMu.Unlock()
+	if drivers[scheme] != nil {
+		panic(fmt.Sprintf("relay: RegisterBroker: %q is registered already", scheme))
+	}
+	drivers[scheme] = driver
+}
+
+// modules are where the drivers of tidings are.
+var modules = map[string]string{
+	"amqp": "amqp", "amqps": "amqp", "nats": "nats", "tls": "nats", "kafka": "kafka", "redis": "redis", "rediss": "redis", "aws-sns-sqs": "aws",
+}
+
+// retryAfter is when to try again to reach a broker: most restart in that time.
+const retryAfter = 10 * time.Second
+
+// Open returns a relay through the broker of a URL:
+//
+//	amqp://user:password@host:5672/vhost      RabbitMQ     relay/amqp
+//	nats://host:4222                          JetStream    relay/nats
+//	kafka://host1:9092,host2:9092             Kafka        relay/kafka
+//	redis://host:6379/0                       Streams      relay/redis
+//	aws-sns-sqs://eu-central-1                SNS and SQS  relay/aws
+//	memory://name                             this process
+//
+// Import the module of the broker for its side effect:
+//
+//	import _ "github.com/tidings-go/tidings/relay/nats"
+//
+// The parameters that a URL may have are in the documentation of the module;
+// those for TLS, and the credentials in the environment, are in that of
+// [Target]. Open returns once the broker has answered. The error says that the
+// URL is no good or, an [UnreachableError], that the broker does not answer. It
+// never has the password. Events have to be in registry.
+func Open(ctx context.Context, brokerURL string, registry *tidings.Registry, opts ...Option) (*Relay, error) {
+	r, err := newRelay(registry, opts)
+	if err != nil {
+		return nil, err
+	}
+	target, err := newTarget(brokerURL, r.logger())
+	if err != nil {
+		return nil, fmt.Errorf("relay: Open: %w", err)
+	}
+	driver, err := driverOf(target.URL.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	name := target.URL.Redacted()
+	r.broker, err = driver(ctx, target)
+	if err != nil {
+		if u := (*UnreachableError)(nil); errors.As(err, &u) {
+			return nil, &UnreachableError{name, retryAfter, scrub(u.Err, target.Password)}
+		}
+		return nil, fmt.Errorf("relay: Open(%q): %w", name, scrub(err, target.Password))
+	}
+	return r, nil
+}
+
+func driverOf(scheme string) (Driver, error) {
+	driversMu.RLock()
+	defer driversMu.RUnlock()
+	if d := drivers[scheme]; d != nil {
+		return d, nil
+	}
+	if module := modules[scheme]; module != "" {
+		return nil, fmt.Errorf("relay: Open: no driver for %q is linked into this program: import _ %q", scheme, "github.com/tidings-go/tidings/relay/"+module)
+	}
+	return nil, fmt.Errorf("relay: Open: unknown scheme %q: the ones of this program are %s", scheme, strings.Join(slices.Sorted(maps.Keys(drivers)), ", "))
+}
+
+// parseURL is url.Parse, whose errors have the whole URL, password and all.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		if inner := (*url.Error)(nil); errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return nil, fmt.Errorf("the URL cannot be read: %w", err)
+	}
+	if u.Scheme == "" {
+		return nil, errors.New(`the URL has no scheme: it is like "nats://localhost:4222"`)
+	}
+	return u, nil
+}
+
+// scrub returns err with a text that does not have the secret.
+func scrub(err error, secret string) error {
+	if secret == "" || !strings.Contains(err.Error(), secret) {
+		return err
+	}
+	return &scrubbed{err, secret}
+}
+
+type scrubbed struct {
+	err    error
+	secret string
+}
+
+func (e *scrubbed) Error() string { return strings.ReplaceAll(e.err.Error(), e.secret, "xxxxx") }
+func (e *scrubbed) Unwrap() error { return e.err }

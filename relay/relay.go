@@ -1,0 +1,209 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidings-go/tidings"
+)
+
+// A Relay is a [tidings.Transport] through a message broker. Make one with
+// [Open] or [New], for one bus. All methods are safe to call concurrently and
+// inside a handler, except that a handler which calls Close waits for itself.
+type Relay struct {
+	broker   Broker
+	registry *tidings.Registry
+	config   config
+	topics   sync.Map // of names of events: string to string
+
+	forwarding atomic.Bool // somebody has called Forward
+	closed     atomic.Bool // nothing more is sent
+
+	mu        sync.Mutex
+	consumers map[string]*consumer // by the handler's name
+	forwards  []forward
+	receives  []reflect.Type
+	started   bool
+	closing   bool            // no consumer is added
+	ctx       context.Context // of handlers; from Start
+	cancel    context.CancelFunc
+
+	running sync.WaitGroup // consumers
+}
+
+var (
+	_ tidings.Encoder     = (*Relay)(nil)
+	_ tidings.Broadcaster = (*Relay)(nil)
+)
+
+// New returns a relay through broker, for one that [Open] does not know: any
+// Publisher and Subscriber of Watermill. Events have to be in registry. The
+// relay closes the broker, also if New fails.
+func New(broker Broker, registry *tidings.Registry, opts ...Option) (*Relay, error) {
+	if broker == nil {
+		return nil, errors.New("relay: New with a nil Broker")
+	}
+	r, err := newRelay(registry, opts)
+	if err != nil {
+		return nil, errors.Join(err, broker.Close())
+	}
+	r.broker = broker
+	return r, nil
+}
+
+func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
+	if registry == nil {
+		return nil, errors.New("relay: a nil Registry: events that are sent need names")
+	}
+	if err := registry.Validate(); err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	r := &Relay{registry: registry, consumers: map[string]*consumer{}, config: config{maxSize: defaultMaxSize}}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("relay: a nil Option")
+		}
+		o.apply(&r.config)
+	}
+	return r, nil
+}
+
+// With returns a view of the relay that has its own settings:
+//
+//	tidings.Via(r.With(relay.Attempts(10), relay.Workers(4)))
+func (r *Relay) With(opts ...HandlerOption) tidings.Transport {
+	return &view{r, newSettings(opts)}
+}
+
+// Phase is [tidings.AfterCommit]: what a broker has accepted cannot be rolled
+// back.
+func (r *Relay) Phase() tidings.Phase { return tidings.AfterCommit }
+
+// Sender returns r, through which all of its views send.
+func (r *Relay) Sender() tidings.Transport { return r }
+
+// Handle is [Relay.HandleType] for a handler that takes all events.
+func (r *Relay) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
+	_, err := r.HandleType(name, anyEvent, deliver)
+	return err
+}
+
+// HandleType registers the handler of that name. Its error says that eventType
+// is not registered, that the relay is closed or, after [Relay.Start], that the
+// broker refused.
+func (r *Relay) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
+	return r.handle(name, newSettings(nil), eventType, deliver)
+}
+
+func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
+	if eventType.Kind() != reflect.Interface {
+		if _, err := r.registeredName(eventType); err != nil {
+			return nil, err
+		}
+	}
+	c := newConsumer(r, name, s, eventType, deliver)
+	r.mu.Lock()
+	if r.closing {
+		r.mu.Unlock()
+		return nil, ErrClosed
+	}
+	old, started := r.consumers[name], r.started
+	r.consumers[name] = c
+	r.mu.Unlock()
+	if old != nil {
+		old.stop()
+	}
+	if started {
+		if err := c.start(r.ctx); err != nil {
+			c.stop()
+			return nil, err
+		}
+	}
+	return c.stop, nil
+}
+
+var anyEvent = reflect.TypeFor[tidings.Event]()
+
+// registeredName returns the name of an event type, a struct.
+func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
+	name, ok := r.registry.NameOf(reflect.Zero(eventType).Interface().(tidings.Event))
+	if !ok {
+		return "", fmt.Errorf("relay: %s is %w: tidings.Register[%[1]s](registry, \"…\", 1)", eventType, tidings.ErrUnregistered)
+	}
+	return name, nil
+}
+
+// isA reports whether events of typ, a struct, are ones of eventType.
+func isA(typ, eventType reflect.Type) bool {
+	return typ == eventType || eventType.Kind() == reflect.Interface && typ.Implements(eventType)
+}
+
+// forget drops a consumer that has stopped.
+func (r *Relay) forget(c *consumer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.consumers[c.name] == c {
+		delete(r.consumers, c.name)
+	}
+}
+
+// A view is the relay for the handlers of one [Relay.With].
+type view struct {
+	relay *Relay
+	settings
+}
+
+var _ tidings.Broadcaster = (*view)(nil)
+
+func (v *view) Phase() tidings.Phase      { return v.relay.Phase() }
+func (v *view) Sender() tidings.Transport { return v.relay }
+
+func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
+	return v.relay.Send(ctx, events)
+}
+
+func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
+	_, err := v.HandleType(name, anyEvent, deliver)
+	return err
+}
+
+func (v *view) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (func(), error) {
+	return v.relay.handle(name, v.settings, eventType, deliver)
+}
+
+// topicOf returns the topic of the events of that name.
+func (r *Relay) topicOf(event string) string {
+	if topic, ok := r.topics.Load(event); ok {
+		return topic.(string)
+	}
+	topic := ""
+	if r.config.topics != nil {
+		topic = r.config.topics(event)
+	} else {
+		topic = r.broker.Topic(r.config.prefix + event)
+	}
+	r.topics.Store(event, topic)
+	return topic
+}
+
+// retryTopic returns the topic of what a handler is to try again.
+func (r *Relay) retryTopic(handler string) string {
+	return r.broker.Topic(r.config.prefix + handler + ".retry")
+}
+
+// deadTopic returns the topic of what a handler has given up.
+func (r *Relay) deadTopic(handler string) string {
+	return r.broker.Topic(r.config.prefix + handler + ".dead")
+}
+
+func (r *Relay) logger() *slog.Logger {
+	if r.config.logger != nil {
+		return r.config.logger
+	}
+	return slog.Default()
+}

@@ -1,0 +1,81 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tidings-go/tidings"
+)
+
+// Send publishes the events, each once. It does not try again: what the broker
+// does not accept is lost, and reported by the bus, unless [Forward] sends it
+// through a durable handler.
+func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
+	for i, out := range events {
+		e, ok := out.Encoded.(*encoded)
+		if !ok {
+			return fmt.Errorf("relay: Send got a %T where EncodeEvent returns a %T", out.Encoded, e)
+		}
+		if r.isForwarded(out.Event) || hasArrived(ctx, out.Event) {
+			continue
+		}
+		err := r.declare(ctx, out.Handlers)
+		if err == nil {
+			err = r.publish(ctx, e)
+		}
+		if err != nil {
+			return refused(events[i:], err)
+		}
+	}
+	return nil
+}
+
+// refused returns an error for each event: the ones after the first that the
+// broker did not accept are not sent, since they would overtake it.
+func refused(events []tidings.Outgoing, err error) error {
+	var errs []error
+	for _, out := range events {
+		names := out.Handlers
+		if len(names) == 0 {
+			names = []string{"relay"}
+		}
+		for _, name := range names {
+			errs = append(errs, &tidings.HandlerError{Handler: name, Event: out.Event, Err: fmt.Errorf("relay: the broker has not accepted the event: %w", err)})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// publish hands a message to the broker.
+func (r *Relay) publish(ctx context.Context, e *encoded) error {
+	m := message.NewMessageWithContext(ctx, e.id, e.body)
+	m.Metadata = e.metadata
+	return r.publishMessage(e.topic, m)
+}
+
+func (r *Relay) publishMessage(topic string, m *message.Message) error {
+	if r.closed.Load() {
+		return ErrClosed
+	}
+	return r.broker.Publish(topic, m)
+}
+
+// declare makes sure that the broker keeps events for these handlers, also
+// before Start.
+func (r *Relay) declare(ctx context.Context, handlers []string) error {
+	for _, name := range handlers {
+		r.mu.Lock()
+		c := r.consumers[name]
+		r.mu.Unlock()
+		if c == nil { // unsubscribed meanwhile
+			continue
+		}
+		if err := c.declare(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package relay
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+)
+
+// A Target is what [Open] tells a [Driver].
+//
+// The credentials are those of the URL or, if it has none, of the environment:
+// TIDINGS_BROKER_USERNAME and TIDINGS_BROKER_PASSWORD.
+//
+// There is TLS if the scheme says so, or with the parameter tls=true. Further
+// parameters, each of which implies it: tls_ca is a file with the certificates
+// to trust in place of the system's, tls_cert and tls_key are files with a
+// certificate and key for the client, tls_server_name is the name to expect in
+// that of the server. All files are in PEM.
+type Target struct {
+	URL                *url.URL // without credentials
+	Username, Password string
+	TLS                *tls.Config // nil: none asked for by parameters
+	Params             Params      // the others
+	Logger             watermill.LoggerAdapter
+}
+
+func newTarget(brokerURL string, logger *slog.Logger) (Target, error) {
+	u, err := parseURL(brokerURL)
+	if err != nil {
+		return Target{}, err
+	}
+	t := Target{URL: u, Logger: adapterLogger(logger)}
+	t.Username, t.Password = os.Getenv("TIDINGS_BROKER_USERNAME"), os.Getenv("TIDINGS_BROKER_PASSWORD")
+	if u.User != nil {
+		t.Username = u.User.Username()
+		t.Password, _ = u.User.Password()
+	}
+	u.User = nil
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return Target{}, fmt.Errorf("the parameters of the URL cannot be read: %w", err)
+	}
+	u.RawQuery = ""
+	t.Params = Params{values: values, used: map[string]bool{}}
+	t.TLS, err = tlsConfig(t.Params)
+	return t, err
+}
+
+func tlsConfig(p Params) (*tls.Config, error) {
+	on, err := p.Bool("tls", false)
+	if err != nil {
+		return nil, err
+	}
+	ca, cert, key, name := p.String("tls_ca", ""), p.String("tls_cert", ""), p.String("tls_key", ""), p.String("tls_server_name", "")
+	if !on && ca == "" && cert == "" && key == "" && name == "" {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("tls_ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls_ca: %s has no certificate in PEM", ca)
+		}
+	}
+	if (cert == "") != (key == "") {
+		return nil, errors.New("tls_cert and tls_key go together")
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("tls_cert and tls_key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// Params are the parameters of a URL.
+type Params struct {
+	values url.Values
+	used   map[string]bool
+}
+
+// String returns the parameter of that name, or else otherwise.
+func (p Params) String(name, otherwise string) string {
+	p.used[name] = true
+	if v := p.values.Get(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// Bool returns the parameter of that name, or else otherwise.
+func (p Params) Bool(name string, otherwise bool) (bool, error) {
+	v := p.String(name, "")
+	if v == "" {
+		return otherwise, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, fmt.Errorf("the parameter %s=%q is neither true nor false", name, v)
+	}
+	return b, nil
+}
+
+// Int returns the parameter of that name, at least least, or else otherwise.
+func (p Params) Int(name string, otherwise, least int) (int, error) {
+	v := p.String(name, "")
+	if v == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least {
+		return 0, fmt.Errorf("the parameter %s=%q is no whole number from %d up", name, v, least)
+	}
+	return n, nil
+}
+
+// Duration returns the parameter of that name, such as "90s", or else otherwise.
+func (p Params) Duration(name string, otherwise time.Duration) (time.Duration, error) {
+	v := p.String(name, "")
+	if v == "" {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf(`the parameter %s=%q is no positive time such as "90s"`, name, v)
+	}
+	return d, nil
+}
+
+// Unused returns an error that names the parameters that nobody has asked for,
+// nil if there are none. Drivers call it last.
+func (p Params) Unused() error {
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(p.values)) {
+		if !p.used[name] {
+			unknown = append(unknown, strconv.Quote(name))
+		}
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("the URL has unknown parameters: %s; the known ones are %s", strings.Join(unknown, ", "), strings.Join(slices.Sorted(maps.Keys(p.used)), ", "))
+	}
+	return nil
+}
+
+// adapterLogger is a logger for the adapters of Watermill, which tell a lot: what
+// is INFO to them is DEBUG here, and their errors, which they get over by
+// themselves, are WARN.
+func adapterLogger(logger *slog.Logger) watermill.LoggerAdapter {
+	return watermill.NewSlogLoggerWithLevelMapping(logger, map[slog.Level]slog.Level{
+		slog.LevelInfo:  slog.LevelDebug,
+		slog.LevelError: slog.LevelWarn,
+	})
+}

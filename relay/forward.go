@@ -96,8 +96,10 @@ func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opt
 	eventType := reflect.TypeFor[E]()
 	r.mustBeAcyclic("Receive", eventType)
 	r.mu.Lock()
-	r.receives = append(r.receives, eventType)
 	_, taken := r.consumers[group]
+	if !taken {
+		r.receives = append(r.receives, eventType)
+	}
 	r.mu.Unlock()
 	if taken {
 		return fmt.Errorf("relay: Receive: the name %q is taken by another handler", group)

@@ -4,6 +4,7 @@ package relaytest
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,25 +20,32 @@ type Server struct {
 	// URL is that of the server, for [relay.Open].
 	URL string
 
-	// Features are those that [tidingstest.TestTransport] is told. NoDrain is
-	// added.
+	// Features are those that [tidingstest.TestTransport] is told when all
+	// events share a topic. Events of different topics have no order anywhere.
 	Features tidingstest.Features
 }
 
 // Test runs the suite.
 func Test(t *testing.T, s Server) {
 	t.Helper()
-	t.Run("transport", func(t *testing.T) { testTransport(t, s) })
+	t.Run("transport", func(t *testing.T) {
+		s.Features.Unordered = true
+		testTransport(t, s)
+	})
+	t.Run("transport, one topic", func(t *testing.T) {
+		topic := strings.TrimSuffix(prefix(t), ".") + "-all"
+		testTransport(t, s, relay.Topics(func(string) string { return topic }))
+	})
 }
 
 // testTransport is the conformance suite of tidings.
-func testTransport(t *testing.T, s Server) {
+func testTransport(t *testing.T, s Server, opts ...relay.Option) {
 	var registry tidings.Registry
 	tidings.Register[tidingstest.Counted](&registry, "suite.counted", 1)
 	tidings.Register[tidingstest.Described](&registry, "suite.described", 1)
 	s.Features.NoDrain = true
 	tidingstest.TestTransport(t, s.Features, func(t *testing.T) tidingstest.Subject {
-		r := open(t, s, &registry)
+		r := open(t, s, &registry, opts...)
 		return tidingstest.Subject{
 			Via:   tidings.Via(r.With(relay.Backoff(func(int) time.Duration { return 10 * time.Millisecond }))),
 			Start: r.Start,

@@ -113,7 +113,7 @@ func (d *redrive) through(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	idle := time.NewTimer(firstLetterWithin)
+	idle := time.NewTimer(d.relay.firstLetterWithin)
 	defer idle.Stop()
 	for {
 		select {
@@ -134,7 +134,7 @@ func (d *redrive) through(ctx context.Context) (err error) {
 				return err
 			}
 			m.Ack()
-			idle.Reset(nextLetterWithin)
+			idle.Reset(d.relay.nextLetterWithin)
 		}
 	}
 }

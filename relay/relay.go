@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidings-go/tidings"
 )
@@ -34,6 +35,8 @@ type Relay struct {
 	cancel    context.CancelFunc
 
 	running sync.WaitGroup // consumers
+
+	firstLetterWithin, nextLetterWithin time.Duration // see Redrive
 }
 
 var (
@@ -63,7 +66,8 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 	if err := registry.Validate(); err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	r := &Relay{registry: registry, consumers: map[string]*consumer{}, config: config{maxSize: defaultMaxSize}}
+	r := &Relay{registry: registry, consumers: map[string]*consumer{}, config: config{maxSize: defaultMaxSize},
+		firstLetterWithin: firstLetterWithin, nextLetterWithin: nextLetterWithin}
 	for _, o := range opts {
 		if o == nil {
 			return nil, errors.New("relay: a nil Option")

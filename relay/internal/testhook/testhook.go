@@ -1,0 +1,11 @@
+// Package testhook is how package relaytest reaches into package relay.
+package testhook
+
+import "time"
+
+// Broker returns the relay.Broker of a *relay.Relay. Package relay sets it.
+var Broker func(relay any) any
+
+// SetIdle sets how long Redrive of a *relay.Relay waits for the first letter,
+// and for each one after it. Package relay sets it.
+var SetIdle func(relay any, first, next time.Duration)

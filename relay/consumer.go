@@ -124,6 +124,28 @@ func (c *consumer) start(ctx context.Context) error {
 	return nil
 }
 
+// startSometime starts as soon as the broker lets it.
+func (c *consumer) startSometime(ctx context.Context) {
+	err := c.start(ctx)
+	if err == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopping() {
+		return
+	}
+	c.workers.Go(func() {
+		for err != nil {
+			c.relay.logger().WarnContext(ctx, "relay: a handler cannot start", slog.String("handler", c.name), slog.Any("error", err))
+			if !c.pause(resubscribeAfter) {
+				return
+			}
+			err = c.start(ctx)
+		}
+	})
+}
+
 // subscribeLocked has a worker handle the messages of a topic.
 func (c *consumer) subscribeLocked(s message.Subscriber, topic string, handle func(*message.Message, string)) error {
 	if c.stopping() {

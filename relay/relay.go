@@ -98,8 +98,8 @@ func (r *Relay) Handle(name string, deliver func(context.Context, tidings.Event)
 }
 
 // HandleType registers the handler of that name. Its error says that eventType
-// is not registered, that the relay is closed or, after [Relay.Start], that the
-// broker refused.
+// is not registered, or that the relay is closed. After [Relay.Start] it begins
+// to fetch events; a broker that does not answer is logged and asked again.
 func (r *Relay) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
 	return r.handle(name, newSettings(nil), eventType, deliver)
 }
@@ -123,10 +123,7 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 		old.stop()
 	}
 	if started {
-		if err := c.start(r.ctx); err != nil {
-			c.stop()
-			return nil, err
-		}
+		c.startSometime(r.ctx)
 	}
 	return c.stop, nil
 }

@@ -70,7 +70,7 @@ func (r *Relay) declare(ctx context.Context, handlers []string) error {
 		r.mu.Lock()
 		c := r.consumers[name]
 		r.mu.Unlock()
-		if c == nil { // unsubscribed meanwhile
+		if c == nil || c.stopping() { // unsubscribed meanwhile
 			continue
 		}
 		if err := c.declare(ctx); err != nil {

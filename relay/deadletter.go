@@ -84,7 +84,7 @@ type redrive struct {
 	relay       *Relay
 	handler     string
 	decide      func(DeadLetter) Verdict
-	run         string // marks the letters that it has kept, at the end of the queue
+	run         string // marks the letters that it has decided about
 	redelivered int
 }
 
@@ -113,6 +113,12 @@ func (d *redrive) through(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	var decided []*message.Message
+	defer func() {
+		for _, m := range decided {
+			m.Nack()
+		}
+	}()
 	idle := time.NewTimer(d.relay.firstLetterWithin)
 	defer idle.Stop()
 	for {
@@ -125,9 +131,12 @@ func (d *redrive) through(ctx context.Context) (err error) {
 			if !ok {
 				return errors.New("the broker ended the subscription")
 			}
-			if m.Metadata.Get(redriveKey) == d.run { // once round
-				m.Nack()
-				return nil
+			if m.Metadata.Get(redriveKey) == d.run {
+				// Kept, or failed again meanwhile. Where the broker keeps the
+				// order there are no others behind it, and where it has
+				// partitions there may still be some in another one.
+				decided = append(decided, m)
+				continue
 			}
 			if err := d.move(ctx, topic, m); err != nil {
 				m.Nack()
@@ -170,6 +179,7 @@ func (d *redrive) move(ctx context.Context, topic string, m *message.Message) er
 	case Redeliver:
 		a.number, a.failedAt = 0, time.Time{}
 		next := a.addTo(m)
+		next.Metadata[redriveKey] = d.run // if it fails again at once, it is not moved again
 		next.SetContext(ctx)
 		if err := d.relay.publishMessage(d.relay.retryTopic(d.handler), next); err != nil {
 			return err

@@ -18,7 +18,7 @@ const (
 	originKey   = "tidings-origin"    // the topic that the message was on
 	reasonKey   = "tidings-reason"    // the last error
 	failedAtKey = "tidings-failed-at" // when it became a dead letter, RFC 3339
-	redriveKey  = "tidings-redrive"   // the call of Redrive that has kept the letter
+	redriveKey  = "tidings-redrive"   // the last call of Redrive that has kept or redelivered it
 )
 
 // An attempt is what the metadata say of the attempts for a message.
@@ -44,7 +44,7 @@ func attemptOf(m *message.Message) (a attempt) {
 func (a attempt) addTo(m *message.Message) *message.Message {
 	next := message.NewMessage(m.UUID, m.Payload)
 	maps.Copy(next.Metadata, m.Metadata)
-	for _, key := range []string{dueKey, failedAtKey, redriveKey} {
+	for _, key := range []string{dueKey, failedAtKey} {
 		delete(next.Metadata, key)
 	}
 	next.Metadata[attemptKey] = strconv.Itoa(a.number)

@@ -8,60 +8,111 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// A Server is a broker to test with.
+// A Server is a broker to test with. What is zero asks for everything.
 type Server struct {
 	// URL is that of the server, for [relay.Open].
 	URL string
 
 	// Features are those that [tidingstest.TestTransport] is told when all
 	// events share a topic. Events of different topics have no order anywhere.
+	// Unordered and AtLeastOnce count, and Patience: how long to wait for
+	// something that should happen soon.
 	Features tidingstest.Features
+
+	// Redelivery is how long it may take until what a consumer had when it
+	// ended is delivered to another one of its group, whose AckWait is two
+	// seconds. 0 means ten seconds.
+	Redelivery time.Duration
+
+	// NoAttributes: metadata that begins with "ce-" does not arrive.
+	NoAttributes bool
+
+	// TextOnly: the broker takes no body that is empty or not UTF-8.
+	TextOnly bool
 }
 
-// Test runs the suite.
+// Test runs the suite. The subtests share the server and nothing else.
 func Test(t *testing.T, s Server) {
 	t.Helper()
+	if s.Features.Patience == 0 {
+		s.Features.Patience = 15 * time.Second
+	}
+	if s.Redelivery == 0 {
+		s.Redelivery = 10 * time.Second
+	}
+	for _, c := range checks {
+		if c.skip != nil && c.skip(s) {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(&rig{T: t, Server: s, prefix: prefix(t)})
+		})
+	}
 	t.Run("transport", func(t *testing.T) {
+		t.Parallel()
+		s := s
 		s.Features.Unordered = true
 		testTransport(t, s)
 	})
 	t.Run("transport, one topic", func(t *testing.T) {
+		t.Parallel()
 		topic := strings.TrimSuffix(prefix(t), ".") + "-all"
 		testTransport(t, s, relay.Topics(func(string) string { return topic }))
 	})
 }
 
+type check struct {
+	name string
+	run  func(*rig)
+	skip func(Server) bool // nil: it is for all
+}
+
+var checks = []check{
+	{name: "restart", run: checkRestart},
+	{name: "redrive", run: checkRedrive},
+	{name: "garbage", run: checkGarbage},
+	{name: "poison", run: checkPoison},
+	{name: "verdict of the handler", run: checkHandlersVerdict},
+	{name: "fan-out and competition", run: checkFanOut},
+	{name: "intact", run: checkIntact},
+	{name: "before start", run: checkBeforeStart},
+	{name: "after start", run: checkAfterStart},
+	{name: "unsubscribe", run: checkUnsubscribe},
+	{name: "forward", run: checkForward},
+	{name: "default transport", run: checkDefaultTransport},
+	{name: "views", run: checkViews},
+	{name: "many handlers", run: checkManyHandlers},
+	{name: "workers", run: checkWorkers},
+	{name: "names", run: checkNames},
+	{name: "metadata", run: checkMetadata},
+	{name: "order", run: checkOrder, skip: func(s Server) bool { return s.Features.Unordered }},
+	{name: "close waits", run: checkCloseWaits},
+	{name: "close in a hurry", run: checkCloseInAHurry},
+	{name: "consumer dies", run: checkConsumerDies},
+}
+
 // testTransport is the conformance suite of tidings.
 func testTransport(t *testing.T, s Server, opts ...relay.Option) {
-	var registry tidings.Registry
-	tidings.Register[tidingstest.Counted](&registry, "suite.counted", 1)
-	tidings.Register[tidingstest.Described](&registry, "suite.described", 1)
 	s.Features.NoDrain = true
 	tidingstest.TestTransport(t, s.Features, func(t *testing.T) tidingstest.Subject {
-		r := open(t, s, &registry, opts...)
-		return tidingstest.Subject{
-			Via:   tidings.Via(r.With(relay.Backoff(func(int) time.Duration { return 10 * time.Millisecond }))),
-			Start: r.Start,
-		}
+		rig := &rig{T: t, Server: s, prefix: prefix(t)}
+		r := rig.open(opts...).Relay
+		return tidingstest.Subject{Via: tidings.Via(r.With(quick)), Start: r.Start}
 	})
 }
 
-// open opens a relay that shares nothing with those of other tests.
-func open(t *testing.T, s Server, registry *tidings.Registry, opts ...relay.Option) *relay.Relay {
-	t.Helper()
-	r, err := relay.Open(t.Context(), s.URL, registry, append([]relay.Option{relay.Prefix(prefix(t))}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		require.NoError(t, r.Close(ctx))
-	})
-	return r
+// quick is the Backoff of tests that do not look at it.
+var quick = relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
+
+// within returns a context that ends after d.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), d)
+	t.Cleanup(cancel)
+	return ctx
 }

@@ -1,0 +1,111 @@
+package relaytest
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// letters lists the dead letters of a handler, all of which stay.
+func (p *process) letters(handler string) []relay.DeadLetter {
+	p.rig.Helper()
+	var letters []relay.DeadLetter
+	n, err := p.Redrive(within(p.rig.T, 2*p.rig.Features.Patience), handler, func(d relay.DeadLetter) relay.Verdict {
+		letters = append(letters, d)
+		return relay.Keep
+	})
+	require.NoError(p.rig, err)
+	require.Zero(p.rig, n)
+	return letters
+}
+
+// awaitDead waits until the process has given up n messages.
+func (p *process) awaitDead(n int) {
+	p.rig.Helper()
+	require.Eventually(p.rig, func() bool {
+		return strings.Count(p.log.String(), "relay: a message is a dead letter") >= n
+	}, p.rig.Features.Patience, 10*time.Millisecond, "want %d dead letters", n)
+}
+
+// An event that always fails is tried again with a backoff, holds up nobody, and
+// ends as a dead letter that tells why.
+func checkPoison(r *rig) {
+	const wait = 300 * time.Millisecond
+	p, others := r.open(), r.tally()
+	var mu sync.Mutex
+	var attempts []time.Time
+	var poisonID string
+	passed := 0 // others that were handled before the last attempt
+	p.handle("poisoned", func(ctx context.Context, e counted) error {
+		if e.Number != 0 {
+			return others.handle(ctx, e)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		attempts = append(attempts, time.Now())
+		passed, poisonID = len(others.numbers()), e.EventID().String()
+		return errors.New("no stock:\n\tZoë’s \"fish\" <7> 🐟")
+	}, relay.Attempts(3), relay.Backoff(func(int) time.Duration { return wait }))
+	p.start()
+	began := time.Now()
+	p.send(0, 50)
+	others.await(1, 50)
+	p.awaitDead(1)
+	mu.Lock()
+	defer mu.Unlock()
+	if !r.Features.AtLeastOnce {
+		require.Len(r, attempts, 3)
+	}
+	require.GreaterOrEqual(r, attempts[1].Sub(attempts[0]), wait)
+	require.GreaterOrEqual(r, attempts[2].Sub(attempts[1]), wait)
+	require.Positive(r, passed, "no event was handled between the attempts for the one that fails")
+	others.wantEach(1, 50)
+
+	letters := p.letters("poisoned")
+	require.Len(r, letters, 1)
+	letter := letters[0]
+	require.Equal(r, "poisoned", letter.Handler)
+	require.Equal(r, countedName, letter.Type())
+	require.Contains(r, letter.Reason, `no stock:  Zoë’s "fish" <7> 🐟`)
+	require.NotContains(r, letter.Reason, "\n")
+	require.Equal(r, p.topic(countedName), letter.Origin)
+	require.Equal(r, poisonID, letter.ID)
+	require.Equal(r, 3, letter.Attempts)
+	require.WithinRange(r, letter.FailedAt, began, time.Now())
+}
+
+// What a handler does beside returning an error.
+func checkHandlersVerdict(r *rig) {
+	p, tried, done := r.open(), r.tally(), r.tally()
+	p.handle("moody", func(ctx context.Context, e counted) error {
+		first := tried.add(e.Number) == 1
+		switch {
+		case e.Number == 1:
+			return relay.Permanent(errors.New("hopeless"))
+		case e.Number == 2 && first:
+			runtime.Goexit()
+		case e.Number == 3 && first:
+			panic("what?")
+		case e.Number == 4 && first:
+			return errors.New("not yet")
+		}
+		return done.handle(ctx, e)
+	})
+	p.start()
+	p.send(1, 8)
+	done.await(2, 8)
+	p.awaitDead(1)
+	letters := p.letters("moody")
+	require.Len(r, letters, 1)
+	require.Equal(r, 1, letters[0].Attempts)
+	require.Contains(r, letters[0].Reason, "hopeless")
+	done.wantEach(2, 8)
+	require.NotContains(r, done.numbers(), int64(1))
+}

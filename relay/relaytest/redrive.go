@@ -1,0 +1,78 @@
+package relaytest
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/testhook"
+)
+
+// Redrive does with dead letters as it is told, also from another process,
+// brings them to their handler alone, and ends.
+func checkRedrive(r *rig) {
+	p, other := r.open(), r.open() // other only looks after dead letters
+	var cured atomic.Bool
+	picky, calm := r.tally(), r.tally()
+	p.handle("picky", func(ctx context.Context, e counted) error {
+		if e.Number > 0 && !cured.Load() {
+			return errors.New("not before it is cured")
+		}
+		return picky.handle(ctx, e)
+	}, relay.Attempts(1))
+	p.handle("calm", calm.handle)
+	p.start()
+	p.send(1, 6)
+	p.awaitDead(6)
+	calm.await(1, 6)
+
+	var events tidings.Registry
+	tidings.Register[counted](&events, countedName, 1)
+	number := func(d relay.DeadLetter) int64 {
+		e, err := events.Decode(d.Body)
+		require.NoError(r, err)
+		return e.(counted).Number
+	}
+	ctx := within(r.T, 4*r.Features.Patience)
+	seen := map[int64]int{}
+	n, err := other.Redrive(ctx, "picky", func(d relay.DeadLetter) relay.Verdict {
+		seen[number(d)]++
+		switch number(d) {
+		case 1, 2:
+			return relay.Redeliver
+		case 3, 4:
+			return relay.Discard
+		}
+		return relay.Keep
+	})
+	require.NoError(r, err)
+	require.Equal(r, 2, n)
+	p.awaitDead(8) // two have failed again, with all their attempts
+	for number := int64(1); number <= 6; number++ {
+		require.NotZero(r, seen[number], "Redrive has left out %d", number)
+		if !r.Features.AtLeastOnce {
+			require.Equal(r, 1, seen[number], "Redrive goes through the letters once: %d", number)
+		}
+	}
+	require.Empty(r, picky.numbers())
+
+	cured.Store(true)
+	n, err = p.Redrive(ctx, "picky", nil)
+	require.NoError(r, err)
+	require.Equal(r, 4, n) // 1 and 2 again, and what was kept
+	picky.await(1, 2)
+	picky.await(5, 6)
+	p.settle(picky, calm)
+	picky.wantEachOf(1, 2, 5, 6)
+	calm.wantEach(1, 6)
+
+	testhook.SetIdle(other.Relay, 2*time.Second, time.Second)
+	n, err = other.Redrive(ctx, "picky", nil)
+	require.NoError(r, err)
+	require.Zero(r, n, "all of them have been redriven or discarded")
+}

@@ -1,0 +1,155 @@
+package relaytest
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// A process ends in the middle of many events, and another one goes on.
+func checkRestart(r *rig) {
+	const events = 300
+	sender, first, got := r.open(), r.open(), r.tally()
+	sender.forward()
+	middle := newSignal()
+	first.handle("steady", func(ctx context.Context, e counted) error {
+		if e.Number == events/3 {
+			middle.give()
+		}
+		return got.handle(ctx, e)
+	})
+	first.start()
+	sender.send(1, events/2)
+	middle.await(r, "a third of the events")
+	first.close()
+	before := len(got.numbers())
+	sender.send(events/2+1, events) // while there is nobody
+	require.Len(r, got.numbers(), before, "a closed relay handles events")
+	second := r.open()
+	second.handle("steady", got.handle)
+	second.start()
+	got.awaitFor(r.Redelivery+2*r.Features.Patience, 1, events)
+	got.wantEach(1, events)
+	first.wantNoFailures()
+	second.wantNoFailures()
+}
+
+// Close waits for the handler that runs, and the others find what is left.
+func checkCloseWaits(r *rig) {
+	p, got := r.open(), r.tally()
+	running, release := newSignal(), newSignal()
+	var returned atomic.Bool
+	p.handle("slow", func(ctx context.Context, e counted) error {
+		running.give()
+		<-release.c
+		err := ctx.Err()
+		got.add(e.Number)
+		returned.Store(true)
+		return err
+	})
+	p.start()
+	p.send(1, 5)
+	running.await(r, "a call of the handler")
+	closed := make(chan bool, 1)
+	go func() {
+		defer close(closed)
+		_ = p.Close(within(r.T, 30*time.Second)) // again at the end, where its error counts
+		closed <- returned.Load()
+	}()
+	select {
+	case <-closed:
+		r.Fatal("Close has not waited for the handler")
+	case <-time.After(200 * time.Millisecond):
+	}
+	release.give()
+	require.True(r, <-closed, "Close has not waited for the handler")
+	require.Len(r, got.numbers(), 1)
+
+	next := r.open()
+	next.handle("slow", got.handle)
+	next.start()
+	got.awaitFor(r.Redelivery+r.Features.Patience, 1, 5)
+	got.wantEach(1, 5)
+	p.wantNoFailures()
+	next.wantNoFailures()
+}
+
+// Close whose ctx ends interrupts the handler, and its event is not lost.
+func checkCloseInAHurry(r *rig) {
+	p, got := r.open(), r.tally()
+	running := newSignal()
+	p.handle("endless", func(ctx context.Context, _ counted) error {
+		running.give()
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	p.start()
+	p.send(1, 3)
+	running.await(r, "a call of the handler")
+	ctx, cancel := context.WithCancel(r.Context())
+	cancel()
+	require.NoError(r, p.Close(ctx))
+	require.ErrorIs(r, p.Start(r.Context()), relay.ErrClosed)
+
+	next := r.open()
+	next.handle("endless", got.handle)
+	next.start()
+	got.awaitFor(r.Redelivery+r.Features.Patience, 1, 3)
+	got.wantEach(1, 3)
+	p.wantNoFailures() // to be interrupted is no failure
+}
+
+// What a consumer had when it ended goes to another one of its group.
+func checkConsumerDies(r *rig) {
+	p := r.open()
+	group := relay.Group{Name: r.prefix + "mortal", AckWait: 2 * time.Second, Workers: 1}
+	topic := p.topic("mortal")
+	consumer := func() (message.Subscriber, <-chan *message.Message) {
+		r.Helper()
+		s, err := p.broker().Subscriber(r.Context(), group)
+		require.NoError(r, err)
+		if i, ok := s.(message.SubscribeInitializer); ok {
+			require.NoError(r, i.SubscribeInitialize(topic))
+		}
+		messages, err := s.Subscribe(context.WithoutCancel(r.Context()), topic)
+		require.NoError(r, err)
+		return s, messages
+	}
+	first, messages := consumer()
+	want := map[string]bool{"one": true, "two": true, "three": true}
+	for _, body := range []string{"one", "two", "three"} {
+		require.NoError(r, p.broker().Publish(topic, message.NewMessage(body, []byte(body))))
+	}
+	select {
+	case m := <-messages: // neither acknowledged nor refused
+		require.True(r, want[string(m.Payload)])
+	case <-time.After(r.Features.Patience):
+		r.Fatal("no message has arrived")
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- first.Close() }()
+	select {
+	case err := <-closed:
+		require.NoError(r, err)
+	case <-time.After(r.Features.Patience):
+		r.Fatal("Close of a Subscriber waits for a message that is in flight")
+	}
+	second, messages := consumer()
+	deadline := time.After(r.Redelivery + r.Features.Patience)
+	for len(want) > 0 {
+		select {
+		case m, ok := <-messages:
+			require.True(r, ok, "the subscription has ended")
+			delete(want, string(m.Payload))
+			require.True(r, m.Ack())
+		case <-deadline:
+			r.Fatalf("not delivered again: %v", want)
+		}
+	}
+	require.NoError(r, second.Close())
+}

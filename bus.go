@@ -169,7 +169,7 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 	b.mu.RUnlock()
 	infos := make([]SubscriptionInfo, len(subs))
 	for i, sub := range subs {
-		infos[i] = sub.info()
+		infos[i] = sub.Info()
 	}
 	return infos
 }

@@ -135,7 +135,7 @@ func (s *Subscription) accepts(typ reflect.Type) bool {
 func (b *EventBus) subscribe(sub *Subscription) {
 	if other := b.reserve(sub); other != nil {
 		panic(fmt.Sprintf("tidings: Subscribe: a handler named %q exists already, subscribed at %s; stored jobs and queues are bound to names, so each handler needs its own",
-			sub.name, other.info().location()))
+			sub.name, other.Info().location()))
 	}
 	if sub.transport != nil {
 		if err := sub.register(); err != nil {
@@ -245,7 +245,9 @@ type SubscriptionInfo struct {
 	Line      int
 }
 
-func (s *Subscription) info() SubscriptionInfo {
+// Info returns what [EventBus.Subscriptions] has of the subscription, also
+// when that has ended.
+func (s *Subscription) Info() SubscriptionInfo {
 	frame, _ := runtime.CallersFrames([]uintptr{s.caller}).Next()
 	return SubscriptionInfo{
 		EventType: s.event, Handler: s.name, Phase: s.phase, Transport: s.transport,

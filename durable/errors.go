@@ -11,12 +11,19 @@ import (
 
 // Permanent returns err as one that no further attempt will cure: a handler
 // that returns it is not called again for this event, and the job is dead.
-// It returns nil if err is nil.
+// It returns nil if err is nil. What other transports have of this kind,
+// relay.Permanent for example, counts as well: an error in the chain with a
+// method Permanent() bool that returns true.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
 	}
 	return &permanentError{err}
+}
+
+func isPermanent(err error) bool {
+	var p interface{ Permanent() bool }
+	return errors.As(err, &p) && p.Permanent()
 }
 
 type permanentError struct{ err error }
@@ -44,8 +51,9 @@ type retryAfterError struct {
 	wait time.Duration
 }
 
-func (e *retryAfterError) Error() string { return e.err.Error() }
-func (e *retryAfterError) Unwrap() error { return e.err }
+func (e *retryAfterError) Error() string             { return e.err.Error() }
+func (e *retryAfterError) Unwrap() error             { return e.err }
+func (e *retryAfterError) RetryAfter() time.Duration { return e.wait }
 
 // errTaken is the error of an attempt whose job is no longer its own: it took
 // so long that the job was given to another worker, or it was cancelled or

@@ -65,10 +65,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[delivery]) error {
 // failed returns what River is told of an attempt that failed with err.
 func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error) error {
 	var (
-		after     *retryAfterError
-		permanent *permanentError
-		cancel    *river.JobCancelError
-		snooze    *river.JobSnoozeError
+		after  *retryAfterError
+		cancel *river.JobCancelError
+		snooze *river.JobSnoozeError
 	)
 	remotely := errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely)
 	switch {
@@ -86,7 +85,7 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error
 	case errors.As(err, &snooze):
 		return err
 	case errors.As(err, &cancel):
-	case errors.As(err, &permanent):
+	case isPermanent(err):
 		err = river.JobCancel(err)
 	case job.Attempt < job.MaxAttempts:
 		if errors.As(err, &after) {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -27,11 +28,12 @@ type consumer struct {
 	quit     chan struct{} // closed when nothing more is to be fetched
 	quitOnce sync.Once
 
+	declared atomic.Bool // set under mu
+
 	mu       sync.Mutex
 	ctx      context.Context // of the handler; nil before start
 	main     message.Subscriber
 	retry    message.Subscriber
-	declared bool
 	fetching map[string]int // how many workers each topic has
 	dead     bool           // the topic of dead letters is declared
 	workers  sync.WaitGroup // added to under mu, and not after quit is closed
@@ -66,7 +68,7 @@ func (c *consumer) declare(ctx context.Context) error {
 }
 
 func (c *consumer) declareLocked(ctx context.Context) (err error) {
-	if c.declared {
+	if c.declared.Load() {
 		return nil
 	}
 	if c.stopping() {
@@ -91,7 +93,7 @@ func (c *consumer) declareLocked(ctx context.Context) (err error) {
 	if err := initialize(c.retry, topic); err != nil {
 		return fmt.Errorf("relay: the handler %q on the topic %q: %w", c.name, topic, err)
 	}
-	c.declared = true
+	c.declared.Store(true)
 	return nil
 }
 

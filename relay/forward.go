@@ -19,8 +19,8 @@ type forward struct {
 // Forward sends the events of E that are published on bus to the broker, after
 // the commit: for handlers in other processes, and for those in this one that
 // are subscribed with Via(r). E may be an interface, which needs a
-// [tidings.Named] among the options; else the name is "relay.forward." and the
-// registered name.
+// [tidings.Named] among the options; else the name is "relay.forward.", the
+// [Prefix] and the registered name.
 //
 //	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs))
 //
@@ -30,9 +30,11 @@ type forward struct {
 // process dies between the commit and the broker's answer, or the broker does
 // not accept it, which the bus reports.
 //
-// As long as the subscription is active, r leaves these events to it. Forward
-// panics as [tidings.Subscribe] does, if E is not registered, and if [Receive]
-// has these events published on a bus: they would go round in circles.
+// As long as the subscription is active, r leaves these events to it. An event
+// larger than [MaxSize] fails here, and not at its publish. Forward panics as
+// [tidings.Subscribe] does, if E is not registered, if it would itself run behind
+// r, and if [Receive] has these events published on a bus: they would go round
+// in circles.
 func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.SubscribeOption) *tidings.Subscription {
 	mustNotBeNil(r == nil, "Forward", "*Relay")
 	eventType := reflect.TypeFor[E]()
@@ -41,7 +43,7 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 		if err != nil {
 			panic(err.Error())
 		}
-		opts = append([]tidings.SubscribeOption{tidings.Named("relay.forward." + name)}, opts...)
+		opts = append([]tidings.SubscribeOption{tidings.Named("relay.forward." + r.config.prefix + name)}, opts...)
 	}
 	r.mustBeAcyclic("Forward", eventType)
 	sub := tidings.Subscribe(bus, func(ctx context.Context, event E) error {
@@ -49,8 +51,15 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 		if err != nil {
 			return Permanent(err)
 		}
+		if err := r.declareFor(ctx, reflect.TypeOf(event)); err != nil {
+			return err
+		}
 		return r.publish(ctx, e.(*encoded))
 	}, opts...)
+	if b, ok := sub.Info().Transport.(tidings.Broadcaster); ok && b.Sender() == r {
+		sub.Unsubscribe()
+		panic("relay: Forward through the relay that it sends to: with WithTransport(r) the events are sent already; add tidings.Via(jobs) for an outbox, or leave Forward out")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forwards = append(r.forwards, forward{eventType, sub})
@@ -95,19 +104,16 @@ func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opt
 	}
 	eventType := reflect.TypeFor[E]()
 	r.mustBeAcyclic("Receive", eventType)
-	r.mu.Lock()
-	_, taken := r.consumers[group]
-	if !taken {
-		r.receives = append(r.receives, eventType)
-	}
-	r.mu.Unlock()
-	if taken {
-		return fmt.Errorf("relay: Receive: the name %q is taken by another handler", group)
-	}
 	_, err := r.handle(group, newSettings(opts), eventType, func(ctx context.Context, event tidings.Event) error {
 		return tidings.Publish(context.WithValue(ctx, arrivedKey{}, event.EventID()), bus, event)
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.receives = append(r.receives, eventType)
+	return nil
 }
 
 type arrivedKey struct{}

@@ -56,7 +56,8 @@ func Topics(topic func(event string) string) Option {
 const defaultMaxSize = 256 << 10
 
 // MaxSize is the most bytes that a message may have. A larger event fails its
-// publish, a larger message that arrives becomes a dead letter. The default is
+// publish (behind [Forward] the forwarding), a larger message that arrives
+// becomes a dead letter. The default is
 // 256 KiB, which all brokers take.
 func MaxSize(bytes int) Option {
 	if bytes < 1 {

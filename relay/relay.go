@@ -116,12 +116,13 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 		r.mu.Unlock()
 		return nil, ErrClosed
 	}
-	old, started := r.consumers[name], r.started
+	if old := r.consumers[name]; old != nil && !old.stopping() {
+		r.mu.Unlock()
+		return nil, fmt.Errorf("relay: a handler or a Receive has the name %q already: their queues would be one", name)
+	}
+	started := r.started
 	r.consumers[name] = c
 	r.mu.Unlock()
-	if old != nil {
-		old.stop()
-	}
 	if started {
 		c.startSometime(r.ctx)
 	}

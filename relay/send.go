@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -66,14 +68,25 @@ func (r *Relay) publishMessage(topic string, m *message.Message) error {
 // declare makes sure that the broker keeps events for these handlers, also
 // before Start.
 func (r *Relay) declare(ctx context.Context, handlers []string) error {
-	for _, name := range handlers {
-		r.mu.Lock()
-		c := r.consumers[name]
-		r.mu.Unlock()
-		if c == nil || c.stopping() { // unsubscribed meanwhile
-			continue
+	return r.declareThose(ctx, func(c *consumer) bool { return slices.Contains(handlers, c.name) })
+}
+
+// declareFor is declare for the handlers that take an event type.
+func (r *Relay) declareFor(ctx context.Context, eventType reflect.Type) error {
+	return r.declareThose(ctx, func(c *consumer) bool { return isA(eventType, c.event) })
+}
+
+func (r *Relay) declareThose(ctx context.Context, concerned func(*consumer) bool) error {
+	r.mu.Lock()
+	var waiting []*consumer
+	for _, c := range r.consumers {
+		if !c.declared.Load() && concerned(c) && !c.stopping() {
+			waiting = append(waiting, c)
 		}
-		if err := c.declare(ctx); err != nil {
+	}
+	r.mu.Unlock()
+	for _, c := range waiting {
+		if err := c.declare(ctx); err != nil && !c.stopping() {
 			return err
 		}
 	}

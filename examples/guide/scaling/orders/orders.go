@@ -1,0 +1,45 @@
+// Package orders takes the orders of a shop.
+package orders
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/guide/scaling/events"
+)
+
+// Schema has the module's table.
+const Schema = `CREATE TABLE orders (id INTEGER PRIMARY KEY, sent BOOLEAN NOT NULL DEFAULT FALSE);`
+
+// Orders is how the rest of the program speaks to the module.
+type Orders struct {
+	bus *tidings.EventBus
+	db  *sql.DB
+}
+
+// Register subscribes the module's handlers. The options say how they run.
+func Register(bus *tidings.EventBus, db *sql.DB, how ...tidings.SubscribeOption) *Orders {
+	o := &Orders{bus, db}
+	tidings.Subscribe(bus, o.markSent, slices.Concat(how, []tidings.SubscribeOption{tidings.Named("orders.mark_sent")})...)
+	return o
+}
+
+// Place stores an order and says so.
+func (o *Orders) Place(ctx context.Context, id int64, item string, copies int) error {
+	return tidings.InTx(ctx, o.db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO orders (id) VALUES (?)", id); err != nil {
+			return err
+		}
+		return tidings.Publish(ctx, o.bus, events.OrderPlaced{OrderID: id, Item: item, Copies: copies})
+	})
+}
+
+// markSent may run twice: the second time it changes nothing.
+func (o *Orders) markSent(ctx context.Context, e events.ParcelSent) error {
+	return tidings.InTx(ctx, o.db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE orders SET sent = TRUE WHERE id = ?", e.OrderID)
+		return err
+	})
+}

@@ -1,0 +1,65 @@
+// Package scaling wires the two modules of a shop up in the ways that the guide
+// "Scaling out" goes through.
+package scaling
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/eventlog"
+	"github.com/tidings-go/tidings/examples/guide/scaling/events"
+	"github.com/tidings-go/tidings/examples/guide/scaling/orders"
+	"github.com/tidings-go/tidings/examples/guide/scaling/shipping"
+	"github.com/tidings-go/tidings/relay"
+)
+
+// plain is one process, whose handlers run after the commit.
+func plain(bus *tidings.EventBus, db *sql.DB) *orders.Orders {
+	shipping.Register(bus, db)
+	return orders.Register(bus, db)
+}
+
+// stored is one process or several identical ones, whose handlers are jobs in
+// the database that they share.
+func stored(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs) *orders.Orders {
+	shipping.Register(bus, db, tidings.Via(jobs))
+	return orders.Register(bus, db, tidings.Via(jobs))
+}
+
+// relayed is one process or several identical ones, whose handlers get their
+// events from the broker.
+func relayed(bus *tidings.EventBus, db *sql.DB, r *relay.Relay, log *eventlog.Log) *orders.Orders {
+	shipping.Register(bus, db, tidings.Via(r), log.Inbox())
+	return orders.Register(bus, db, tidings.Via(r))
+}
+
+// monolith is the program without the module shipping.
+func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) *orders.Orders {
+	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
+	return orders.Register(bus, db, tidings.Via(r))
+}
+
+// service is the module shipping in a process of its own, with a database of
+// its own. log is an event log there, for its inbox.
+func service(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay, log *eventlog.Log) {
+	shipping.Register(bus, db, tidings.Via(r), log.Inbox())
+	relay.Forward[events.ParcelSent](bus, r, tidings.Via(jobs.With(durable.Outside())))
+}
+
+// run works until ctx ends, once everything is subscribed.
+func run(ctx context.Context, bus *tidings.EventBus, jobs *durable.Jobs, r *relay.Relay) error {
+	err := r.Start(ctx) // first, so that the broker keeps what the jobs send
+	if err == nil {
+		err = jobs.Start(ctx)
+	}
+	if err == nil {
+		<-ctx.Done()
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	return errors.Join(err, jobs.Stop(grace), r.Close(grace), bus.Close(grace))
+}

@@ -1,0 +1,312 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/testhook"
+)
+
+type ordered struct {
+	tidings.DomainEvent
+	Number int
+}
+
+type shipped struct {
+	tidings.DomainEvent
+	Number int
+}
+
+type unregistered struct{ tidings.DomainEvent }
+
+const (
+	orderedName = "shop.ordered"
+	shippedName = "shop.shipped"
+)
+
+func newRegistry() *tidings.Registry {
+	registry := new(tidings.Registry)
+	tidings.Register[ordered](registry, orderedName, 2)
+	tidings.Register[shipped](registry, shippedName, 1)
+	return registry
+}
+
+// A rig is a relay on a broker of the test.
+type rig struct {
+	*relay.Relay
+	t      *testing.T
+	broker *broker
+	bus    *tidings.EventBus
+	logs   *logs
+	began  time.Time
+
+	mu       sync.Mutex
+	reported []error // to the bus
+}
+
+// newRig returns a relay that is closed at the end of the test.
+func newRig(t *testing.T, opts ...relay.Option) *rig {
+	t.Helper()
+	return newRigOn(t, newBroker(t), opts...)
+}
+
+func newRigOn(t *testing.T, b *broker, opts ...relay.Option) *rig {
+	t.Helper()
+	g := &rig{t: t, broker: b, logs: &logs{}, began: time.Now()}
+	logger := slog.New(slog.NewTextHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r, err := relay.New(b, newRegistry(), append([]relay.Option{relay.WithLogger(logger)}, opts...)...)
+	require.NoError(t, err)
+	g.Relay = r
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		require.NoError(t, r.Close(ctx))
+	})
+	g.bus = tidings.New(tidings.WithErrorHandler(func(_ context.Context, err error) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.reported = append(g.reported, err)
+	}), tidings.WithLogger(logger))
+	return g
+}
+
+func (g *rig) start() {
+	g.t.Helper()
+	require.NoError(g.t, g.Start(g.t.Context()))
+}
+
+// handle subscribes a handler of ordered.
+func (g *rig) handle(name string, handler func(context.Context, ordered) error, opts ...relay.HandlerOption) *tidings.Subscription {
+	return tidings.Subscribe(g.bus, handler, tidings.Named(name), tidings.Via(g.With(opts...)))
+}
+
+func (g *rig) publish(numbers ...int) {
+	g.t.Helper()
+	for _, n := range numbers {
+		require.NoError(g.t, tidings.Publish(g.t.Context(), g.bus, ordered{Number: n}))
+	}
+}
+
+// since returns the seconds since the rig was made.
+func (g *rig) since() time.Duration { return time.Since(g.began) }
+
+func (g *rig) errs() []error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]error(nil), g.reported...)
+}
+
+// letters returns the dead letters of a handler, and leaves them.
+func (g *rig) letters(handler string) []relay.DeadLetter {
+	g.t.Helper()
+	var letters []relay.DeadLetter
+	_, err := g.Redrive(g.t.Context(), handler, func(d relay.DeadLetter) relay.Verdict {
+		letters = append(letters, d)
+		return relay.Keep
+	})
+	require.NoError(g.t, err)
+	return letters
+}
+
+// times are those at which something happened, since the rig was made.
+type times struct {
+	g  *rig
+	mu sync.Mutex
+	at []time.Duration
+}
+
+// add returns how many there are.
+func (c *times) add() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = append(c.at, c.g.since())
+	return len(c.at)
+}
+
+func (c *times) all() []time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]time.Duration(nil), c.at...)
+}
+
+// logs are what a relay logs, in text.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *logs) count(what string) int { return strings.Count(l.String(), what) }
+
+// A broker is one in memory that can refuse and cut off.
+type broker struct {
+	relay.Broker
+
+	mu           sync.Mutex
+	onPublish    func(topic string, m *message.Message) error // nil: accepts
+	onSubscriber func(relay.Group) error
+	onSubscribe  func(group, topic string) error
+	onInitialize func(group, topic string) error
+	onClose      func(group string) error // of a Subscriber
+	published    map[string]int           // by topic, refused ones also
+	subscribed   map[string]int           // by group and topic
+	groups       []relay.Group
+	cancels      map[string][]context.CancelFunc // of subscriptions, by group
+	closes       int
+	closeErr     error
+}
+
+func newBroker(t *testing.T) *broker {
+	t.Helper()
+	r, err := relay.Open(t.Context(), newURL(), newRegistry())
+	require.NoError(t, err)
+	return &broker{
+		Broker: testhook.Broker(r).(relay.Broker), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{},
+	}
+}
+
+// newURL returns that of a broker of this process that nobody else has.
+func newURL() string { return "memory://" + uuid.NewString() }
+
+var errRefused = errors.New("the broker refuses")
+
+// set changes the broker under its lock.
+func (b *broker) set(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+}
+
+func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	for _, m := range messages {
+		b.mu.Lock()
+		b.published[topic]++
+		onPublish := b.onPublish
+		b.mu.Unlock()
+		if onPublish != nil {
+			if err := onPublish(topic, m); err != nil {
+				return err
+			}
+		}
+		if err := b.Broker.Publish(topic, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *broker) count(topic string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.published[topic]
+}
+
+func (b *broker) Subscriber(ctx context.Context, g relay.Group) (message.Subscriber, error) {
+	b.mu.Lock()
+	b.groups = append(b.groups, g)
+	onSubscriber := b.onSubscriber
+	b.mu.Unlock()
+	if onSubscriber != nil {
+		if err := onSubscriber(g); err != nil {
+			return nil, err
+		}
+	}
+	s, err := b.Broker.Subscriber(ctx, g)
+	return &subscriber{s, b, g.Name}, err
+}
+
+func (b *broker) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closes++
+	return b.closeErr
+}
+
+// cut ends the subscriptions of a group.
+func (b *broker) cut(group string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, cancel := range b.cancels[group] {
+		cancel()
+	}
+	b.cancels[group] = nil
+}
+
+type subscriber struct {
+	message.Subscriber
+	broker *broker
+	group  string
+}
+
+func (s *subscriber) SubscribeInitialize(topic string) error {
+	s.broker.mu.Lock()
+	onInitialize := s.broker.onInitialize
+	s.broker.mu.Unlock()
+	if onInitialize != nil {
+		if err := onInitialize(s.group, topic); err != nil {
+			return err
+		}
+	}
+	return s.Subscriber.(message.SubscribeInitializer).SubscribeInitialize(topic)
+}
+
+func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s.broker.mu.Lock()
+	s.broker.cancels[s.group] = append(s.broker.cancels[s.group], cancel)
+	s.broker.subscribed[s.group+" "+topic]++
+	onSubscribe := s.broker.onSubscribe
+	s.broker.mu.Unlock()
+	if onSubscribe != nil {
+		if err := onSubscribe(s.group, topic); err != nil {
+			return nil, err
+		}
+	}
+	return s.Subscriber.Subscribe(ctx, topic)
+}
+
+func (s *subscriber) Close() error {
+	s.broker.mu.Lock()
+	onClose := s.broker.onClose
+	s.broker.mu.Unlock()
+	err := s.Subscriber.Close()
+	if onClose != nil {
+		err = errors.Join(err, onClose(s.group))
+	}
+	return err
+}
+
+var anyOrdered = reflect.TypeFor[ordered]()
+
+// send sends an event for a handler past the bus.
+func (g *rig) send(handler string, number int) {
+	g.t.Helper()
+	e := tidings.Stamp(g.t.Context(), ordered{Number: number})
+	encoded, err := g.EncodeEvent(g.t.Context(), e, true)
+	require.NoError(g.t, err)
+	require.NoError(g.t, g.Send(g.t.Context(), []tidings.Outgoing{{Event: e, Handlers: []string{handler}, Encoded: encoded}}))
+}

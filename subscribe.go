@@ -39,12 +39,7 @@ func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, o
 	runtime.Callers(2, caller[:])
 	sub.caller = caller[0]
 	s := settings{sub: sub}
-	for _, o := range opts {
-		if o == nil {
-			panic("tidings: Subscribe with a nil SubscribeOption")
-		}
-		o.subscribe(&s)
-	}
+	SubscribeOptions(opts).subscribe(&s)
 	middleware := slices.Concat(bus.middleware, s.middleware)
 
 	if sub.event.Kind() == reflect.Interface {

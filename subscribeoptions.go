@@ -10,6 +10,21 @@ type subscribeOption func(*settings)
 
 func (o subscribeOption) subscribe(s *settings) { o(s) }
 
+// SubscribeOptions are several options as one, for code that takes one from
+// its caller:
+//
+//	fulfilment.Register(bus, db, tidings.SubscribeOptions{tidings.Via(r), log.Inbox()})
+type SubscribeOptions []SubscribeOption
+
+func (opts SubscribeOptions) subscribe(s *settings) {
+	for _, o := range opts {
+		if o == nil {
+			panic("tidings: Subscribe with a nil SubscribeOption")
+		}
+		o.subscribe(s)
+	}
+}
+
 // settings collects the options of one subscription.
 type settings struct {
 	sub        *Subscription

@@ -40,7 +40,7 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 	c.try(m, a)
 }
 
-func (c *consumer) longestHold() time.Duration { return (c.timeout + ackMargin) / 4 }
+func (c *consumer) longestHold() time.Duration { return c.ackWait() / 4 }
 
 // try calls the handler for a message, and decides what becomes of it.
 func (c *consumer) try(m *message.Message, a attempt) {

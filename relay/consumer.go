@@ -44,7 +44,7 @@ func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deli
 }
 
 func (c *consumer) group(suffix string) Group {
-	return Group{Name: c.relay.config.prefix + c.name + suffix, AckWait: c.timeout + ackMargin, Workers: c.settings.workers}
+	return Group{Name: c.relay.config.prefix + c.name + suffix, AckWait: c.ackWait(), Workers: c.settings.workers}
 }
 
 // topics returns the topics of the events that the handler takes, as far as

@@ -22,11 +22,13 @@ type forward struct {
 // [tidings.Named] among the options; else the name is "relay.forward.", the
 // [Prefix] and the registered name.
 //
-//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs))
+//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
 //
 // With a durable transport as here an event is stored with the publisher's
 // transaction and sent until the broker has it, so nothing is lost between the
-// two (an outbox); it may be sent twice. Without, an event is lost if the
+// two (an outbox); it may be sent twice. Outside keeps no transaction open while
+// the broker is waited for. How long the broker may be away is what Attempts and
+// Backoff of the job say. Without, an event is lost if the
 // process dies between the commit and the broker's answer, or the broker does
 // not accept it, which the bus reports.
 //

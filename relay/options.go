@@ -152,9 +152,9 @@ func Backoff(wait func(attempt int) time.Duration) HandlerOption {
 }
 
 // Timeout is when the ctx of an attempt ends; the default is 30 s. A broker that
-// has not heard of a message for 30 s longer gives it to another consumer: that
-// is also how long the events wait that a process had when it died, on brokers
-// that do not notice the broken connection (NATS, Redis, SQS).
+// has not heard of a message for as long again, at least 5 s and at most 30 s,
+// gives it to another consumer. Where brokers do not notice that a process has
+// died (NATS, Redis, SQS), that is how long the events wait which it had.
 func Timeout(d time.Duration) HandlerOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("relay: Timeout(%v): a timeout is positive", d))
@@ -162,8 +162,10 @@ func Timeout(d time.Duration) HandlerOption {
 	return handlerOptionFunc(func(s *settings) { s.timeout = d })
 }
 
-// ackMargin is how much longer than a handler's Timeout a broker waits.
-const ackMargin = 30 * time.Second
+// ackWait is how long a broker waits for word of a message.
+func (s settings) ackWait() time.Duration {
+	return s.timeout + min(max(s.timeout, 5*time.Second), 30*time.Second)
+}
 
 // Workers is how many events the handler takes at once in this process; the
 // default is 1, which keeps the order of a topic. (With more than one process

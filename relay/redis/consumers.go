@@ -1,0 +1,69 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// removeScript removes a consumer that has nothing pending: what it has would be
+// removed with it, and lost.
+var removeScript = goredis.NewScript(`
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1
+`)
+
+// goneAfter is when a consumer that has not asked for entries is taken for dead.
+// If it is not, it only gets its name anew.
+const goneAfter = 10 * time.Minute
+
+// leave tells the server what is acknowledged and that this consumer is gone.
+func (s *subscription) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
+	defer cancel()
+	if s.acked != "" {
+		// With the client that tries again.
+		if err := s.broker.writes.XAck(ctx, s.topic, s.group, s.acked).Err(); err != nil {
+			s.broker.logger.Error("relay/redis: acknowledging has failed, the message will come again", err, s.fields())
+			return
+		}
+		s.broker.trimmer.mark(s.topic)
+	}
+	s.remove(ctx, s.consumer)
+}
+
+// clean removes consumers that have died, every now and then.
+func (s *subscription) clean(ctx context.Context) {
+	if time.Since(s.cleaned) < cleanInterval {
+		return
+	}
+	s.cleaned = time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
+	defer cancel()
+	consumers, err := s.broker.reads.XInfoConsumers(ctx, s.topic, s.group).Result()
+	if err != nil {
+		s.cannotRemove(err)
+		return
+	}
+	for _, c := range consumers {
+		if c.Idle > max(goneAfter, 2*s.ackWait) && c.Pending == 0 && !s.remove(ctx, c.Name) {
+			return
+		}
+	}
+}
+
+func (s *subscription) remove(ctx context.Context, consumer string) bool {
+	err := removeScript.Run(ctx, s.broker.writes, []string{s.topic}, s.group, consumer).Err()
+	if err != nil && !isForgotten(err) && !errors.Is(err, goredis.ErrClosed) {
+		s.cannotRemove(err)
+		return false
+	}
+	return true
+}
+
+func (s *subscription) cannotRemove(err error) {
+	s.broker.logger.Error("relay/redis: consumers that are gone cannot be removed from the group", err, s.fields())
+}

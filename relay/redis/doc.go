@@ -1,0 +1,2 @@
+// Package redis is the broker of package relay for Redis streams.
+package redis

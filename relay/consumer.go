@@ -112,7 +112,9 @@ func (c *consumer) start(ctx context.Context) error {
 	if err := c.declareLocked(ctx); err != nil {
 		return err
 	}
-	c.ctx = ctx
+	if c.ctx == nil { // workers read it
+		c.ctx = ctx
+	}
 	for _, topic := range c.topics() {
 		for c.fetching[topic] < c.settings.workers {
 			if err := c.subscribeLocked(c.main, topic, c.handle); err != nil {

@@ -1,0 +1,113 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// New returns a broker for [relay.New], with settings of the client library of
+// one's own: for ways to log in that a URL has no words for, compression and so
+// on. Take those of [NewConfig] and change them; the time limits of groups are
+// set by the relay nonetheless. topic is how topics are created. The broker logs
+// to [slog.Default]. Errors are a [relay.UnreachableError] if no broker answers.
+func New(ctx context.Context, addrs []string, config *sarama.Config, topic sarama.TopicDetail) (relay.Broker, error) {
+	if config == nil {
+		return nil, errors.New("relay/kafka: New with a nil Config: take the one of NewConfig")
+	}
+	return connect(ctx, addrs, config, topic, watermill.NewSlogLogger(slog.Default()))
+}
+
+// The adapter of Watermill is not used, since it cannot be made sound from
+// outside. Its subscriber does not commit a message that is acknowledged while
+// the group rebalances or the subscriber closes, so every consumer that joins
+// brings duplicates; it holds up the rebalance with messages that no handler has
+// yet; and it gives a message to nobody else if its handler hangs. Its
+// publisher takes no ctx, and panics if it is closed while it is used.
+type broker struct {
+	addrs  []string
+	config *sarama.Config
+	detail sarama.TopicDetail // of the topics that are created
+	logger watermill.LoggerAdapter
+
+	client   sarama.Client // of topics and producer
+	topics   *topics
+	producer sarama.AsyncProducer
+	results  sync.WaitGroup // readers of the producer's results
+
+	mu     sync.RWMutex // held for reading by those who use the producer
+	closed bool
+}
+
+var errClosed = errors.New("relay/kafka: closed")
+
+// within bounds how long to wait for the cluster when opening.
+const openWithin = 10 * time.Second
+
+// connect returns a broker that has answered.
+func connect(ctx context.Context, addrs []string, config *sarama.Config, detail sarama.TopicDetail, logger watermill.LoggerAdapter) (relay.Broker, error) {
+	b := &broker{addrs: slices.Clone(addrs), config: config, detail: detail, logger: logger}
+	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- b.dial() }() // the client takes no ctx
+	select {
+	case err := <-done:
+		if wrong := sarama.ConfigurationError(""); errors.As(err, &wrong) {
+			return nil, fmt.Errorf("relay/kafka: %w", err)
+		}
+		if err != nil {
+			return nil, &relay.UnreachableError{Err: err}
+		}
+		return b, nil
+	case <-ctx.Done():
+		go func() {
+			if <-done == nil {
+				if err := b.Close(); err != nil {
+					logger.Error("relay/kafka: closing", err, nil)
+				}
+			}
+		}()
+		return nil, &relay.UnreachableError{Err: ctx.Err()}
+	}
+}
+
+func (b *broker) dial() (err error) {
+	if b.client, err = sarama.NewClient(b.addrs, producing(b.config)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.client.Close())
+		}
+	}()
+	if b.topics, err = newTopics(b.client, b.detail); err != nil { // finds the controller, so there is a cluster
+		return err
+	}
+	return b.startProducer()
+}
+
+// Topic returns the topic for a name: see the package.
+func (b *broker) Topic(name string) string { return topicOf(name) }
+
+// Subscriber returns a Subscriber that connects when it subscribes.
+func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
+	if group.Name == "" {
+		return nil, errors.New("relay/kafka: a group without a name")
+	}
+	if group.AckWait <= 0 {
+		group.AckWait = time.Minute
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &subscriber{broker: b, group: group, config: consuming(b.config, group.AckWait), ctx: ctx, cancel: cancel}, nil
+}

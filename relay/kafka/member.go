@@ -1,0 +1,96 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// A member is one of the consumers in a group, for one topic. It has a
+// connection of its own: a JoinGroup that waits for other members would hold up
+// the heartbeats of those who shared it.
+type member struct {
+	subscriber *subscriber
+	name       string // of the topic
+	ctx        context.Context
+	messages   chan *message.Message
+
+	// silent has a message that somebody has kept for too long. While he does,
+	// the member is not in the group: it would get the same partition again.
+	silent chan *message.Message
+}
+
+// rejoinAfter is how long to wait before trying again what has failed.
+const rejoinAfter = time.Second
+
+// run is in the group until the end of ctx.
+func (m *member) run() {
+	for m.ctx.Err() == nil {
+		if err := m.join(); err != nil {
+			m.warn("joining the group failed", err)
+			pause(m.ctx, rejoinAfter)
+		}
+		select {
+		case kept := <-m.silent:
+			select {
+			case <-kept.Acked():
+			case <-kept.Nacked():
+			case <-m.ctx.Done():
+			}
+		default:
+		}
+	}
+}
+
+// join is in the group until the end of ctx, or until somebody is silent.
+func (m *member) join() (err error) {
+	s := m.subscriber
+	group, err := sarama.NewConsumerGroup(s.broker.addrs, s.group.Name, s.config)
+	if err != nil {
+		return err
+	}
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		for err := range group.Errors() {
+			m.warn("the client reports", err)
+		}
+	}()
+	defer func() {
+		if err := group.Close(); err != nil {
+			m.warn("leaving the group failed", err)
+		}
+		<-logged
+	}()
+	for m.ctx.Err() == nil && len(m.silent) == 0 {
+		if err := group.Consume(m.ctx, []string{m.name}, m); err != nil && m.ctx.Err() == nil {
+			if errors.Is(err, sarama.ErrClosedConsumerGroup) {
+				return err
+			}
+			m.warn("consuming failed", err)
+			pause(m.ctx, rejoinAfter)
+		}
+	}
+	return nil
+}
+
+func (m *member) warn(what string, err error) {
+	if m.ctx.Err() != nil {
+		return // of what is torn down
+	}
+	m.subscriber.broker.logger.Error("relay/kafka: "+what, err, watermill.LogFields{"group": m.subscriber.group.Name, "topic": m.name})
+}
+
+// pause waits for a while, or until the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

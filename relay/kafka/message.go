@@ -1,0 +1,56 @@
+package kafka
+
+import (
+	"strings"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+const (
+	// uuidHeader is where Watermill's adapter has the UUID of a message.
+	uuidHeader = "_watermill_message_uuid"
+
+	// Attributes have one prefix as metadata, and another one in the binding
+	// of CloudEvents for Kafka.
+	attribute       = "ce-"
+	attributeHeader = "ce_"
+)
+
+func marshal(topic string, m *message.Message) *sarama.ProducerMessage {
+	headers := make([]sarama.RecordHeader, 0, 1+len(m.Metadata))
+	headers = append(headers, sarama.RecordHeader{Key: []byte(uuidHeader), Value: []byte(m.UUID)})
+	for key, value := range m.Metadata {
+		if name, ok := strings.CutPrefix(key, attribute); ok {
+			key = attributeHeader + name
+		}
+		headers = append(headers, sarama.RecordHeader{Key: []byte(key), Value: []byte(value)})
+	}
+	p := &sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(m.Payload), Headers: headers}
+	if key := m.Metadata.Get(relay.PartitionKey); key != "" {
+		p.Key = sarama.StringEncoder(key) // without a key: any partition
+	}
+	return p
+}
+
+// unmarshal returns what there is of a message, whoever has sent it.
+func unmarshal(r *sarama.ConsumerMessage) *message.Message {
+	m := message.NewMessage("", r.Value)
+	for _, h := range r.Headers {
+		key := string(h.Key)
+		if key == uuidHeader {
+			m.UUID = string(h.Value)
+			continue
+		}
+		if name, ok := strings.CutPrefix(key, attributeHeader); ok {
+			key = attribute + name
+		}
+		m.Metadata[key] = string(h.Value)
+	}
+	if _, ok := m.Metadata[relay.PartitionKey]; !ok && len(r.Key) > 0 {
+		m.Metadata[relay.PartitionKey] = string(r.Key) // to have the same order when it is tried again
+	}
+	return m
+}

@@ -1,0 +1,74 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/IBM/sarama"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+func init() { relay.RegisterBroker("kafka", open) }
+
+// open is the driver.
+func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
+	addrs, err := addresses(t.URL)
+	if err != nil {
+		return nil, err
+	}
+	config := NewConfig()
+	if t.TLS != nil {
+		config.Net.TLS.Enable, config.Net.TLS.Config = true, t.TLS
+	}
+	if err := login(config, t.Params.String("sasl", "plain"), t.Username, t.Password); err != nil {
+		return nil, err
+	}
+	partitions, err := t.Params.Int("partitions", defaultPartitions, 1)
+	if err != nil {
+		return nil, err
+	}
+	replication, err := t.Params.Int("replication", -1, 1)
+	if err != nil {
+		return nil, err
+	}
+	config.Producer.MaxMessageBytes, err = t.Params.Int("max_message_bytes", defaultMaxMessageBytes, 1000)
+	if err != nil {
+		return nil, err
+	}
+	if partitions > maxPartitions || replication > maxReplication {
+		return nil, fmt.Errorf("the limits are partitions=%d and replication=%d", maxPartitions, maxReplication)
+	}
+	if err := t.Params.Unused(); err != nil {
+		return nil, err
+	}
+	return connect(ctx, addrs, config, sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: int16(replication)}, t.Logger)
+}
+
+const (
+	defaultPartitions = 6
+	maxPartitions     = 10_000
+	maxReplication    = 1_000
+)
+
+// addresses returns those of the brokers that the URL names.
+func addresses(u *url.URL) ([]string, error) {
+	if u.Path != "" && u.Path != "/" || u.Opaque != "" {
+		return nil, errors.New(`the URL is like "kafka://host1:9092,host2:9092", without a path`)
+	}
+	var addrs []string
+	for host := range strings.SplitSeq(u.Host, ",") {
+		if host == "" {
+			return nil, errors.New(`the URL lacks a host: it is like "kafka://host1:9092,host2:9092"`)
+		}
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), "9092")
+		}
+		addrs = append(addrs, host)
+	}
+	return addrs, nil
+}

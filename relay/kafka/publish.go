@@ -1,0 +1,102 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// publishWithin is when Publish gives up.
+const publishWithin = 10 * time.Second
+
+// startProducer connects the producer, an idempotent one if that is allowed.
+func (b *broker) startProducer() (err error) {
+	config := b.client.Config()
+	b.producer, err = sarama.NewAsyncProducerFromClient(b.client)
+	if config.Producer.Idempotent && (errors.Is(err, sarama.ErrClusterAuthorizationFailed) || errors.Is(err, sarama.ErrUnsupportedVersion)) {
+		b.logger.Info("relay/kafka: the cluster forbids idempotent producers", nil)
+		config.Producer.Idempotent = false
+		b.producer, err = sarama.NewAsyncProducerFromClient(b.client)
+	}
+	if err != nil {
+		return err
+	}
+	b.results.Go(func() {
+		for m := range b.producer.Successes() {
+			m.Metadata.(chan error) <- nil
+		}
+	})
+	b.results.Go(func() {
+		for e := range b.producer.Errors() {
+			e.Msg.Metadata.(chan error) <- e.Err
+		}
+	})
+	return nil
+}
+
+// Publish sends messages, and waits until the cluster has stored them. It is
+// called concurrently: what is sent at the same time is sent together.
+func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return errClosed
+	}
+	timeout := time.NewTimer(publishWithin)
+	defer timeout.Stop()
+	results := make([]chan error, len(messages))
+	for i, m := range messages {
+		if err := b.topics.ensure(m.Context(), topic); err != nil {
+			return err
+		}
+		results[i] = make(chan error, 1) // nobody may wait for it any more
+		p := marshal(topic, m)
+		p.Metadata = results[i]
+		select {
+		case b.producer.Input() <- p:
+		case <-m.Context().Done():
+			return notStored(topic, m.Context().Err())
+		case <-timeout.C:
+			return notStored(topic, errTimeout)
+		}
+	}
+	var errs []error
+	for i, m := range messages {
+		select {
+		case err := <-results[i]:
+			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+				b.topics.forget(topic)
+			}
+			if err != nil {
+				errs = append(errs, notStored(topic, err))
+			}
+		case <-m.Context().Done():
+			return notStored(topic, m.Context().Err())
+		case <-timeout.C:
+			return notStored(topic, errTimeout)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var errTimeout = fmt.Errorf("no answer within %v", publishWithin)
+
+func notStored(topic string, err error) error {
+	return fmt.Errorf("relay/kafka: a message for the topic %q may not be stored: %w", topic, err)
+}
+
+// Close waits for those who publish, and ends the connections.
+func (b *broker) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	b.producer.AsyncClose()
+	b.results.Wait()
+	return b.client.Close()
+}

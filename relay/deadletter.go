@@ -69,6 +69,9 @@ func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLet
 	if handler == "" {
 		return 0, errors.New("relay: Redrive without the name of a handler")
 	}
+	if r.closed.Load() {
+		return 0, fmt.Errorf("relay: Redrive of %q: %w", handler, ErrClosed)
+	}
 	if decide == nil {
 		decide = func(DeadLetter) Verdict { return Redeliver }
 	}

@@ -21,7 +21,7 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 		if !ok {
 			return fmt.Errorf("relay: Send got a %T where EncodeEvent returns a %T", out.Encoded, e)
 		}
-		if r.isForwarded(out.Event) || hasArrived(ctx, out.Event) {
+		if r.leavesOut(ctx, out.Event) {
 			continue
 		}
 		err := r.declare(ctx, out.Handlers)
@@ -29,17 +29,26 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 			err = r.publish(ctx, e)
 		}
 		if err != nil {
-			return refused(events[i:], err)
+			return r.refused(ctx, events[i:], err)
 		}
 	}
 	return nil
 }
 
+// leavesOut reports whether Send leaves the event out, since it was or will be
+// sent otherwise.
+func (r *Relay) leavesOut(ctx context.Context, event tidings.Event) bool {
+	return r.isForwarded(event) || hasArrived(ctx, event)
+}
+
 // refused returns an error for each event: the ones after the first that the
 // broker did not accept are not sent, since they would overtake it.
-func refused(events []tidings.Outgoing, err error) error {
+func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err error) error {
 	var errs []error
 	for _, out := range events {
+		if r.leavesOut(ctx, out.Event) {
+			continue
+		}
 		names := out.Handlers
 		if len(names) == 0 {
 			names = []string{"relay"}

@@ -70,7 +70,7 @@ func TestWhenAttemptsAreMade(t *testing.T) {
 				g.handle("failing", func(context.Context, ordered) error { calls.add(); return tt.err }, tt.opts...)
 				g.start()
 				g.publish(1)
-				time.Sleep(time.Hour)
+				pass(time.Hour)
 				require.Equal(t, tt.want, calls.all(), tt.reason)
 
 				letters := g.letters("failing")
@@ -120,9 +120,9 @@ func TestRetriesHoldEachOtherUpForAWhile(t *testing.T) {
 		}) // silent for at most (30 s + 30 s) / 4
 		g.start()
 		g.publish(1, 2, 3)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		g.publish(4)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		require.Equal(t, seconds(0, 64), late.all())
 		require.Equal(t, seconds(0, 15), soon.all())
 		require.Equal(t, seconds(0, 10), other.all())
@@ -149,7 +149,7 @@ func TestTimeoutEndsTheContextOfTheAttempt(t *testing.T) {
 			}, append(tt.opts, relay.Attempts(2))...)
 			g.start()
 			g.publish(1)
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 			require.Equal(t, tt.want, calls.all())
 			require.Contains(t, g.letters("slow")[0].Reason, context.DeadlineExceeded.Error())
 		})
@@ -163,11 +163,24 @@ func TestTimeoutIsPartOfWhatTheBrokerIsTold(t *testing.T) {
 		g.handle("slow", func(context.Context, ordered) error { return nil }, relay.Timeout(7*time.Second), relay.Workers(3))
 		g.start()
 		require.Equal(t, []relay.Group{
-			{Name: "staging.slow", AckWait: 37 * time.Second, Workers: 3},
-			{Name: "staging.slow.retry", AckWait: 37 * time.Second, Workers: 3},
-		}, g.broker.groups)
-		require.Equal(t, map[string]int{"staging.slow staging." + orderedName: 3, "staging.slow.retry staging.slow.retry": 1}, g.broker.subscribed)
+			{Name: "staging.slow", AckWait: 14 * time.Second, Workers: 3},
+			{Name: "staging.slow.retry", AckWait: 14 * time.Second, Workers: 3},
+		}, g.broker.asked())
+		require.Equal(t, map[string]int{"staging.slow staging." + orderedName: 3, "staging.slow.retry staging.slow.retry": 1}, g.broker.subscriptions())
 	})
+}
+
+func TestAckWait(t *testing.T) {
+	t.Parallel()
+	for timeout, want := range map[time.Duration]time.Duration{
+		time.Second: 6 * time.Second, 5 * time.Second: 10 * time.Second, 20 * time.Second: 40 * time.Second,
+		30 * time.Second: time.Minute, time.Hour: time.Hour + 30*time.Second,
+	} {
+		g := newRig(t)
+		g.handle("h", func(context.Context, ordered) error { return nil }, relay.Timeout(timeout))
+		g.start()
+		require.Equal(t, want, g.broker.asked()[0].AckWait, "%v", timeout)
+	}
 }
 
 // An attempt that ends since the handler or the bus is not there says nothing
@@ -195,7 +208,7 @@ func TestGiveBack(t *testing.T) {
 			require.NoError(t, err)
 			g.start()
 			g.send("h", 1)
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 			if tt.want {
 				require.Equal(t, seconds(0, 1, 2, 3, 4, 5, 6, 7), calls.all())
 				require.Zero(t, g.logs.count("relay: an attempt has failed"))
@@ -233,7 +246,7 @@ func TestContained(t *testing.T) {
 				require.NoError(t, err)
 				g.start()
 				g.send("h", 1)
-				time.Sleep(time.Minute + 30*time.Second)
+				pass(time.Minute + 30*time.Second)
 				g.send("h", 2)
 				synctest.Wait()
 				require.Equal(t, seconds(0, 1, 5, 21, 85, 90), calls.all())

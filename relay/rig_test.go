@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -30,6 +33,11 @@ type shipped struct {
 	Number int
 }
 
+type wordy struct {
+	tidings.DomainEvent
+	Text string
+}
+
 type unregistered struct{ tidings.DomainEvent }
 
 const (
@@ -41,6 +49,7 @@ func newRegistry() *tidings.Registry {
 	registry := new(tidings.Registry)
 	tidings.Register[ordered](registry, orderedName, 2)
 	tidings.Register[shipped](registry, shippedName, 1)
+	tidings.Register[wordy](registry, "shop.wordy", 1)
 	return registry
 }
 
@@ -119,6 +128,12 @@ func (g *rig) letters(handler string) []relay.DeadLetter {
 	})
 	require.NoError(g.t, err)
 	return letters
+}
+
+// pass lets time pass in a bubble of synctest, and what is due happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // times are those at which something happened, since the rig was made.
@@ -225,6 +240,20 @@ func (b *broker) count(topic string) int {
 	return b.published[topic]
 }
 
+// asked returns the groups that there was a Subscriber for.
+func (b *broker) asked() []relay.Group {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.groups)
+}
+
+// subscriptions returns how often there was a Subscribe, by group and topic.
+func (b *broker) subscriptions() map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.subscribed)
+}
+
 func (b *broker) Subscriber(ctx context.Context, g relay.Group) (message.Subscriber, error) {
 	b.mu.Lock()
 	b.groups = append(b.groups, g)
@@ -300,7 +329,9 @@ func (s *subscriber) Close() error {
 	return err
 }
 
-var anyOrdered = reflect.TypeFor[ordered]()
+var anyOrdered = reflectType[ordered]()
+
+func reflectType[E tidings.Event]() reflect.Type { return reflect.TypeFor[E]() }
 
 // send sends an event for a handler past the bus.
 func (g *rig) send(handler string, number int) {

@@ -1,0 +1,189 @@
+package relay_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+)
+
+type ctxKey struct{}
+
+// The handlers' contexts have the values of Start's, and end with Close.
+func TestContextOfHandlers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		var value any
+		var err error
+		g.handle("h", func(ctx context.Context, _ ordered) error {
+			value, err = ctx.Value(ctxKey{}), ctx.Err()
+			return nil
+		})
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), ctxKey{}, "of Start"))
+		require.NoError(t, g.Start(ctx))
+		cancel()
+		g.publish(1)
+		synctest.Wait()
+		require.Equal(t, "of Start", value)
+		require.NoError(t, err)
+	})
+}
+
+// Close waits patiently as long as its ctx lasts.
+func TestCloseWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		var interrupted atomic.Bool
+		numbers := 0
+		g.handle("slow", func(ctx context.Context, _ ordered) error {
+			numbers++
+			time.Sleep(20 * time.Second)
+			interrupted.Store(ctx.Err() != nil)
+			return nil
+		})
+		g.start()
+		g.publish(1, 2)
+		pass(time.Second)
+		require.NoError(t, g.Close(context.Background()))
+		require.Equal(t, 20*time.Second, g.since())
+		require.False(t, interrupted.Load())
+		require.Equal(t, 1, numbers, "the second is left")
+		require.Zero(t, g.logs.count("WARN"))
+	})
+}
+
+// When ctx ends the handlers' contexts do, and they have five seconds.
+func TestCloseInterrupts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		needs  time.Duration // after the handler's context has ended
+		closed time.Duration
+		fails  bool
+	}{
+		{"at once", 0, 3 * time.Second, false},
+		{"in time", 4 * time.Second, 7 * time.Second, false},
+		{"not in time", 6 * time.Second, 8 * time.Second, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t)
+				g.handle("slow", func(ctx context.Context, _ ordered) error {
+					<-ctx.Done()
+					time.Sleep(tt.needs)
+					return ctx.Err()
+				})
+				g.start()
+				g.publish(1)
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+				defer cancel()
+				err := g.Close(ctx)
+				require.Equal(t, tt.closed, g.since())
+				require.Equal(t, 1, g.broker.closes)
+				if tt.fails {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.Equal(t, 1, g.logs.count("relay: closed although a handler runs"))
+					require.NoError(t, g.Close(context.Background()), "a second call waits again")
+					require.Equal(t, 9*time.Second, g.since())
+					require.Equal(t, 1, g.broker.closes)
+				} else {
+					require.NoError(t, err)
+				}
+				require.Zero(t, g.logs.count("relay: an attempt has failed"))
+
+				next := newRigOn(t, g.broker)
+				calls := &times{g: next}
+				next.handle("slow", func(context.Context, ordered) error { calls.add(); return nil })
+				next.start()
+				synctest.Wait()
+				require.Len(t, calls.all(), 1, "the event is not lost")
+			})
+		})
+	}
+}
+
+// An interrupted handler that has failed for another reason is not judged
+// either: nobody knows what its context has to do with it.
+func TestCloseInterruptsTheLastAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		g.handle("slow", func(ctx context.Context, _ ordered) error {
+			<-ctx.Done()
+			return errHandler
+		}, relay.Attempts(1))
+		g.start()
+		g.publish(1)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		require.NoError(t, g.Close(ctx))
+		require.Empty(t, newRigOn(t, g.broker).letters("slow"))
+	})
+}
+
+func TestAfterClose(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.handle("h", func(context.Context, ordered) error { return nil })
+	g.broker.closeErr = errRefused
+	require.ErrorIs(t, g.Close(t.Context()), errRefused)
+	require.NoError(t, g.Close(t.Context()), "the broker is closed once")
+	require.ErrorIs(t, g.Start(t.Context()), relay.ErrClosed)
+	require.ErrorIs(t, tidings.Publish(t.Context(), g.bus, ordered{}), relay.ErrClosed)
+	_, err := g.Redrive(t.Context(), "h", nil)
+	require.ErrorIs(t, err, relay.ErrClosed)
+	require.ErrorIs(t, relay.Receive[shipped](g.bus, g.Relay, "r"), relay.ErrClosed)
+}
+
+func TestCloseWithoutStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		g.handle("h", func(context.Context, ordered) error { return nil })
+		g.publish(1)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		require.NoError(t, g.Close(ctx))
+		require.Zero(t, g.since())
+	})
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	_, err := relay.New(nil, newRegistry())
+	require.ErrorContains(t, err, "nil Broker")
+
+	for _, tt := range []struct {
+		registry *tidings.Registry
+		opts     []relay.Option
+		want     string
+	}{
+		{nil, nil, "nil Registry"},
+		{newRegistry(), []relay.Option{nil}, "nil Option"},
+		{unsoundRegistry(), nil, "Upcast"},
+	} {
+		b := newBroker(t)
+		b.closeErr = errRefused
+		_, err := relay.New(b, tt.registry, tt.opts...)
+		require.ErrorContains(t, err, tt.want)
+		require.ErrorIs(t, err, errRefused)
+		require.Equal(t, 1, b.closes, "New closes the broker also if it fails")
+	}
+}
+
+func unsoundRegistry() *tidings.Registry {
+	registry := newRegistry()
+	tidings.Upcast(registry, "shop.unknown", 1, func(ordered) (ordered, error) { return ordered{}, nil })
+	return registry
+}

@@ -79,7 +79,7 @@ func TestBrokerIsDown(t *testing.T) {
 // Without an outbox events are lost then, and the bus says so of each.
 func TestBrokerIsDownWithoutOutbox(t *testing.T) {
 	forEach(t, func(t *testing.T, s server) {
-		const before, during, after = 20, 3, 20
+		const before, during, after = 20, 2, 20
 		w := newWarehouse(t)
 		p := planFor(s, w)
 		w.workHere(t, p)

@@ -50,7 +50,7 @@ func openShop(t *testing.T, brokerURL, prefix string, outbox bool) *shop {
 	t.Helper()
 	s := &shop{db: openDatabase(t, filepath.Join(t.TempDir(), "shop.db"))}
 	s.bus = tidings.New(tidings.WithErrorHandler(func(context.Context, error) { s.reported.Add(1) }))
-	exec(t, s.db, "CREATE TABLE orders (number INTEGER PRIMARY KEY, event_id TEXT NOT NULL)")
+	run(t, s.db, "CREATE TABLE orders (number INTEGER PRIMARY KEY, event_id TEXT NOT NULL)")
 	r, err := relay.Open(t.Context(), brokerURL, newRegistry(), relay.Prefix(prefix), relay.WithLogger(quiet))
 	require.NoError(t, err)
 	t.Cleanup(func() { closeRelay(t, r) })
@@ -109,7 +109,7 @@ func (s *shop) place(t *testing.T, first, n, times int) {
 func (s *shop) placed(t *testing.T) map[string]bool {
 	t.Helper()
 	ids := map[string]bool{}
-	for id := range strings(t, s.db, "SELECT event_id FROM orders") {
+	for id := range texts(t, s.db, "SELECT event_id FROM orders") {
 		ids[id] = true
 	}
 	return ids
@@ -124,13 +124,13 @@ func openDatabase(t testing.TB, file string) *sql.DB {
 	return db
 }
 
-func exec(t testing.TB, db *sql.DB, query string, args ...any) {
+func run(t testing.TB, db *sql.DB, query string, args ...any) {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), query, args...)
 	require.NoError(t, err)
 }
 
-func strings(t testing.TB, db *sql.DB, query string) func(func(string) bool) {
+func texts(t testing.TB, db *sql.DB, query string) func(func(string) bool) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query)
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ type warehouse struct {
 func newWarehouse(t testing.TB) *warehouse {
 	t.Helper()
 	w := openWarehouse(t, t.TempDir())
-	exec(t, w.db, "CREATE TABLE effects (event_id TEXT NOT NULL, process TEXT NOT NULL)")
+	run(t, w.db, "CREATE TABLE effects (event_id TEXT NOT NULL, process TEXT NOT NULL)")
 	_, err := eventlog.Open(t.Context(), eventlog.SQLite(w.db), newRegistry()) // for its inbox
 	require.NoError(t, err)
 	return w
@@ -131,7 +131,7 @@ func (w *warehouse) await(t testing.TB, events int, patience time.Duration) {
 func (w *warehouse) require(t testing.TB, placed map[string]bool) {
 	t.Helper()
 	times := map[string]int{}
-	for id := range strings(t, w.db, "SELECT event_id FROM effects") {
+	for id := range texts(t, w.db, "SELECT event_id FROM effects") {
 		times[id]++
 	}
 	for id, n := range times {

@@ -37,9 +37,20 @@ func relayed(bus *tidings.EventBus, db *sql.DB, r *relay.Relay, log *eventlog.Lo
 	return orders.Register(bus, db, tidings.Via(r))
 }
 
+// outbox is how events are sent to the broker: with no transaction open, and
+// for half a day without one. The waits do not grow, so that they are sent soon
+// after it is back.
+func outbox(jobs *durable.Jobs) tidings.Transport {
+	return jobs.With(
+		durable.Outside(),
+		durable.Attempts(1500),
+		durable.Backoff(func(attempt int) time.Duration { return min(time.Duration(attempt)*time.Second, 30*time.Second) }),
+	)
+}
+
 // monolith is the program without the module shipping.
 func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) *orders.Orders {
-	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
+	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(outbox(jobs)))
 	return orders.Register(bus, db, tidings.Via(r))
 }
 
@@ -47,12 +58,12 @@ func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Re
 // its own. log is an event log there, for its inbox.
 func service(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay, log *eventlog.Log) {
 	shipping.Register(bus, db, tidings.Via(r), log.Inbox())
-	relay.Forward[events.ParcelSent](bus, r, tidings.Via(jobs.With(durable.Outside())))
+	relay.Forward[events.ParcelSent](bus, r, tidings.Via(outbox(jobs)))
 }
 
 // run works until ctx ends, once everything is subscribed.
 func run(ctx context.Context, bus *tidings.EventBus, jobs *durable.Jobs, r *relay.Relay) error {
-	err := r.Start(ctx) // first, so that the broker keeps what the jobs send
+	err := r.Start(ctx) // first, so that the broker knows the handlers
 	if err == nil {
 		err = jobs.Start(ctx)
 	}

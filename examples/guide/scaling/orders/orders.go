@@ -4,7 +4,6 @@ package orders
 import (
 	"context"
 	"database/sql"
-	"slices"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/examples/guide/scaling/events"
@@ -22,7 +21,7 @@ type Orders struct {
 // Register subscribes the module's handlers. The options say how they run.
 func Register(bus *tidings.EventBus, db *sql.DB, how ...tidings.SubscribeOption) *Orders {
 	o := &Orders{bus, db}
-	tidings.Subscribe(bus, o.markSent, slices.Concat(how, []tidings.SubscribeOption{tidings.Named("orders.mark_sent")})...)
+	tidings.Subscribe(bus, o.markSent, tidings.Named("orders.mark_sent"), tidings.SubscribeOptions(how))
 	return o
 }
 

@@ -5,7 +5,6 @@ package shipping
 import (
 	"context"
 	"database/sql"
-	"slices"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/examples/guide/scaling/events"
@@ -23,7 +22,7 @@ type module struct {
 // which is for the program to decide.
 func Register(bus *tidings.EventBus, db *sql.DB, how ...tidings.SubscribeOption) {
 	m := &module{bus, db}
-	tidings.Subscribe(bus, m.pack, slices.Concat(how, []tidings.SubscribeOption{tidings.Named("shipping.pack")})...)
+	tidings.Subscribe(bus, m.pack, tidings.Named("shipping.pack"), tidings.SubscribeOptions(how))
 }
 
 // pack takes the copies off the shelf and says so. If it takes effect twice,

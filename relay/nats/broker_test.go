@@ -1,0 +1,212 @@
+package nats_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/testhook"
+	relaynats "github.com/tidings-go/tidings/relay/nats"
+)
+
+// openBroker opens the broker of a URL, and closes it with the test.
+func openBroker(t testing.TB, url string) relay.Broker {
+	t.Helper()
+	r := mustOpen(t, url)
+	t.Cleanup(func() { require.NoError(t, r.Close(context.Background())) })
+	return brokerOf(r)
+}
+
+func mustOpen(t testing.TB, url string) *relay.Relay {
+	t.Helper()
+	r, err := openRelay(t.Context(), url)
+	require.NoError(t, err)
+	return r
+}
+
+func openRelay(ctx context.Context, url string) (*relay.Relay, error) {
+	return relay.Open(ctx, url, new(tidings.Registry), relay.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+func brokerOf(r *relay.Relay) relay.Broker { return testhook.Broker(r).(relay.Broker) }
+
+// group returns a Group with usual settings.
+func group(name string) relay.Group {
+	return relay.Group{Name: name, AckWait: time.Minute, Workers: 1}
+}
+
+// subscriber returns a subscriber that is closed with the test.
+func subscriber(t testing.TB, b relay.Broker, g relay.Group) message.Subscriber {
+	t.Helper()
+	s, err := b.Subscriber(t.Context(), g)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func subscribe(t testing.TB, s message.Subscriber, topic string) <-chan *message.Message {
+	t.Helper()
+	messages, err := s.Subscribe(context.Background(), topic)
+	require.NoError(t, err)
+	return messages
+}
+
+// receive returns the next message, unacknowledged.
+func receive(t testing.TB, messages <-chan *message.Message) *message.Message {
+	t.Helper()
+	select {
+	case m, ok := <-messages:
+		require.True(t, ok, "the subscription has ended")
+		return m
+	case <-time.After(15 * time.Second):
+		require.FailNow(t, "no message")
+		return nil
+	}
+}
+
+// publish publishes messages with the numbers as bodies.
+func publish(t testing.TB, b relay.Broker, topic string, from, to int) {
+	t.Helper()
+	for n := from; n <= to; n++ {
+		require.NoError(t, b.Publish(topic, message.NewMessage(fmt.Sprint("id-", n), []byte(fmt.Sprint(n)))))
+	}
+}
+
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	_, js := s.client()
+	b := openBroker(t, s.url()+"?max_age=36h")
+	initialize := func(group, topic string) {
+		sub := subscriber(t, b, relay.Group{Name: group, AckWait: 45 * time.Second})
+		require.NoError(t, sub.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	}
+	initialize("mail", b.Topic("orders.placed"))
+	initialize("mail.retry", b.Topic("mail.retry"))
+	require.NoError(t, b.Publish(b.Topic("orders.paid"), message.NewMessage("1", nil)))
+
+	stream := func(name string) jetstream.StreamConfig {
+		st, err := js.Stream(t.Context(), name)
+		require.NoError(t, err)
+		return st.CachedInfo().Config
+	}
+	for _, name := range []string{"orders~placed", "orders~paid"} {
+		c := stream(name)
+		require.Equal(t, jetstream.LimitsPolicy, c.Retention)
+		require.Equal(t, jetstream.FileStorage, c.Storage)
+		require.Equal(t, 36*time.Hour, c.MaxAge)
+		require.Equal(t, 1, c.Replicas)
+	}
+	require.Equal(t, []string{"orders.placed"}, stream("orders~placed").Subjects)
+
+	queue := stream("mail~retry")
+	require.Equal(t, jetstream.WorkQueuePolicy, queue.Retention, "what is to be tried again is deleted once that is done")
+	require.Zero(t, queue.MaxAge, "and kept until then")
+
+	consumer, err := js.Consumer(t.Context(), "orders~placed", "mail")
+	require.NoError(t, err)
+	require.Equal(t, jetstream.AckExplicitPolicy, consumer.CachedInfo().Config.AckPolicy)
+	require.Equal(t, 45*time.Second, consumer.CachedInfo().Config.AckWait)
+	require.Equal(t, "mail", consumer.CachedInfo().Config.Durable)
+}
+
+// An operator may have made the stream, with other settings.
+func TestExistingStreamIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	_, js := s.client()
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "orders~placed", Subjects: []string{"orders.placed"}, MaxMsgs: 7, MaxAge: time.Hour})
+	require.NoError(t, err)
+	b := openBroker(t, s.url())
+	messages := subscribe(t, subscriber(t, b, group("mail")), "orders.placed")
+	publish(t, b, "orders.placed", 1, 1)
+	receive(t, messages).Ack()
+	st, err := js.Stream(t.Context(), "orders~placed")
+	require.NoError(t, err)
+	require.EqualValues(t, 7, st.CachedInfo().Config.MaxMsgs)
+}
+
+func TestNewWithOwnConnection(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	conn, js := s.client()
+	b, err := relaynats.New(js, jetstream.StreamConfig{MaxAge: time.Hour, MaxBytes: 1 << 20})
+	require.NoError(t, err)
+	messages := subscribe(t, subscriber(t, b, group("mail")), "orders.placed")
+	publish(t, b, "orders.placed", 1, 1)
+	receive(t, messages).Ack()
+	st, err := js.Stream(t.Context(), "orders~placed")
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, st.CachedInfo().Config.MaxBytes)
+	require.NoError(t, b.Close())
+	require.True(t, conn.IsConnected(), "it belongs to the caller")
+}
+
+func TestTopics(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.url())
+	_, js := s.client()
+	for _, c := range []struct{ name, topic, stream, reason string }{
+		{"orders.placed", "orders.placed", "orders~placed", "the usual"},
+		{"Orders-2_x", "Orders-2_x", "Orders-2_x", "nothing to escape"},
+		{"a/b:c", "a/b:c", "a%2Fb%3Ac", "fine in a subject, not in a directory"},
+		{".a..b.", "%2Ea.%2Eb%2E", "%252Ea~%252Eb%252E", "no empty tokens"},
+		{"caf\u00e9", "caf%C3%A9", "caf%25C3%25A9", "bytes"},
+		{"a b*>", "a%20b%2A%3E", "a%2520b%252A%253E", "blanks and wildcards, which a Prefix may have"},
+	} {
+		require.Equal(t, c.topic, b.Topic(c.name), c.reason)
+		publish(t, b, c.topic, 1, 1)
+		_, err := js.Stream(t.Context(), c.stream)
+		require.NoError(t, err, c.reason)
+	}
+	for _, topic := range []string{"", "a b", "a..b", ".a", "a.*", "a.>"} {
+		require.ErrorContains(t, b.Publish(topic, message.NewMessage("1", nil)), "is no subject of NATS", "a topic that relay.Topics has set")
+	}
+}
+
+func TestTopicsAreDistinct(t *testing.T) {
+	t.Parallel()
+	b := openBroker(t, startServer(t).url())
+	seen := map[string]string{}
+	const alphabet = "aA._/:-%"
+	var try func(name string, left int)
+	try = func(name string, left int) {
+		topic := b.Topic(name)
+		other, taken := seen[topic]
+		require.False(t, taken, "%q and %q are both %q", name, other, topic)
+		seen[topic] = name
+		for i := 0; left > 0 && i < len(alphabet); i++ {
+			try(name+alphabet[i:i+1], left-1)
+		}
+	}
+	for i := range alphabet {
+		try(alphabet[i:i+1], 3)
+	}
+}
+
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.url())
+	long := ""
+	for len(long) < 200 {
+		long += "a.b/c:"
+	}
+	for _, name := range []string{long, long + "1", long + "2"} {
+		topic := b.Topic(name)
+		messages := subscribe(t, subscriber(t, b, group(name+".g")), topic)
+		require.NoError(t, b.Publish(topic, message.NewMessage(name, nil)))
+		m := receive(t, messages)
+		require.Equal(t, name, m.UUID)
+		m.Ack()
+	}
+}

@@ -1,0 +1,83 @@
+// Package nats lets a relay use NATS JetStream as its broker.
+//
+//	import _ "github.com/tidings-go/tidings/relay/nats"
+//
+//	r, err := relay.Open(ctx, "nats://user:password@localhost:4222", registry)
+//
+// The server has to run with JetStream (nats-server -js -sd DIRECTORY).
+//
+// # URL
+//
+// The scheme is nats or, with TLS, tls. The port may be left out: it is 4222.
+// Several servers of a cluster are separated by commas: nats://n1,n2:4223,n3. A
+// user name without a password is a token. The parameters, besides those of
+// [relay.Target]:
+//
+//	creds     a file with the credentials of a user (a JWT and an NKey)
+//	replicas  on how many servers of a cluster a message is stored; default 1
+//	max_age   how long a message is kept, such as "720h"; default "168h", a week
+//
+// For anything else that a connection can have, make it yourself, and pass it
+// to [New].
+//
+// # What there is in JetStream
+//
+// Each topic is a subject, and has a stream of its own that keeps the messages
+// in files until they are older than max_age, whether somebody has handled them
+// or not. Each handler has a durable consumer on the stream, with explicit
+// acknowledgement, from which all processes with that handler fetch. What a
+// handler is to try again, and what it has given up, are streams that keep a
+// message until it is acknowledged, without max_age.
+//
+// A stream is made when it is used first. One that exists is left as it is: to
+// limit its size, or to place it, make it before, or alter it with "nats stream
+// edit". Consumers are updated when a relay starts.
+//
+// The topic of a name is the name. A byte that is no ASCII letter or digit and
+// none of ._/:- becomes % and its hexadecimal code, and so does a dot with
+// nothing before or after it: ".a..b" is "%2Ea.%2Eb". The name of the stream is
+// the topic with ~ for each dot, and % with a code for all but letters, digits,
+// underscore and hyphen: the stream of the topic "orders.placed" is
+// "orders~placed". A consumer is called like its group, by the same rules. Names
+// over 200 bytes are cut, and end with a hash.
+//
+// # What is guaranteed
+//
+//   - A publish that has succeeded is stored, on as many servers as replicas
+//     says. The server syncs its files every two minutes; with "sync_interval:
+//     always" in its configuration, or with three replicas, a power cut loses
+//     nothing.
+//   - A message reaches each handler at least once. If the connection breaks
+//     while a publish waits for the answer, it is sent again, and may be there
+//     twice.
+//   - A worker that keeps up with a topic alone gets its messages in the order in
+//     which they were stored; what fails is tried again later, and what was
+//     returned comes at once.
+//   - A new handler gets what the stream still has, up to a week of it.
+//
+// # What can be lost
+//
+//   - A message that a handler did not get to within max_age. Nobody is told.
+//   - Everything, when the server runs with a directory for its streams that a
+//     restart clears. The default of nats-server is below /tmp.
+//
+// # Numbers
+//
+// A worker asks for as many messages as it handles in 50 ms, at most 64, and if
+// one takes longer than a second, gives back those behind it. So no process holds
+// what another could handle, and when it is killed, at most that many messages per
+// worker wait for Timeout plus 30 s. One that is closed gives them back at once.
+// Up to 1,000 messages per handler and topic can be in work at once, in all
+// processes together, and up to 4,096 workers can wait.
+//
+// What a message may have in bytes is the server's max_payload, 1 MiB by
+// default, with its headers.
+//
+// A publish waits up to ten seconds for a connection and a leader of the stream,
+// and five for the answer; then it fails. A connection that is lost is found out within 30 s
+// if nobody closes it, and is tried again every half to one second without end.
+//
+// A handler that is removed for good leaves its consumer and the streams
+// HANDLER~retry and HANDLER~dead behind; "nats consumer rm" and "nats stream rm"
+// remove them. To rename a handler is to remove it and to add a new one.
+package nats

@@ -1,0 +1,93 @@
+package nats
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// uuidHeader is that of Watermill's own adapter, so that its users can read
+	// these messages, and the other way round.
+	uuidHeader = "_watermill_message_uuid"
+
+	// restHeader has the metadata that no header can hold as they are, in JSON.
+	restHeader = "tidings-metadata"
+)
+
+// marshal returns the message for a topic. All metadata arrive as they are.
+func marshal(topic string, m *message.Message) (*nats.Msg, error) {
+	header := make(nats.Header, len(m.Metadata)+1)
+	var rest map[string]string
+	put := func(key, name, value string) {
+		if fits(name, value) {
+			header[name] = []string{value}
+			return
+		}
+		if rest == nil {
+			rest = map[string]string{}
+		}
+		rest[key] = value
+	}
+	put(uuidHeader, uuidHeader, m.UUID)
+	for key, value := range m.Metadata {
+		put(key, headerOf(key), value)
+	}
+	if rest != nil {
+		text, err := json.Marshal(rest)
+		if err != nil {
+			return nil, err
+		}
+		header[restHeader] = []string{string(text)}
+	}
+	return &nats.Msg{Subject: topic, Data: m.Payload, Header: header}, nil
+}
+
+// headerOf returns the header for a key of metadata, "" if it cannot be one:
+// those of the server are commands to it (one that expects a sequence number
+// has the message refused), and they come in messages of other producers.
+func headerOf(key string) string {
+	if key == uuidHeader || key == restHeader || len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") {
+		return ""
+	}
+	return key
+}
+
+// fits reports whether a header arrives as it was sent.
+func fits(name, value string) bool {
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"()/,:;<=>?@[\]{}`, c) >= 0 { // what the client refuses
+			return false
+		}
+	}
+	return name != "" && !strings.ContainsAny(value, "\r\n") && strings.Trim(value, " \t") == value
+}
+
+// unmarshal returns the message in raw, whoever has sent it.
+func unmarshal(raw *nats.Msg) *message.Message {
+	m := message.NewMessage(raw.Header.Get(uuidHeader), raw.Data)
+	for name, values := range raw.Header {
+		if name != uuidHeader && name != restHeader {
+			m.Metadata[name] = strings.Join(values, ", ")
+		}
+	}
+	var rest map[string]string
+	text := raw.Header.Get(restHeader)
+	if text == "" {
+		return m
+	}
+	if err := json.Unmarshal([]byte(text), &rest); err != nil {
+		m.Metadata[restHeader] = text // not ours
+		return m
+	}
+	for key, value := range rest {
+		if key == uuidHeader {
+			m.UUID = value
+		} else {
+			m.Metadata[key] = value
+		}
+	}
+	return m
+}

@@ -1,0 +1,151 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+func init() {
+	relay.RegisterBroker("nats", open)
+	relay.RegisterBroker("tls", open)
+}
+
+const (
+	answerWithin  = 10 * time.Second // how long the server may take to answer
+	defaultMaxAge = 7 * 24 * time.Hour
+)
+
+// open is the [relay.Driver].
+func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
+	replicas, err := t.Params.Int("replicas", 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	maxAge, err := t.Params.Duration("max_age", defaultMaxAge)
+	if err != nil {
+		return nil, err
+	}
+	options, err := optionsOf(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Params.Unused(); err != nil {
+		return nil, err
+	}
+	if t.URL.Host == "" || strings.Trim(t.URL.Path, "/") != "" {
+		return nil, errors.New("the URL is nats://HOST:PORT, or tls://HOST:PORT, with several servers nats://HOST1:PORT,HOST2:PORT")
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	conn, err := connect(ctx, t.URL.Scheme+"://"+t.URL.Host, options)
+	if err != nil {
+		return nil, &relay.UnreachableError{Err: err}
+	}
+	js, err := jetstream.New(conn)
+	if err == nil {
+		err = probe(ctx, js)
+	}
+	var b *broker
+	if err == nil {
+		b, err = newBroker(js, jetstream.StreamConfig{Replicas: replicas, MaxAge: maxAge}, t.Logger)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	b.owned = true
+	return b, nil
+}
+
+// probe asks whether JetStream is there. A server that has just started may not
+// have it yet.
+func probe(ctx context.Context, js jetstream.JetStream) error {
+	_, err := js.AccountInfo(ctx)
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		err = fmt.Errorf("the server has no JetStream for this account (nats-server -js): %w", err)
+	}
+	if err != nil {
+		return &relay.UnreachableError{Err: err}
+	}
+	return nil
+}
+
+// connect is nats.Connect with a ctx. When ctx ends first, the attempt goes on
+// for as long as the dial takes.
+func connect(ctx context.Context, servers string, options []nats.Option) (*nats.Conn, error) {
+	type result struct {
+		conn *nats.Conn
+		err  error
+	}
+	results := make(chan result)
+	go func() {
+		conn, err := nats.Connect(servers, options...)
+		select {
+		case results <- result{conn, err}:
+		case <-ctx.Done():
+			if err == nil {
+				conn.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-results:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func optionsOf(t relay.Target) ([]nats.Option, error) {
+	options := []nats.Option{
+		nats.Name("tidings"),
+		nats.Timeout(answerWithin / 2),
+		// A connection comes back by itself, whatever happens.
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond),
+		nats.IgnoreAuthErrorAbort(),
+		// One that is dead without being closed is found out; the default
+		// takes up to six minutes.
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		// The default of errors is standard error.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			t.Logger.Error("relay/nats: the server reports an error", err, nil)
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				t.Logger.Error("relay/nats: the connection is lost, and tried again", err, nil)
+			}
+		}),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			t.Logger.Info("relay/nats: connected again", watermill.LogFields{"server": c.ConnectedUrlRedacted()})
+		}),
+	}
+	if t.TLS != nil {
+		options = append(options, nats.Secure(t.TLS))
+	}
+	switch {
+	case t.Password != "":
+		options = append(options, nats.UserInfo(t.Username, t.Password))
+	case t.Username != "":
+		options = append(options, nats.Token(t.Username))
+	}
+	if creds := t.Params.String("creds", ""); creds != "" {
+		if _, err := os.ReadFile(creds); err != nil {
+			return nil, fmt.Errorf("creds: %w", err)
+		}
+		options = append(options, nats.UserCredentials(creds))
+	}
+	return options, nil
+}

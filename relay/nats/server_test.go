@@ -1,0 +1,70 @@
+package nats_test
+
+import (
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+// A natsServer is a server with JetStream in this process, which can be stopped
+// and started again with its data.
+type natsServer struct {
+	t       testing.TB
+	options server.Options
+	running *server.Server
+}
+
+// startServer starts a server that stops with the test.
+func startServer(t testing.TB, set ...func(*server.Options)) *natsServer {
+	t.Helper()
+	s := &natsServer{t: t, options: server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: t.TempDir(),
+	}}
+	for _, f := range set {
+		f(&s.options)
+	}
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+// start starts it, on the same port as before.
+func (s *natsServer) start() {
+	s.t.Helper()
+	options := s.options
+	running, err := server.NewServer(&options)
+	require.NoError(s.t, err)
+	running.Start()
+	require.True(s.t, running.ReadyForConnections(10*time.Second), "the server does not start")
+	s.running = running
+	s.options.Port = running.Addr().(*net.TCPAddr).Port
+}
+
+func (s *natsServer) stop() {
+	s.running.Shutdown()
+	s.running.WaitForShutdown()
+}
+
+func (s *natsServer) host() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.options.Port))
+}
+
+func (s *natsServer) url() string { return "nats://" + s.host() }
+
+// client returns a client of its own, for what another program does.
+func (s *natsServer) client() (*nats.Conn, jetstream.JetStream) {
+	s.t.Helper()
+	conn, err := nats.Connect(s.url(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	require.NoError(s.t, err)
+	s.t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	require.NoError(s.t, err)
+	return conn, js
+}

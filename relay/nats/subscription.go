@@ -1,0 +1,297 @@
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A subscription is that of one worker. It asks the server for messages, hands
+// them over one by one, waiting for the verdict on each, and asks again.
+//
+// It speaks the protocol of pull consumers by itself (ADR-13 of NATS): the
+// iterator of the client may ask twice after it has reconnected, and drops one
+// of two messages until AckWait is over if it has room for one; and it takes a
+// message with the header "Status" and an empty body for a word of the server, so
+// nobody would ever get that.
+type subscription struct {
+	*subscriber
+	ctx    context.Context
+	topic  string
+	next   string // subject to ask on
+	sub    *nats.Subscription
+	input  chan *nats.Msg
+	output chan *message.Message // closed by run alone
+	window window
+	due    int         // messages that the request may still bring
+	stale  *time.Timer // while a message is handled: when to give back those that wait
+	look   *time.Timer // while there is none: when to see whether the server is there
+
+	reconnects uint64    // of the connection, when it asked
+	heard      time.Time // when the server was heard
+}
+
+const (
+	askFor     = 30 * time.Second // how long a request for one message is good
+	heartbeat  = 5 * time.Second  // how often the server says that it knows of it
+	lookEvery  = time.Second
+	troubleFor = 500 * time.Millisecond // pause after a refusal
+	inputSize  = 4 * maxWindow          // more than ever comes: the client drops what does not fit
+)
+
+// A request is the body of one. Where there are several messages at hand it does
+// not wait: none is to arrive later, while a handler is busy.
+type request struct {
+	Batch     int           `json:"batch"`
+	Expires   time.Duration `json:"expires,omitempty"`
+	Heartbeat time.Duration `json:"idle_heartbeat,omitempty"`
+	NoWait    bool          `json:"no_wait,omitempty"`
+}
+
+func requestFor(batch int) []byte {
+	r := request{Batch: batch, NoWait: true}
+	if batch == 1 {
+		r = request{Batch: 1, Expires: askFor, Heartbeat: heartbeat}
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // there is nothing in it that could fail
+	}
+	return body
+}
+
+func newSubscription(ctx context.Context, s *subscriber, topic string, consumer jetstream.Consumer) (*subscription, error) {
+	info := consumer.CachedInfo()
+	n := &subscription{
+		subscriber: s,
+		ctx:        ctx,
+		topic:      topic,
+		next:       fmt.Sprintf("%sCONSUMER.MSG.NEXT.%s.%s", apiPrefix(s.js), info.Stream, info.Name),
+		input:      make(chan *nats.Msg, inputSize),
+		output:     make(chan *message.Message),
+		stale:      time.NewTimer(time.Hour),
+		look:       time.NewTimer(time.Hour),
+	}
+	var err error
+	n.sub, err = s.conn.ChanSubscribe(s.conn.NewInbox(), n.input)
+	return n, err
+}
+
+// apiPrefix returns what the subjects of the JetStream API begin with.
+func apiPrefix(js jetstream.JetStream) string {
+	o := js.Options()
+	prefix := o.APIPrefix
+	if o.Domain != "" {
+		prefix = "$JS." + o.Domain + ".API."
+	}
+	if prefix == "" {
+		prefix = jetstream.DefaultAPIPrefix
+	}
+	return strings.TrimSuffix(prefix, ".") + "."
+}
+
+func (n *subscription) run() {
+	defer close(n.output)
+	defer n.leave()
+	defer n.stale.Stop()
+	defer n.look.Stop()
+	for raw := n.fetch(); raw != nil; raw = n.fetch() {
+		if !n.pass(raw) {
+			return
+		}
+	}
+}
+
+// fetch returns the next message, nil when the subscription has ended.
+func (n *subscription) fetch() *nats.Msg {
+	for {
+		if len(n.input) == 0 && n.due == 0 && !n.ask() {
+			return nil
+		}
+		raw, ok := n.answer()
+		if raw != nil {
+			n.window.add(raw)
+		}
+		if raw != nil || !ok {
+			return raw
+		}
+		n.due = 0
+	}
+}
+
+// ask asks for messages as soon as there is a connection.
+func (n *subscription) ask() bool {
+	for {
+		if n.conn.IsConnected() {
+			n.reconnects, n.heard = n.conn.Stats().Reconnects, time.Now()
+			size := n.window.next()
+			err := n.conn.PublishRequest(n.next, n.sub.Subject, requestFor(size))
+			if err == nil {
+				n.due = size
+				return true
+			}
+			n.logger.Error("relay/nats: asking for a message", err, n.fields())
+		}
+		if n.conn.IsClosed() || !n.pause(n.ctx, troubleFor) {
+			return false
+		}
+	}
+}
+
+// answer waits for what a request brings: a message, or nil if the request is at
+// its end. !ok: so is the subscription.
+func (n *subscription) answer() (raw *nats.Msg, ok bool) {
+	for {
+		if len(n.input) == 0 {
+			n.look.Reset(lookEvery)
+		}
+		select {
+		case <-n.closed:
+			return nil, false
+		case <-n.ctx.Done():
+			return nil, false
+		case raw := <-n.input:
+			n.heard = time.Now()
+			if isDelivery(raw) {
+				n.due = max(0, n.due-1)
+				return raw, true
+			}
+			switch raw.Header.Get("Status") {
+			case "100": // a heartbeat
+			case "404", "408": // there is nothing, or no more
+				return nil, true
+			default:
+				return nil, n.amend(raw)
+			}
+		case <-n.look.C:
+			if n.isForgotten() {
+				return nil, true
+			}
+		}
+	}
+}
+
+// isDelivery tells messages from words of the server, which want no answer.
+func isDelivery(raw *nats.Msg) bool { return raw.Reply != "" }
+
+// isForgotten reports whether the server may not know of the request any more.
+func (n *subscription) isForgotten() bool {
+	if !n.conn.IsConnected() {
+		return n.conn.IsClosed()
+	}
+	return n.conn.Stats().Reconnects != n.reconnects || time.Since(n.heard) > 2*heartbeat+lookEvery
+}
+
+// amend does what can be done about a refusal: the consumer was deleted or has
+// a new leader, the server starts or stops.
+func (n *subscription) amend(raw *nats.Msg) bool {
+	n.logger.Info("relay/nats: the server has no message", n.fields().Add(watermill.LogFields{
+		"status": raw.Header.Get("Status"), "description": raw.Header.Get("Description"),
+	}))
+	if !n.pause(n.ctx, troubleFor) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, answerWithin)
+	defer cancel()
+	if _, err := n.declare(ctx, n.topic); err != nil {
+		n.logger.Error("relay/nats: declaring a consumer again", err, n.fields())
+	}
+	return true
+}
+
+// pass hands a message over and waits for the verdict. It reports whether the
+// subscription goes on.
+func (n *subscription) pass(raw *nats.Msg) bool {
+	m := unmarshal(raw)
+	m.SetContext(n.ctx)
+	output := n.output
+	n.stale.Reset(n.hold())
+	for {
+		select {
+		case output <- m:
+			output = nil
+		case <-m.Acked():
+			n.answerTo(raw, ack)
+			return true
+		case <-m.Nacked():
+			n.answerTo(raw, nak)
+			return true
+		case <-n.stale.C:
+			n.giveBack()
+			n.stale.Reset(n.hold())
+		case <-n.closed:
+			n.letGo(raw, m)
+			return false
+		case <-n.ctx.Done():
+			n.letGo(raw, m)
+			return false
+		}
+	}
+}
+
+// letGo returns a message that the worker may have, unless it is acknowledged.
+func (n *subscription) letGo(raw *nats.Msg, m *message.Message) {
+	select {
+	case <-m.Acked():
+		n.answerTo(raw, ack)
+	default:
+		n.answerTo(raw, nak)
+	}
+}
+
+// hold is how long messages wait behind one that is being handled, before others
+// may have them. AckWait runs meanwhile.
+func (n *subscription) hold() time.Duration { return min(time.Second, n.group.AckWait/4) }
+
+// giveBack returns the messages that wait, in order.
+func (n *subscription) giveBack() {
+	for {
+		select {
+		case raw := <-n.input:
+			if isDelivery(raw) {
+				n.due = max(0, n.due-1)
+				n.answerTo(raw, nak)
+			} else {
+				n.due = 0
+			}
+		default:
+			return
+		}
+	}
+}
+
+// The verdicts on a message.
+const (
+	ack = "+ACK"
+	nak = "-NAK"
+)
+
+// answerTo sends a verdict, and does not wait until the server has it: if it is
+// lost, the message comes again.
+func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
+	if err := n.conn.Publish(raw.Reply, []byte(verdict)); err != nil {
+		n.logger.Error("relay/nats: acknowledging a message", err, n.fields())
+	}
+}
+
+// leave ends the subscription. What the server has sent meanwhile goes back: it
+// would otherwise wait for AckWait. Once the server has answered the flush,
+// nothing more will come.
+func (n *subscription) leave() {
+	if err := n.sub.Drain(); err != nil {
+		n.logger.Debug("relay/nats: unsubscribing", n.fields().Add(watermill.LogFields{"error": err.Error()}))
+	}
+	n.flush()
+	n.giveBack()
+}
+
+func (n *subscription) fields() watermill.LogFields {
+	return watermill.LogFields{"topic": n.topic, "group": n.group.Name}
+}

@@ -1,0 +1,167 @@
+package redis_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/redis"
+)
+
+// opened returns the error of Open.
+func opened(t *testing.T, url string) error {
+	t.Helper()
+	r, err := relay.Open(t.Context(), url, new(tidings.Registry))
+	if err == nil {
+		require.NoError(t, r.Close(t.Context()))
+	}
+	return err
+}
+
+func TestBadURL(t *testing.T) {
+	t.Parallel()
+	addr := miniredis.RunT(t).Addr()
+	tests := []struct{ url, want string }{
+		{"redis://", "no host"},
+		{"redis://:6379", "no host"},
+		{"redis://a:1,b:2", "several hosts"},
+		{"redis://" + addr + "/first", `"/first" is no number`},
+		{"redis://" + addr + "/-1", `"/-1" is no number`},
+		{"redis://" + addr + "?maxlen=0", `maxlen="0"`},
+		{"redis://" + addr + "?maxlen=many", `maxlen="many"`},
+		{"redis://" + addr + "?max_len=10", `"max_len"`},
+	}
+	for _, test := range tests {
+		err := opened(t, test.url)
+		require.ErrorContains(t, err, test.want)
+		require.NotErrorAs(t, err, new(*relay.UnreachableError), test.url)
+	}
+	require.NoError(t, opened(t, "redis://"+addr+"/3?maxlen=1000"))
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		answer      string
+		unreachable bool
+		want        string
+	}{
+		{"ERR syntax error", false, "Redis 6.2"},
+		{"ERR unknown command `xtrim`, with args beginning with:", false, "Redis 6.2"},
+		{"ERR DB index is out of range", false, "does not have this database"},
+		{"READONLY You can't write against a read only replica.", true, "READONLY"},
+		{"LOADING Redis is loading the dataset in memory", true, "LOADING"},
+		{"NOPERM this user has no permissions to access one of the keys used as arguments", false, ""},
+	}
+	for _, test := range tests {
+		s := miniredis.RunT(t)
+		s.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
+			if cmd != "XTRIM" {
+				return false
+			}
+			c.WriteError(test.answer)
+			return true
+		})
+		err := opened(t, "redis://"+s.Addr())
+		if test.want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, test.want)
+		if test.unreachable {
+			require.ErrorAs(t, err, new(*relay.UnreachableError))
+		} else {
+			require.NotErrorAs(t, err, new(*relay.UnreachableError))
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	s := miniredis.RunT(t)
+	s.RequireUserAuth("carrier", "p@ss word")
+	require.NoError(t, opened(t, "redis://carrier:p%40ss%20word@"+s.Addr()))
+	for _, user := range []string{"carrier:secret@", "somebody:secret@", ""} {
+		err := opened(t, "redis://"+user+s.Addr())
+		require.ErrorAs(t, err, new(*relay.UnreachableError), user)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	require.ErrorAs(t, opened(t, "redis://"+closed.Addr().String()), new(*relay.UnreachableError))
+
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	require.NoError(t, err)
+	defer func() { require.NoError(t, silent.Close()) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	since := time.Now()
+	_, err = relay.Open(ctx, "redis://"+silent.Addr().String(), new(tidings.Registry))
+	require.ErrorAs(t, err, new(*relay.UnreachableError))
+	require.Less(t, time.Since(since), 3*time.Second)
+}
+
+// The limit of the driver, for a ctx that has none.
+func TestUnreachableWithoutDeadline(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, silent.Close()) }()
+	since := time.Now()
+	require.ErrorAs(t, opened(t, "redis://"+silent.Addr().String()), new(*relay.UnreachableError))
+	require.Less(t, time.Since(since), 12*time.Second)
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	donor := httptest.NewTLSServer(nil) // of a certificate for 127.0.0.1
+	defer donor.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: donor.Certificate().Raw}), 0o600))
+	s := miniredis.NewMiniRedis()
+	require.NoError(t, s.StartTLS(&tls.Config{Certificates: donor.TLS.Certificates}))
+	defer s.Close()
+
+	require.NoError(t, opened(t, "rediss://"+s.Addr()+"?tls_ca="+ca))
+	require.NoError(t, opened(t, "redis://"+s.Addr()+"?tls_ca="+ca))
+	err := opened(t, "rediss://"+s.Addr())
+	require.ErrorAs(t, err, new(*relay.UnreachableError))
+	require.ErrorContains(t, err, "certificate")
+	require.ErrorAs(t, opened(t, "redis://"+s.Addr()), new(*relay.UnreachableError))
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	_, err := redis.New(redis.Config{})
+	require.ErrorContains(t, err, "Client")
+	_, err = redis.New(redis.Config{Client: &goredis.UniversalOptions{}, MaxLen: -1})
+	require.ErrorContains(t, err, "MaxLen is -1")
+
+	b, _ := newBroker(t, "redis://"+miniredis.RunT(t).Addr())
+	_, err = b.Subscriber(t.Context(), relay.Group{})
+	require.ErrorContains(t, err, "without a name")
+	name := "az.AZ_09/:-" + strings.Repeat("x", 200)
+	require.Equal(t, name, b.Topic(name))
+	c := newConsumer(t, b, name+".retry", b.Topic(name), time.Minute)
+	publish(t, b, b.Topic(name), "long")
+	require.True(t, c.next().Ack())
+}

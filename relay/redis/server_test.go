@@ -1,0 +1,196 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/redis"
+	"github.com/tidings-go/tidings/relay/relaytest"
+)
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	eachServer(t, func(t *testing.T, url string) { relaytest.Test(t, relaytest.Server{URL: url}) })
+}
+
+// eachServer runs a test on the server in this process and on a real one.
+func eachServer(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("miniredis", func(t *testing.T) {
+		t.Parallel()
+		test(t, "redis://"+miniredis.RunT(t).Addr())
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		url := os.Getenv("TIDINGS_REDIS_URL")
+		if url == "" {
+			missing(t, `TIDINGS_REDIS_URL is not set. Run scripts/services up, then eval "$(scripts/services env)"`)
+		}
+		test(t, url)
+	})
+}
+
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
+		t.Fatal(what)
+	}
+	t.Skip("SKIPPED, NO REDIS: " + what)
+}
+
+// A child is a server that the test starts and stops.
+type child struct {
+	t    *testing.T
+	dir  string
+	addr string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// newChild starts a server with further arguments, in a directory of its own.
+func newChild(t *testing.T, args ...string) *child {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		missing(t, "no redis-server on the PATH: apt-get install redis-server")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c := &child{t: t, dir: t.TempDir(), addr: listener.Addr().String(), args: args}
+	require.NoError(t, listener.Close())
+	t.Cleanup(c.kill)
+	c.start()
+	return c
+}
+
+func (c *child) url() string { return "redis://" + c.addr }
+
+func (c *child) start() {
+	c.t.Helper()
+	host, port, err := net.SplitHostPort(c.addr)
+	require.NoError(c.t, err)
+	c.cmd = exec.Command("redis-server", append([]string{"--bind", host, "--port", port, "--dir", c.dir, "--save", "", "--logfile", "server.log"}, c.args...)...)
+	require.NoError(c.t, c.cmd.Start())
+	require.Eventually(c.t, func() bool {
+		conn, err := net.Dial("tcp", c.addr)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, 10*time.Second, 10*time.Millisecond, "redis-server does not listen")
+}
+
+// kill is the end of a server that has no time for anything.
+func (c *child) kill() {
+	if c.cmd != nil {
+		_ = c.cmd.Process.Kill() // it may be dead
+		_ = c.cmd.Wait()         // of which this tells
+		c.cmd = nil
+	}
+}
+
+// newBroker returns a broker and a client of the same server.
+func newBroker(t *testing.T, url string) (relay.Broker, *goredis.Client) {
+	t.Helper()
+	options, err := goredis.ParseURL(url)
+	require.NoError(t, err)
+	b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{options.Addr}, DB: options.DB}})
+	require.NoError(t, err)
+	client := goredis.NewClient(options)
+	t.Cleanup(func() {
+		require.NoError(t, b.Close())
+		require.NoError(t, client.Close())
+	})
+	return b, client
+}
+
+// topicName returns a new topic.
+func topicName(t *testing.T) string {
+	return fmt.Sprintf("%s-%s", strings.ReplaceAll(t.Name(), "/", "-"), uuid.NewString()[:8])
+}
+
+// A consumer is a subscriber with one subscription.
+type consumer struct {
+	t          *testing.T
+	subscriber message.Subscriber
+	messages   <-chan *message.Message
+}
+
+func newConsumer(t *testing.T, b relay.Broker, group, topic string, ackWait time.Duration) *consumer {
+	t.Helper()
+	s, err := b.Subscriber(t.Context(), relay.Group{Name: group, AckWait: ackWait, Workers: 1})
+	require.NoError(t, err)
+	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), topic)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return &consumer{t, s, messages}
+}
+
+// patience is for what should happen at once.
+const patience = 15 * time.Second
+
+func (c *consumer) next() *message.Message {
+	c.t.Helper()
+	return c.nextWithin(patience)
+}
+
+func (c *consumer) nextWithin(d time.Duration) *message.Message {
+	c.t.Helper()
+	select {
+	case m, ok := <-c.messages:
+		require.True(c.t, ok, "the subscription has ended")
+		return m
+	case <-time.After(d):
+		c.t.Fatal("no message has arrived")
+		return nil
+	}
+}
+
+// nothing fails the test if there is a message after all.
+func (c *consumer) nothingWithin(d time.Duration) {
+	c.t.Helper()
+	select {
+	case m := <-c.messages:
+		c.t.Fatalf("unexpected: %v", m)
+	case <-time.After(d):
+	}
+}
+
+// close fails the test if Close takes long.
+func (c *consumer) close() {
+	c.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- c.subscriber.Close() }()
+	select {
+	case err := <-done:
+		require.NoError(c.t, err)
+	case <-time.After(patience):
+		c.t.Fatal("Close hangs")
+	}
+}
+
+func publish(t *testing.T, b relay.Broker, topic string, bodies ...string) {
+	t.Helper()
+	for _, body := range bodies {
+		require.NoError(t, b.Publish(topic, message.NewMessage(body, []byte(body))))
+	}
+}
+
+// pending returns how many entries of a group are not acknowledged.
+func pending(t *testing.T, client *goredis.Client, topic, group string) int64 {
+	t.Helper()
+	p, err := client.XPending(t.Context(), topic, group).Result()
+	require.NoError(t, err)
+	return p.Count
+}

@@ -1,0 +1,149 @@
+package nats_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/require"
+)
+
+// The server is stopped and started in the middle of 3,000 messages: each publish
+// succeeds, and each message arrives.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.url())
+	const publishers, each = 6, 500
+	g := group("g")
+	g.AckWait = 3 * time.Second // what was on its way when the server stopped
+	sub := subscriber(t, b, g)
+	arrived := make(chan string)
+	stop := make(chan struct{})
+	var workers sync.WaitGroup
+	for range 3 {
+		messages := subscribe(t, sub, "topic")
+		workers.Go(func() {
+			for {
+				select {
+				case m := <-messages:
+					select {
+					case arrived <- m.UUID:
+						m.Ack()
+					case <-stop:
+						return
+					}
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	var publishing sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() {
+			for n := range each {
+				if err := b.Publish("topic", message.NewMessage(fmt.Sprint(p, "-", n), []byte("body"))); err != nil {
+					t.Errorf("publishing: %v", err)
+				}
+			}
+		})
+	}
+	seen := map[string]int{}
+	restarts := 0
+	for len(seen) < publishers*each {
+		select {
+		case id := <-arrived:
+			seen[id]++
+		case <-time.After(20 * time.Second):
+			require.FailNow(t, "messages are lost", "%d of %d", len(seen), publishers*each)
+		}
+		if restarts < 2 && len(seen) > (restarts+1)*publishers*each/4 {
+			restarts++
+			s.stop()
+			s.start()
+		}
+	}
+	publishing.Wait()
+	close(stop)
+	workers.Wait()
+	more := 0
+	for _, n := range seen {
+		more += n - 1
+	}
+	t.Logf("%d restarts, %d messages, %d of them twice", restarts, len(seen), more)
+	require.Equal(t, 2, restarts)
+}
+
+// A group that is declared gets what is published while no consumer and no
+// server runs for a while.
+func TestKeptWithoutConsumers(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	r := mustOpen(t, s.url())
+	sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
+	require.NoError(t, err)
+	require.NoError(t, sub.(message.SubscribeInitializer).SubscribeInitialize("topic"))
+	require.NoError(t, sub.Close())
+	publish(t, brokerOf(r), "topic", 1, 3)
+	require.NoError(t, r.Close(context.Background()))
+	s.stop()
+	s.start()
+	b := openBroker(t, s.url())
+	require.Equal(t, numbers(1, 3), bodies(t, subscribe(t, subscriber(t, b, group("g")), "topic"), 3))
+}
+
+// While the server is away, a publish waits, fails in the end, and succeeds
+// when it is back.
+func TestPublishWithoutServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.url())
+	publish(t, b, "topic", 1, 1)
+	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
+	receive(t, messages).Ack()
+	s.stop()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := b.Publish("topic", message.NewMessageWithContext(ctx, "with a context", nil))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(began), 5*time.Second)
+
+	err = b.Publish("topic", message.NewMessage("without", nil))
+	require.ErrorContains(t, err, "the connection to the server is lost")
+	require.Less(t, time.Since(began), 16*time.Second)
+
+	s.start()
+	publish(t, b, "topic", 2, 2)
+	require.Equal(t, numbers(2, 2), bodies(t, messages, 1), "and nothing that was said to have failed")
+}
+
+// A subscriber that is closed while the server is away does not hang.
+func TestCloseWithoutServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	r := mustOpen(t, s.url())
+	sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
+	require.NoError(t, err)
+	messages := subscribe(t, sub, "topic")
+	publish(t, brokerOf(r), "topic", 1, 1)
+	receive(t, messages)
+	s.stop()
+	began := time.Now()
+	require.NoError(t, sub.Close())
+	require.NoError(t, r.Close(context.Background()))
+	require.Less(t, time.Since(began), 10*time.Second)
+}
+
+// More messages than the server takes at once are refused at once.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	b := openBroker(t, startServer(t, func(o *server.Options) { o.MaxPayload = 1024 }).url())
+	require.ErrorContains(t, b.Publish("topic", message.NewMessage("1", make([]byte, 2048))), "maximum payload exceeded")
+}

@@ -1,0 +1,136 @@
+package amqp
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/rabbitmq/amqp091-go"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+func init() {
+	relay.RegisterBroker("amqp", open)
+	relay.RegisterBroker("amqps", open)
+}
+
+// The types of queues that a [Config] can ask for.
+const (
+	classic = "classic"
+	quorum  = "quorum"
+)
+
+const defaultPrefetch = 16
+
+// A Config is what [New] makes a broker of. The zero value of each field but
+// Dial is good.
+type Config struct {
+	// Dial connects to the server. It is called for each of the two
+	// connections, also after one was lost, and ends when ctx does. With the
+	// Dial of amqp091.Config it can limit how long a write may take, which
+	// the client library does not; Open does so.
+	Dial func(ctx context.Context) (*amqp091.Connection, error)
+
+	QueueType string // "quorum", the default, or "classic"
+	Prefetch  int    // of each subscription; the default is 16
+
+	Logger watermill.LoggerAdapter
+}
+
+// New returns a broker for [relay.New], with connections that [relay.Open] does
+// not know how to make: with a token, for example, or a client's certificate in
+// place of a password. It does not connect yet.
+func New(config Config) (relay.Broker, error) {
+	if config.Dial == nil {
+		return nil, fmt.Errorf("relay/amqp: New without a Dial")
+	}
+	if config.Prefetch == 0 {
+		config.Prefetch = defaultPrefetch
+	}
+	if config.QueueType == "" {
+		config.QueueType = quorum
+	}
+	if config.Logger == nil {
+		config.Logger = watermill.NopLogger{}
+	}
+	if config.Prefetch < 0 || config.Prefetch > math.MaxUint16 {
+		return nil, fmt.Errorf("relay/amqp: a prefetch of %d is not between 1 and %d", config.Prefetch, math.MaxUint16)
+	}
+	if config.QueueType != classic && config.QueueType != quorum {
+		return nil, fmt.Errorf("relay/amqp: the queue type %q is neither %q nor %q", config.QueueType, quorum, classic)
+	}
+	return newBroker(config), nil
+}
+
+// open is the driver.
+func open(ctx context.Context, target relay.Target) (relay.Broker, error) {
+	dialer, err := newDialer(target)
+	if err != nil {
+		return nil, err
+	}
+	config := Config{Dial: dialer.dial, Logger: target.Logger}
+	if config.Prefetch, err = target.Params.Int("prefetch", defaultPrefetch, 1); err != nil {
+		return nil, err
+	}
+	if config.QueueType = target.Params.String("queue_type", quorum); config.QueueType != quorum && config.QueueType != classic {
+		return nil, fmt.Errorf("the parameter queue_type=%q is neither %q nor %q", config.QueueType, quorum, classic)
+	}
+	if err := target.Params.Unused(); err != nil {
+		return nil, err
+	}
+	b, err := New(config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if _, err := b.(*broker).publisher.lanes.get(ctx); err != nil {
+		_ = b.Close() // there is no connection that it could fail to close
+		return nil, &relay.UnreachableError{Err: err}
+	}
+	return b, nil
+}
+
+func newDialer(target relay.Target) (*dialer, error) {
+	u := target.URL
+	if u.Hostname() == "" {
+		return nil, fmt.Errorf("the URL has no host: it is like %q", u.Scheme+"://user:password@host/vhost")
+	}
+	vhost, err := vhostOf(u)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{host: u.Hostname(), vhost: vhost, username: target.Username, password: target.Password, tls: target.TLS}
+	port := u.Port()
+	if u.Scheme == "amqps" && d.tls == nil {
+		d.tls = defaultTLS()
+	}
+	if port == "" {
+		port = "5672"
+		if d.tls != nil {
+			port = "5671"
+		}
+	}
+	if d.username == "" { // as every client of RabbitMQ does
+		d.username, d.password = "guest", "guest"
+	}
+	d.address = net.JoinHostPort(d.host, port)
+	return d, nil
+}
+
+// vhostOf returns the virtual host in a URL: "/" if there is none.
+func vhostOf(u *url.URL) (string, error) {
+	path := strings.TrimPrefix(u.EscapedPath(), "/")
+	if path == "" {
+		return "/", nil
+	}
+	if strings.Contains(path, "/") {
+		return "", fmt.Errorf("the virtual host %q has a slash, which is %%2F in the URL", path)
+	}
+	return url.PathUnescape(path)
+}

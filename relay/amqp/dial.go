@@ -1,0 +1,101 @@
+package amqp
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	// answerWithin is how long anything that the server has to answer may
+	// take: connecting, declaring, confirming a message.
+	answerWithin = 10 * time.Second
+
+	// writeWithin is how long the network may refuse to take what is written.
+	writeWithin = 5 * time.Second
+
+	// heartbeat is the interval that is proposed to the server; a connection
+	// that has been silent for one and a half of it is lost.
+	heartbeat = 10 * time.Second
+)
+
+// A dialer connects to a server.
+type dialer struct {
+	address, host, vhost string
+	username, password   string
+	tls                  *tls.Config // nil: without
+}
+
+func defaultTLS() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
+
+// dial opens a connection. amqp091.DialConfig is not used: it keeps the socket
+// open if the server refuses, and has no ctx.
+func (d *dialer) dial(ctx context.Context) (*amqp091.Connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	conn, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	properties := amqp091.NewConnectionProperties()
+	properties.SetClientConnectionName("tidings " + filepath.Base(os.Args[0]))
+	c, err := amqp091.Open(conn, amqp091.Config{
+		SASL:       []amqp091.Authentication{&amqp091.PlainAuth{Username: d.username, Password: d.password}},
+		Vhost:      d.vhost,
+		Heartbeat:  heartbeat,
+		Locale:     "en_US",
+		Properties: properties,
+	})
+	if !stop() || err != nil {
+		return nil, errors.Join(cmp.Or(ctx.Err(), err), ignoreClosed(conn.Close()))
+	}
+	return c, nil
+}
+
+// connect opens the connection below that of AMQP.
+func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.address)
+	if err != nil {
+		return nil, err
+	}
+	conn := net.Conn(&limitedConn{raw})
+	if d.tls == nil {
+		return conn, nil
+	}
+	config := d.tls.Clone()
+	if config.ServerName == "" {
+		config.ServerName = d.host
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, ignoreClosed(raw.Close()))
+	}
+	return secure, nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// A limitedConn does not wait for ever with a write. The client library does:
+// with the lock of the channel, which it wants to have before it closes a
+// connection that is lost, so that neither ends.
+type limitedConn struct{ net.Conn }
+
+func (c *limitedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

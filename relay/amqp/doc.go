@@ -1,0 +1,83 @@
+// Package amqp lets a [relay.Relay] use RabbitMQ. Import it for its side effect:
+//
+//	import _ "github.com/tidings-go/tidings/relay/amqp"
+//
+//	r, err := relay.Open(ctx, "amqp://user:password@host:5672/vhost", registry)
+//
+// The scheme amqps is amqp with TLS. The port is 5672, or 5671 with TLS, the
+// virtual host is "/" and both user and password are "guest" unless the URL (or
+// the environment, see [relay.Target]) says something else. A "/" in the name of
+// a virtual host is %2F.
+//
+// # Parameters
+//
+//   - queue_type=quorum (the default) or classic. A quorum queue has copies on
+//     several nodes of a cluster, and is on disk before a message is confirmed.
+//     A classic queue is on one node: while that is down the exchange skips the
+//     queue, and the server confirms messages that the group never gets. On a
+//     server without a cluster classic queues lose nothing in a restart, and need
+//     less memory where there are thousands of queues. A queue keeps the type that
+//     it was made with. Quorum queues need RabbitMQ 3.8.
+//   - prefetch=16, at most 65535: how many messages a worker has here while it
+//     handles the first of them. With 1, a slow handler never has a message that
+//     another process could begin with, and a fast one waits for the network
+//     after each: an eighth of the rate or less, on loopback. It is lowered for
+//     handlers with a long timeout, so that a message never waits for longer than
+//     the 30 minutes after which the server closes the channel.
+//
+// The user needs to configure, write and read what has the names below.
+//
+// # What there is on the server
+//
+// A topic is a durable fanout exchange. A group has a durable queue for each
+// topic, bound to that exchange:
+//
+//	exchange  billing.invoice_sent             the name of the event, with the relay's prefix
+//	queue     fulfilment@billing.invoice_sent  the handler's, with the prefix, and the topic
+//	queue     fulfilment.retry                 what fulfilment is to try again
+//	queue     fulfilment.dead                  what it has given up
+//
+// A name that begins with "amq.", as only the server's may, gets a "~" before
+// it. One that is longer than 255 bytes ends in "~" and a hash instead. Nothing
+// is ever deleted: after a handler is gone for good, delete its queues, which
+// fill up otherwise. A topic that [relay.Topics] returns is used as it is.
+//
+// A message is persistent, has the CloudEvent as its body, the properties
+// content-type and message-id, and the other metadata as headers. Those may have
+// some 126 KiB together (the server's frame_max). Messages are the same as with
+// watermill-amqp and its DefaultMarshaler, but for the content type, which has
+// its property here and is a header there. The headers CC, BCC, x-death and
+// x-delivery-count are instructions to the server and from it, and are left out
+// in both directions.
+//
+// # Guarantees
+//
+//   - Publish returns nil when the server has confirmed the message: every queue
+//     that is bound has it, on disk. Messages and queues outlast a restart.
+//   - A message may come more than once: after a connection was lost, or Publish
+//     has failed although the server had the message.
+//   - A group's messages come in the order of one publisher as long as there is
+//     one worker in one process, and nothing was redelivered.
+//   - The messages that a process had come to another at once when it has closed
+//     or died, and some 20 seconds after the network between it and the server
+//     has failed. A handler that is silent for longer than it may (30 s after its
+//     timeout) loses the message to another worker, too.
+//   - Connections come back by themselves. Publish does not wait for that: it
+//     fails at once if the server refuses the connection, after 10 seconds (15 if
+//     the network takes nothing more) if it does not answer. That is also what
+//     happens while the server is short of memory or disk. The message may have
+//     been stored then.
+//
+// What is lost: a message on a topic to which no group has subscribed yet. What
+// is on a single server when its disk is lost.
+//
+// # Traps
+//
+//   - A process has two connections, and a channel for each worker and topic. A
+//     server allows 2,047 channels on a connection.
+//   - A quorum queue costs the server some 10 ms to make, and memory.
+//   - A policy of the operator may limit a queue (max-length, message-ttl,
+//     delivery-limit): what it drops is lost, if it has no dead-letter exchange.
+//     A full queue with overflow=reject-publish makes Publish fail for all groups
+//     of the topic, although those that have room get the message.
+package amqp

@@ -1,0 +1,25 @@
+package amqp
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/rabbitmq/amqp091-go"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// Dial returns how relay.Open connects to the server of a URL.
+func Dial(brokerURL string) (func(context.Context) (*amqp091.Connection, error), error) {
+	u, err := url.Parse(brokerURL)
+	if err != nil {
+		return nil, err
+	}
+	target := relay.Target{URL: u, Username: u.User.Username()}
+	target.Password, _ = u.User.Password()
+	d, err := newDialer(target)
+	if err != nil {
+		return nil, err
+	}
+	return d.dial, nil
+}

@@ -1,0 +1,111 @@
+package amqp
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	// uuidHeader is where watermill-amqp has the UUID of a message.
+	uuidHeader = "_watermill_message_uuid"
+
+	// contentTypeKey is the metadata that is a property in AMQP.
+	contentTypeKey = "content-type"
+)
+
+// instructions are headers that tell the server where a message is to go, or
+// with which the server tells what it has done. It closes the channel when they
+// are not of the type that it expects, and metadata are all text.
+var instructions = map[string]bool{"CC": true, "BCC": true, "x-death": true, "x-delivery-count": true}
+
+// publishing returns m as AMQP has it. limit is how many bytes all headers may
+// have together: they have to fit into one frame, or the server closes the
+// connection; 0 is no limit.
+func publishing(m *message.Message, limit int) (amqp091.Publishing, error) {
+	p := amqp091.Publishing{DeliveryMode: amqp091.Persistent, Body: m.Payload}
+	p.Headers = make(amqp091.Table, len(m.Metadata)+1)
+	p.Headers[uuidHeader] = m.UUID
+	if len(m.UUID) <= maxName {
+		p.MessageId = m.UUID
+	}
+	size := sizeOf(uuidHeader, m.UUID)
+	for key, value := range m.Metadata {
+		switch {
+		case key == contentTypeKey && len(value) <= maxName:
+			p.ContentType = value
+			continue
+		case instructions[key]:
+			continue
+		case len(key) > maxName:
+			return p, fmt.Errorf("a key of the metadata has %d bytes, and AMQP allows %d: %.40q…", len(key), maxName, key)
+		}
+		p.Headers[key] = value
+		size += sizeOf(key, value)
+	}
+	if limit > 0 && size > limit {
+		return p, fmt.Errorf("the metadata have %d bytes, and the server allows %d", size, limit)
+	}
+	return p, nil
+}
+
+// sizeOf returns what a header takes in a frame: two lengths and a type besides
+// the text.
+func sizeOf(key, value string) int { return len(key) + len(value) + 6 }
+
+// messageOf returns the message of a delivery, whoever has published it: headers
+// that are not text become text, and those that have no room are left out, the
+// longest first. limit is how many bytes they may have together, so that there
+// is room for what a relay adds when it publishes the message again.
+func messageOf(d *amqp091.Delivery, limit int) *message.Message {
+	id, ok := d.Headers[uuidHeader].(string)
+	if !ok {
+		id = d.MessageId
+	}
+	m := message.NewMessage(id, d.Body)
+	if d.ContentType != "" {
+		m.Metadata[contentTypeKey] = d.ContentType
+	}
+	size := len(d.ContentType)
+	for key, value := range d.Headers {
+		if key == uuidHeader || instructions[key] {
+			continue
+		}
+		text := textOf(value)
+		m.Metadata[key] = text
+		size += sizeOf(key, text)
+	}
+	if limit > 0 && size > limit {
+		byLength := slices.SortedFunc(maps.Keys(m.Metadata), func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(b)+len(m.Metadata[b]), len(a)+len(m.Metadata[a])), cmp.Compare(a, b))
+		})
+		for _, key := range byLength {
+			if size <= limit {
+				break
+			}
+			size -= sizeOf(key, m.Metadata[key])
+			delete(m.Metadata, key)
+		}
+	}
+	return m
+}
+
+func textOf(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	case nil:
+		return ""
+	case time.Time:
+		return v.UTC().Format(time.RFC3339)
+	default:
+		return fmt.Sprint(v)
+	}
+}

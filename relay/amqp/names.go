@@ -1,0 +1,61 @@
+package amqp
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxName is how many bytes AMQP allows for the name of an exchange or queue.
+const maxName = 255
+
+// reserved is what names that belong to the server begin with.
+const reserved = "amq."
+
+// nameOf returns the name itself, if the server allows it. No other name has a
+// "~", so different names stay different.
+func nameOf(name string) string {
+	if strings.HasPrefix(name, reserved) {
+		name = "~" + name
+	}
+	return shorten(name)
+}
+
+// queueOf returns the name of the queue of a group for a topic. The first "@"
+// ends the group. The topics that only one handler has are named like its group
+// (fulfilment.retry and fulfilment.dead), which need not be said twice.
+func queueOf(group, topic string) string {
+	group = nameOf(group)
+	if group == topic {
+		return topic
+	}
+	return shorten(group + "@" + topic)
+}
+
+// shorten returns a name that is too long with a hash in place of its end.
+func shorten(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	hash := "~" + hex.EncodeToString(sum[:16])
+	cut := maxName - len(hash)
+	for !utf8.RuneStart(name[cut]) {
+		cut--
+	}
+	return name[:cut] + hash
+}
+
+// checkTopic refuses what is no name of an exchange: the client library would
+// write a damaged frame, or the server use its default exchange.
+func checkTopic(topic string) error {
+	if topic == "" {
+		return errors.New("a topic without a name")
+	}
+	if len(topic) > maxName {
+		return errors.New("the topic has more than 255 bytes, which are the most that AMQP allows")
+	}
+	return nil
+}

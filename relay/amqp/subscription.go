@@ -1,0 +1,191 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/rabbitmq/amqp091-go"
+)
+
+// A subscription is a call of Subscribe: one message at a time.
+type subscription struct {
+	subscriber *subscriber
+	topic      string
+	messages   chan *message.Message
+}
+
+// A consumption is the channel of a subscription, until it is lost.
+type consumption struct {
+	channel     *amqp091.Channel
+	deliveries  <-chan amqp091.Delivery
+	cause       <-chan *amqp091.Error // why the channel was closed
+	headerLimit int
+}
+
+func (c *consumption) close() { closeChannel(c.channel) }
+
+// consume opens a channel on which messages arrive.
+func (s *subscription) consume(ctx context.Context) (*consumption, error) {
+	c, err := s.subscriber.open(ctx, s.topic)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
+	defer cancel()
+	_, err = await(ctx, func() (none struct{}, err error) {
+		if err := c.channel.Qos(s.prefetch(), 0, false); err != nil {
+			return none, err
+		}
+		c.deliveries, err = c.channel.Consume(queueOf(s.subscriber.group.Name, s.topic), "", false, false, false, false, nil)
+		return none, err
+	}, func(struct{}) {})
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// deliveryTimeout is when RabbitMQ closes the channel of a consumer that has not
+// acknowledged a message, also one that waits behind others to be handled.
+const deliveryTimeout = 30 * time.Minute
+
+// prefetch returns how many messages may wait here, in order to be here in time
+// but not to miss deliveryTimeout even if each takes as long as it may.
+func (s *subscription) prefetch() int {
+	most := s.subscriber.broker.config.Prefetch
+	if wait := s.subscriber.group.AckWait; wait > 0 {
+		most = min(most, int(deliveryTimeout/wait))
+	}
+	return max(1, most)
+}
+
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 2 * time.Second
+)
+
+// run passes on messages until ctx ends, whatever becomes of the channel.
+func (s *subscription) run(ctx context.Context, c *consumption) {
+	defer close(s.messages)
+	pause := firstPause
+	for {
+		began := time.Now()
+		cause := s.pass(ctx, c)
+		c.close()
+		if time.Since(began) > lastPause {
+			pause = firstPause
+		}
+		for c = nil; c == nil; {
+			if ctx.Err() != nil {
+				return
+			}
+			s.subscriber.broker.config.Logger.Error("relay/amqp: a subscription was interrupted and goes on", cause, s.fields())
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+			pause = min(2*pause, lastPause)
+			c, cause = s.consume(ctx)
+		}
+	}
+}
+
+func (s *subscription) fields() watermill.LogFields {
+	return watermill.LogFields{"group": s.subscriber.group.Name, "topic": s.topic}
+}
+
+// pass passes on what arrives on a channel, until that is closed or given up.
+func (s *subscription) pass(ctx context.Context, c *consumption) error {
+	silence := time.NewTimer(time.Hour)
+	defer silence.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case d, ok := <-c.deliveries:
+			if !ok { // adapters that do not look here pass on a message of nothing
+				return c.reason()
+			}
+			if err := s.passOne(ctx, c, &d, silence); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// reason returns why there are no more deliveries.
+func (c *consumption) reason() error {
+	select {
+	case err := <-c.cause:
+		return lost(err)
+	default:
+		return errors.New("the server has cancelled the consumer: was the queue deleted?")
+	}
+}
+
+// lost returns err, of which a *amqp091.Error that is nil says nothing.
+func lost(err *amqp091.Error) error {
+	if err == nil {
+		return amqp091.ErrClosed
+	}
+	return err
+}
+
+var errSilent = errors.New("a consumer has been silent about a message for too long: others get it, and what was fetched with it")
+
+// passOne passes on a message, and waits for the answer.
+func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.Delivery, silence *time.Timer) error {
+	m := messageOf(d, c.headerLimit)
+	m.SetContext(ctx)
+	select {
+	case s.messages <- m:
+	case err := <-c.cause: // the message arrives again
+		return lost(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var silent <-chan time.Time
+	if wait := s.subscriber.group.AckWait; wait > 0 {
+		silence.Reset(wait)
+		silent = silence.C
+	}
+	select {
+	case <-m.Acked():
+	case <-m.Nacked():
+		return d.Nack(false, true)
+	case <-ctx.Done():
+		if !isClosed(m.Acked()) { // or both are true
+			return ctx.Err()
+		}
+	case <-silent:
+		return s.giveUp(ctx, c, m)
+	}
+	return d.Ack(false)
+}
+
+// giveUp lets others have what the consumer of m holds up. There is nothing for
+// it to fetch before it has answered.
+func (s *subscription) giveUp(ctx context.Context, c *consumption, m *message.Message) error {
+	s.subscriber.broker.config.Logger.Error("relay/amqp: a message is given to others", errSilent, s.fields().Add(watermill.LogFields{"message_id": m.UUID}))
+	c.close()
+	select {
+	case <-m.Acked():
+	case <-m.Nacked():
+	case <-ctx.Done():
+	}
+	return errSilent
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

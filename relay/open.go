@@ -98,14 +98,26 @@ func driverOf(scheme string) (Driver, error) {
 	return nil, fmt.Errorf("relay: Open: unknown scheme %q: the ones of this program are %s", scheme, strings.Join(slices.Sorted(maps.Keys(drivers)), ", "))
 }
 
-// parseURL is url.Parse, whose errors have the whole URL, password and all.
+// errPassword is said in place of what is wrong exactly, since that may be a part
+// of the password.
+var errPassword = errors.New(`the URL cannot be read: characters such as / ? # @ % in a password have to be percent-encoded, unless it is in TIDINGS_BROKER_PASSWORD`)
+
+// parseURL is url.Parse, whose errors have the whole URL, password and all. An
+// @ behind the host means that the password has ended too early: what follows
+// would be taken for a host or a path, and shown.
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
+		if strings.Contains(text, "@") {
+			return nil, errPassword
+		}
 		if inner := (*url.Error)(nil); errors.As(err, &inner) {
 			err = inner.Err
 		}
 		return nil, fmt.Errorf("the URL cannot be read: %w", err)
+	}
+	if strings.Contains(u.EscapedPath()+u.RawQuery+u.EscapedFragment(), "@") {
+		return nil, errPassword
 	}
 	if u.Scheme == "" {
 		return nil, errors.New(`the URL has no scheme: it is like "nats://localhost:4222"`)

@@ -200,9 +200,11 @@ func newBroker(t *testing.T) *broker {
 	r, err := relay.Open(t.Context(), newURL(), newRegistry())
 	require.NoError(t, err)
 	return &broker{
-		Broker: testhook.Broker(r).(relay.Broker), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{},
+		Broker: brokerOf(r), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{},
 	}
 }
+
+func brokerOf(r *relay.Relay) relay.Broker { return testhook.Broker(r).(relay.Broker) }
 
 // newURL returns that of a broker of this process that nobody else has.
 func newURL() string { return "memory://" + uuid.NewString() }

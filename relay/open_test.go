@@ -1,0 +1,160 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// targets is the driver of the schemes "test" and "tests": it answers what the
+// test wants, by the host of the URL.
+var targets struct {
+	sync.Mutex
+	answers map[string]func(relay.Target) (relay.Broker, error)
+}
+
+func init() {
+	targets.answers = map[string]func(relay.Target) (relay.Broker, error){}
+	for _, scheme := range []string{"test", "tests"} {
+		relay.RegisterBroker(scheme, func(_ context.Context, target relay.Target) (relay.Broker, error) {
+			targets.Lock()
+			answer := targets.answers[target.URL.Hostname()]
+			targets.Unlock()
+			return answer(target)
+		})
+	}
+}
+
+// answer sets what the driver says to URLs with that host.
+func answer(t *testing.T, host string, fn func(relay.Target) (relay.Broker, error)) {
+	t.Helper()
+	targets.Lock()
+	defer targets.Unlock()
+	require.Nil(t, targets.answers[host])
+	targets.answers[host] = fn
+	t.Cleanup(func() {
+		targets.Lock()
+		defer targets.Unlock()
+		delete(targets.answers, host)
+	})
+}
+
+// targetOf returns what a driver is told of a URL with that host.
+func targetOf(t *testing.T, host, url string) relay.Target {
+	t.Helper()
+	var target relay.Target
+	answer(t, host, func(told relay.Target) (relay.Broker, error) {
+		target = told
+		return newBroker(t), nil
+	})
+	r, err := relay.Open(t.Context(), url, newRegistry())
+	require.NoError(t, err)
+	require.NoError(t, r.Close(t.Context()))
+	return target
+}
+
+func TestOpenErrors(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ url, want string }{
+		{"", `the URL has no scheme: it is like "nats://localhost:4222"`},
+		{"localhost", "no scheme"},
+		{"localhost:4222", `unknown scheme "localhost": the ones of this program are memory, test, tests`},
+		{"//user:hunter2@localhost", "no scheme"},
+		{"mqtt://user:hunter2@localhost", `unknown scheme "mqtt"`},
+		{"nats://user:hunter2@localhost", `no driver for "nats" is linked into this program: import _ "github.com/tidings-go/tidings/relay/nats"`},
+		{"tls://localhost", `import _ "github.com/tidings-go/tidings/relay/nats"`},
+		{"amqp://localhost", `import _ "github.com/tidings-go/tidings/relay/amqp"`},
+		{"amqps://localhost", `import _ "github.com/tidings-go/tidings/relay/amqp"`},
+		{"kafka://a:1,b:2", `import _ "github.com/tidings-go/tidings/relay/kafka"`},
+		{"redis://localhost", `import _ "github.com/tidings-go/tidings/relay/redis"`},
+		{"rediss://localhost", `import _ "github.com/tidings-go/tidings/relay/redis"`},
+		{"aws-sns-sqs://eu-central-1", `import _ "github.com/tidings-go/tidings/relay/aws"`},
+		{"nats://user:hunter2@local host", "cannot be read"},
+		{"nats://user:hun%zzter2@localhost", "cannot be read"},
+		{"nats://user:hunter2/x@localhost:4222", "percent-encoded"},
+		{"nats://user:hunter2#x@localhost:4222", "percent-encoded"},
+		{"nats://user:hunter2?x@localhost:4222", "percent-encoded"},
+		{"nats://user:123/hunter2@localhost:4222", "percent-encoded"},
+		{"nats://user:x@123/hunter2@localhost:4222", "percent-encoded"},
+		{"nats://user:hunter2@localhost:port", "cannot be read"},
+		{"nats://local host", `invalid character " " in host name`},
+		{"nats://localhost/a%40b", "no driver"},
+		{"nats://user:hunter@2@localhost", "no driver"},
+		{"memory://", "the URL is memory://NAME"},
+		{"memory://a/b", "the URL is memory://NAME"},
+		{"memory://a?x=1&x=2&b=hunter2", `unknown parameters: "b", "x"; the known ones are tls, tls_ca, tls_cert, tls_key, tls_server_name`},
+		{"memory://a?x=%zz", "the parameters of the URL cannot be read"},
+		{"memory://a?tls=maybe", `the parameter tls="maybe" is neither true nor false`},
+		{"memory://a?tls_cert=x.pem", "tls_cert and tls_key go together"},
+		{"memory://a?tls_key=x.pem", "tls_cert and tls_key go together"},
+		{"memory://a?tls_ca=/does/not/exist.pem", "tls_ca: open /does/not/exist.pem"},
+		{"memory://a?tls_ca=open_test.go", "tls_ca: open_test.go has no certificate in PEM"},
+		{"memory://a?tls_cert=/does/not/exist.pem&tls_key=x", "tls_cert and tls_key: open /does/not/exist.pem"},
+	} {
+		_, err := relay.Open(t.Context(), tt.url, newRegistry())
+		require.ErrorContains(t, err, tt.want, tt.url)
+		require.ErrorContains(t, err, "relay: Open", tt.url)
+		require.NotContains(t, err.Error(), "hunter2", tt.url)
+		require.NotContains(t, err.Error(), "hun%", tt.url)
+		unreachable := (*relay.UnreachableError)(nil)
+		require.False(t, errors.As(err, &unreachable), "trying again would not help: %s", tt.url)
+	}
+	_, err := relay.Open(t.Context(), newURL(), nil)
+	require.ErrorContains(t, err, "nil Registry")
+}
+
+// The errors of drivers do not have the password, in whatever way they got it.
+func TestOpenDriverErrors(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("dial: access refused")
+	answer(t, "refuses", func(target relay.Target) (relay.Broker, error) {
+		return nil, fmt.Errorf("login as %s:%s: %w", target.Username, target.Password, cause)
+	})
+	_, err := relay.Open(t.Context(), "test://me:hunter2@refuses:1/x", newRegistry())
+	require.EqualError(t, err, `relay: Open("test://refuses:1/x"): login as me:xxxxx: dial: access refused`)
+	require.ErrorIs(t, err, cause)
+
+	answer(t, "unreachable", func(target relay.Target) (relay.Broker, error) {
+		return nil, fmt.Errorf("driver: %w", &relay.UnreachableError{Err: fmt.Errorf("with %s: %w", target.Password, cause)})
+	})
+	_, err = relay.Open(t.Context(), "test://me:hunter2@unreachable:1/x", newRegistry())
+	require.EqualError(t, err, "relay: the broker test://unreachable:1/x cannot be reached (try again in 10s): with xxxxx: dial: access refused")
+	require.ErrorIs(t, err, cause)
+	unreachable := (*relay.UnreachableError)(nil)
+	require.ErrorAs(t, err, &unreachable)
+	require.Equal(t, 10*time.Second, unreachable.RetryAfter)
+	require.Equal(t, "test://unreachable:1/x", unreachable.Broker)
+
+	answer(t, "plain", func(relay.Target) (relay.Broker, error) { return nil, cause })
+	_, err = relay.Open(t.Context(), "test://plain", newRegistry())
+	require.EqualError(t, err, `relay: Open("test://plain"): dial: access refused`)
+}
+
+func TestRegisterBrokerPanics(t *testing.T) {
+	t.Parallel()
+	require.PanicsWithValue(t, `relay: RegisterBroker: "test" is registered already`, func() {
+		relay.RegisterBroker("test", func(context.Context, relay.Target) (relay.Broker, error) { return nil, nil })
+	})
+	require.PanicsWithValue(t, "relay: RegisterBroker with a nil Driver", func() { relay.RegisterBroker("other", nil) })
+}
+
+// Relays of one name are connected, and others are not.
+func TestMemoryNames(t *testing.T) {
+	t.Parallel()
+	var brokers []relay.Broker
+	url := newURL()
+	for _, u := range []string{url, url, newURL()} {
+		r, err := relay.Open(t.Context(), u, newRegistry())
+		require.NoError(t, err)
+		brokers = append(brokers, brokerOf(r))
+	}
+	require.True(t, brokers[0] == brokers[1])
+	require.False(t, brokers[0] == brokers[2])
+}

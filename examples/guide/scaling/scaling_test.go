@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,7 +41,13 @@ func newBroker() string { return "memory://" + uuid.NewString() }
 
 func newProcess(t *testing.T, brokerURL, schema string) *process {
 	t.Helper()
-	p := &process{db: openDatabase(t, schema), ended: make(chan string, 100)}
+	return newProcessOn(t, brokerURL, openDatabase(t, schema))
+}
+
+// newProcessOn is newProcess with a database that another one has as well.
+func newProcessOn(t *testing.T, brokerURL string, db *sql.DB) *process {
+	t.Helper()
+	p := &process{db: db, ended: make(chan string, 100)}
 	p.bus = tidings.New(tidings.WithMiddleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
 		return func(ctx context.Context, d tidings.Delivery) error {
 			err := next(ctx, d)
@@ -68,16 +75,19 @@ func newProcess(t *testing.T, brokerURL, schema string) *process {
 	return p
 }
 
-// start runs the process until the test ends.
-func (p *process) start(t *testing.T) {
+// start runs the process until stop is called, or the test ends. What its
+// handlers have done is committed then.
+func (p *process) start(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() { result <- run(ctx, p.bus, p.jobs, p.relay) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-result)
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // await waits until a handler has returned n times.
@@ -137,10 +147,12 @@ func TestStored(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t, newBroker(), orders.Schema+shipping.Schema+stock)
 	shop := stored(p.bus, p.db, p.jobs)
-	p.start(t)
+	stop := p.start(t)
 	require.NoError(t, shop.Place(t.Context(), 1, "Middlemarch", 2))
 	p.await(t, "orders.mark_sent", 1)
+	stop()
 	require.Equal(t, 98, p.shelf(t))
+	require.Equal(t, 1, p.sent(t))
 }
 
 func TestRelayed(t *testing.T) {
@@ -148,12 +160,12 @@ func TestRelayed(t *testing.T) {
 	const n = 20
 	broker := newBroker()
 	first := newProcess(t, broker, orders.Schema+shipping.Schema+stock)
-	second := newProcess(t, broker, "")
+	second := newProcessOn(t, broker, first.db)
 	var shop *orders.Orders
 	for _, p := range []*process{second, first} {
-		log, err := eventlog.Open(t.Context(), eventlog.SQLite(first.db), new(tidings.Registry))
+		log, err := eventlog.Open(t.Context(), eventlog.SQLite(p.db), new(tidings.Registry))
 		require.NoError(t, err)
-		shop = relayed(p.bus, first.db, p.relay, log)
+		shop = relayed(p.bus, p.db, p.relay, log)
 		require.NoError(t, p.relay.Start(t.Context()))
 		t.Cleanup(func() { require.NoError(t, p.relay.Close(context.WithoutCancel(t.Context()))) })
 	}
@@ -177,28 +189,54 @@ func TestRelayed(t *testing.T) {
 	require.Equal(t, n, first.sent(t))
 }
 
-func TestTwoProcesses(t *testing.T) {
-	t.Parallel()
+// newPrograms returns the shop and the module shipping as two programs.
+func newPrograms(t *testing.T) (m, s *process) {
+	t.Helper()
 	broker := newBroker()
-	m := newProcess(t, broker, orders.Schema)
-	s := newProcess(t, broker, shipping.Schema+stock)
+	m = newProcess(t, broker, orders.Schema)
+	s = newProcess(t, broker, shipping.Schema+stock)
 	log, err := eventlog.Open(t.Context(), eventlog.SQLite(s.db), new(tidings.Registry))
 	require.NoError(t, err)
-	shop := monolith(m.bus, m.db, m.jobs, m.relay)
 	service(s.bus, s.db, s.jobs, s.relay, log)
-	s.start(t) // who listens comes first
-	m.start(t)
+	return m, s
+}
+
+func TestTwoPrograms(t *testing.T) {
+	t.Parallel()
+	m, s := newPrograms(t)
+	shop, err := monolith(m.bus, m.db, m.jobs, m.relay)
+	require.NoError(t, err)
+	stopService := s.start(t) // who listens comes first
+	stopShop := m.start(t)
 
 	require.NoError(t, shop.Place(t.Context(), 1, "Middlemarch", 2))
 	m.await(t, "orders.mark_sent", 1)
 	require.Equal(t, 98, s.shelf(t))
-	require.Equal(t, 1, m.sent(t))
 
-	// The broker delivers an event twice: the inbox lets it take effect once.
+	// An event that is sent twice takes effect once, by the inbox.
 	twice := tidings.Stamp(t.Context(), events.OrderPlaced{OrderID: 2, Item: "Middlemarch", Copies: 5})
 	for range 2 {
 		require.NoError(t, tidings.Publish(t.Context(), m.bus, twice))
 	}
 	s.await(t, "shipping.pack", 3)
+	stopService()
+	stopShop()
 	require.Equal(t, 93, s.shelf(t))
+	require.Equal(t, 1, m.sent(t))
+}
+
+func TestMoving(t *testing.T) {
+	t.Parallel()
+	m, s := newPrograms(t)
+	// The release before: its job is stored, and no worker gets to it.
+	older := newProcessOn(t, newBroker(), m.db)
+	require.NoError(t, stored(older.bus, older.db, older.jobs).Place(t.Context(), 1, "Middlemarch", 2))
+
+	shop, err := moving(m.bus, m.db, m.jobs, m.relay)
+	require.NoError(t, err)
+	s.start(t)
+	m.start(t)
+	require.NoError(t, shop.Place(t.Context(), 2, "Middlemarch", 5))
+	m.await(t, "orders.mark_sent", 2)
+	require.Equal(t, 93, s.shelf(t), "both orders have reached the service")
 }

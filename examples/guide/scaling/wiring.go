@@ -38,20 +38,21 @@ func relayed(bus *tidings.EventBus, db *sql.DB, r *relay.Relay, log *eventlog.Lo
 }
 
 // outbox is how events are sent to the broker: with no transaction open, and
-// for half a day without one. The waits do not grow, so that they are sent soon
-// after it is back.
-func outbox(jobs *durable.Jobs) tidings.Transport {
-	return jobs.With(
+// for half a day without one. The waits do not grow for long, so that they are
+// sent soon after it is back.
+func outbox(jobs *durable.Jobs, opts ...durable.Option) tidings.Transport {
+	return jobs.With(append(opts,
 		durable.Outside(),
 		durable.Attempts(1500),
 		durable.Backoff(func(attempt int) time.Duration { return min(time.Duration(attempt)*time.Second, 30*time.Second) }),
-	)
+	)...)
 }
 
 // monolith is the program without the module shipping.
-func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) *orders.Orders {
+func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) (*orders.Orders, error) {
 	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(outbox(jobs)))
-	return orders.Register(bus, db, tidings.Via(r))
+	err := relay.Receive[events.ParcelSent](bus, r, "shop")
+	return orders.Register(bus, db, tidings.Via(jobs)), err
 }
 
 // service is the module shipping in a process of its own, with a database of
@@ -59,6 +60,14 @@ func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Re
 func service(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay, log *eventlog.Log) {
 	shipping.Register(bus, db, tidings.Via(r), log.Inbox())
 	relay.Forward[events.ParcelSent](bus, r, tidings.Via(outbox(jobs)))
+}
+
+// moving is monolith in the first release without shipping. Jobs that are there
+// for its handler, since an older process has stored them, go to the service.
+func moving(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) (*orders.Orders, error) {
+	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(outbox(jobs, durable.Alias("shipping.pack"))))
+	err := relay.Receive[events.ParcelSent](bus, r, "shop")
+	return orders.Register(bus, db, tidings.Via(jobs)), err
 }
 
 // run works until ctx ends, once everything is subscribed.

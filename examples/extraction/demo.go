@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// demonstrate plays with two real processes what happens to some orders.
+func demonstrate(ctx context.Context, broker string, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "extraction")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if broker == "" {
+		nats, err := startNATS(filepath.Join(dir, "nats"), 0)
+		if err != nil {
+			return err
+		}
+		defer stopNATS(nats)
+		broker = nats.ClientURL()
+	}
+	d := &demo{
+		out: out, broker: broker,
+		prefix:     "demo-" + uuid.NewString()[:8] + ".", // what is on the broker already is not ours
+		monolith:   filepath.Join(dir, "monolith.db"),
+		fulfilment: filepath.Join(dir, "fulfilment.db"),
+	}
+	defer func() { err = errors.Join(err, d.stop()) }()
+	return d.play(ctx)
+}
+
+// A demo is the two processes, as far as they run.
+type demo struct {
+	out                  io.Writer
+	broker, prefix       string
+	monolith, fulfilment string // databases
+	running              []*process
+	said                 bool
+}
+
+func (d *demo) play(ctx context.Context) error {
+	d.say("Two processes, each with its database, and a broker between them. 20 orders are approved:")
+	service, err := d.serveFulfilment(ctx, "-refuse", "O-7")
+	if err != nil {
+		return err
+	}
+	monolith, err := d.serveMonolith(ctx, "-orders", "20")
+	if err != nil {
+		return err
+	}
+	if err := d.see(monolith, "monolith: 20 orders ready, 20 sent to the broker, 0 to send"); err != nil {
+		return err
+	}
+	if err := d.see(service, "fulfilment: 20 boxes picked, 19 orders shipped"); err != nil {
+		return err
+	}
+
+	d.say("The carrier has refused one. It waits as a dead letter, and no other order waits for it:")
+	if err := d.run(ctx, "-letters", "fulfilment.ship"); err != nil {
+		return err
+	}
+
+	d.say("Both end. The monolith starts again, alone, and 10 more orders are approved:")
+	if err := d.stop(); err != nil {
+		return err
+	}
+	if monolith, err = d.serveMonolith(ctx, "-orders", "10"); err != nil {
+		return err
+	}
+	if err := d.see(monolith, "monolith: 30 orders ready, 30 sent to the broker, 0 to send"); err != nil {
+		return err
+	}
+
+	d.say("The fulfilment starts again, and gets what the broker has kept for it:")
+	if service, err = d.serveFulfilment(ctx); err != nil {
+		return err
+	}
+	if err := d.see(service, "fulfilment: 30 boxes picked, 29 orders shipped"); err != nil {
+		return err
+	}
+
+	d.say("The carrier knows the address now, so the dead letter is put back:")
+	if err := d.run(ctx, "-redrive", "fulfilment.ship"); err != nil {
+		return err
+	}
+	if err := d.see(service, "fulfilment: 30 boxes picked, 30 orders shipped"); err != nil {
+		return err
+	}
+	if err := d.stop(); err != nil {
+		return err
+	}
+	n, err := unbroken(ctx, d.monolith, d.fulfilment)
+	d.say(fmt.Sprintf("Both end. Orders whose event is the same in both databases, with its workflow and its cause: %d", n))
+	return err
+}
+
+func (d *demo) serveMonolith(ctx context.Context, more ...string) (*process, error) {
+	args := []string{"-serve", "monolith", "-broker", d.broker, "-prefix", d.prefix, "-db", d.monolith}
+	return d.start(ctx, "monolith: running; Ctrl-C stops it", append(args, more...)...)
+}
+
+func (d *demo) serveFulfilment(ctx context.Context, more ...string) (*process, error) {
+	args := []string{"-serve", "fulfilment", "-broker", d.broker, "-prefix", d.prefix, "-db", d.fulfilment}
+	return d.start(ctx, "fulfilment: listening; Ctrl-C stops it", append(args, more...)...)
+}
+
+// start starts a process, and returns it once it says that it is ready.
+func (d *demo) start(ctx context.Context, ready string, args ...string) (*process, error) {
+	p, err := startProcess(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	d.running = append(d.running, p)
+	return p, p.await(ready)
+}
+
+// see waits until a process says this line, and repeats it.
+func (d *demo) see(p *process, line string) error {
+	if err := p.await(line); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "   %s\n", line)
+	return nil
+}
+
+// run runs the program once, and repeats what it prints.
+func (d *demo) run(ctx context.Context, args ...string) error {
+	text, err := output(ctx, append(args, "-broker", d.broker, "-prefix", d.prefix)...)
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(d.out, "   %s", line)
+	}
+	return err
+}
+
+// say tells what comes next, after an empty line unless it is the first.
+func (d *demo) say(text string) {
+	if d.said {
+		fmt.Fprintln(d.out)
+	}
+	d.said = true
+	fmt.Fprintln(d.out, text)
+}
+
+// stop stops the processes that run, those that were started last first.
+func (d *demo) stop() error {
+	var errs []error
+	for i := len(d.running) - 1; i >= 0; i-- {
+		_, err := d.running[i].stop()
+		errs = append(errs, err)
+	}
+	d.running = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/examples/pharmacy/events"
+	"github.com/tidings-go/tidings/relay"
+	natsrelay "github.com/tidings-go/tidings/relay/nats"
+)
+
+// A broker waits for half a minute and more until it gives what a dead process
+// had to another one. The scheme impatient is NATS which waits two seconds.
+func init() {
+	relay.RegisterBroker("impatient", func(ctx context.Context, t relay.Target) (relay.Broker, error) {
+		conn, err := nats.Connect("nats://"+t.URL.Host, nats.MaxReconnects(-1))
+		if err != nil {
+			return nil, err
+		}
+		js, err := jetstream.New(conn)
+		if err != nil {
+			return nil, err
+		}
+		broker, err := natsrelay.New(js, jetstream.StreamConfig{MaxAge: time.Hour})
+		return impatient{broker, conn}, err
+	})
+}
+
+type impatient struct {
+	relay.Broker
+	conn *nats.Conn
+}
+
+func (b impatient) Subscriber(ctx context.Context, group relay.Group) (message.Subscriber, error) {
+	group.AckWait = 2 * time.Second
+	return b.Broker.Subscriber(ctx, group)
+}
+
+func (b impatient) Close() error {
+	defer b.conn.Close()
+	return b.Broker.Close()
+}
+
+// counts are what has come of the orders in the database of a service.
+type counts struct{ picked, shipped, parcels, calls int }
+
+func count(t *testing.T, db *sql.DB) (c counts) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(), `
+		SELECT (SELECT coalesce(sum(boxes), 0) FROM picked),
+		       (SELECT count(*) FROM shipments),
+		       (SELECT count(*) FROM carrier_parcels),
+		       (SELECT coalesce(sum(calls), 0) FROM carrier_parcels)`).
+		Scan(&c.picked, &c.shipped, &c.parcels, &c.calls))
+	return c
+}
+
+func openTestMonolith(t *testing.T, broker string) *monolith {
+	t.Helper()
+	m, err := openMonolith(t.Context(), filepath.Join(t.TempDir(), "monolith.db"), broker, "test.")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.close(context.Background())) })
+	return m
+}
+
+// The fulfilment is killed in the middle of orders, and starts again.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	const orders = 60
+	server, err := startNATS(t.TempDir(), 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { stopNATS(server) })
+	broker := "impatient://" + server.Addr().String()
+	file := filepath.Join(t.TempDir(), "fulfilment.db")
+	serve := func() *process {
+		p, err := startProcess(t.Context(), "-serve", "fulfilment", "-broker", broker, "-prefix", "test.", "-db", file)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+		require.NoError(t, p.await("fulfilment: listening; Ctrl-C stops it"))
+		return p
+	}
+
+	service := serve()
+	db, err := openDatabase(t.Context(), file, "")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	m := openTestMonolith(t, broker)
+	require.NoError(t, m.start(t.Context()))
+	require.NoError(t, m.approve(t.Context(), orders))
+
+	require.Eventually(t, func() bool {
+		c := count(t, db)
+		return c.shipped >= 5 && c.parcels > c.shipped // some wait for the carrier
+	}, 20*time.Second, 5*time.Millisecond)
+	require.NoError(t, service.kill())
+	killed := count(t, db)
+	t.Logf("killed: %+v", killed)
+	require.Less(t, killed.shipped, orders)
+	require.Greater(t, killed.parcels, killed.shipped)
+
+	service = serve()
+	require.Eventually(t, func() bool { return count(t, db).shipped == orders }, 30*time.Second, 20*time.Millisecond)
+	_, err = service.stop()
+	require.NoError(t, err)
+	end := count(t, db)
+	t.Logf("at the end: %+v", end)
+	require.Equal(t, counts{orders, orders, orders, end.calls}, end)
+	require.GreaterOrEqual(t, end.calls, orders+killed.parcels-killed.shipped, "the carrier is called again for those whose answer the dead process did not hear")
+}
+
+// The broker ends and starts again while orders are approved, which nobody who
+// approves notices.
+func TestBrokerStops(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, err := startNATS(dir, 0)
+	require.NoError(t, err)
+	defer func() { stopNATS(server) }()
+	broker, port := server.ClientURL(), server.Addr().(*net.TCPAddr).Port
+	m := openTestMonolith(t, broker)
+	s, err := openService(t.Context(), filepath.Join(t.TempDir(), "fulfilment.db"), broker, "test.")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close(context.Background())) })
+	require.NoError(t, s.start(t.Context()))
+	require.NoError(t, m.start(t.Context()))
+
+	tally := func() string {
+		line, err := m.tally(t.Context())
+		require.NoError(t, err)
+		return line
+	}
+
+	require.NoError(t, m.approve(t.Context(), 20))
+	require.Eventually(t, func() bool { return strings.Contains(tally(), " 20 sent ") }, 20*time.Second, 20*time.Millisecond)
+	stopNATS(server)
+	require.NoError(t, m.approve(t.Context(), 5))
+	require.Eventually(t, func() bool { // the outbox waits for the broker
+		counts, err := m.jobs.Counts(t.Context())
+		require.NoError(t, err)
+		running := 0
+		for _, c := range counts {
+			running += c.Running
+		}
+		return running > 0
+	}, 20*time.Second, 5*time.Millisecond)
+	start := time.Now()
+	require.NoError(t, m.approve(t.Context(), 15))
+	require.Less(t, time.Since(start), 5*time.Second, "no commit waits for the broker")
+	require.Equal(t, "40 orders ready, 20 sent to the broker, 20 to send", tally())
+
+	again, err := startNATS(dir, port)
+	require.NoError(t, err)
+	server = again
+	require.NoError(t, m.approve(t.Context(), 20))
+	require.Eventually(t, func() bool { return count(t, s.db).shipped == 60 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return count(t, s.db).picked == 60 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return tally() == "60 orders ready, 60 sent to the broker, 0 to send" }, 20*time.Second, 20*time.Millisecond)
+}
+
+// What the monolith sends twice is picked and shipped once.
+func TestDuplicates(t *testing.T) {
+	t.Parallel()
+	broker := "memory://" + t.Name()
+	m := openTestMonolith(t, broker)
+	s, err := openService(t.Context(), filepath.Join(t.TempDir(), "fulfilment.db"), broker, "test.")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close(context.Background())) })
+	require.NoError(t, s.start(t.Context()))
+	require.NoError(t, m.start(t.Context()))
+	var mu sync.Mutex
+	var ready []events.OrderReadyForFulfillment
+	recording := tidings.Subscribe(m.bus, func(_ context.Context, e events.OrderReadyForFulfillment) error {
+		mu.Lock()
+		defer mu.Unlock()
+		ready = append(ready, e)
+		return nil
+	})
+	require.NoError(t, m.approve(t.Context(), 5))
+	recording.Unsubscribe()
+	require.Len(t, ready, 5)
+	for _, e := range ready {
+		require.NoError(t, tidings.Publish(t.Context(), m.bus, e))
+	}
+	sent := func() string {
+		line, err := m.tally(t.Context())
+		require.NoError(t, err)
+		return line
+	}
+	require.Eventually(t, func() bool { return sent() == "5 orders ready, 10 sent to the broker, 0 to send" }, 20*time.Second, 20*time.Millisecond)
+	require.NoError(t, m.approve(t.Context(), 1)) // behind the others in the queue of fulfilment.pick
+	require.Eventually(t, func() bool { return count(t, s.db).shipped == 6 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool {
+		var last bool
+		require.NoError(t, s.db.QueryRowContext(t.Context(),
+			"SELECT EXISTS (SELECT * FROM journal WHERE handler = 'fulfilment.pick' AND order_id = 'O-6')").Scan(&last))
+		return last
+	}, 20*time.Second, 20*time.Millisecond)
+	end := count(t, s.db)
+	require.Equal(t, counts{6, 6, 6, end.calls}, end, "two workers may call the carrier for the same order at once")
+}

@@ -45,37 +45,18 @@ func (c *consumer) longestHold() time.Duration { return c.ackWait() / 4 }
 // try calls the handler for a message, and decides what becomes of it.
 func (c *consumer) try(m *message.Message, a attempt) {
 	a.number++
-	err := c.contained(m, a.origin)
-	switch {
-	case err == nil:
-		m.Ack()
-	case c.interrupted(err):
-		c.giveBack(m)
-	default:
-		c.failed(m, a, err)
-	}
-}
-
-// contained makes an attempt on a goroutine of its own: a handler that calls
-// runtime.Goexit, as t.FailNow does, would end the worker.
-func (c *consumer) contained(m *message.Message, origin string) (err error) {
-	err = errGoexit
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() {
-			if r := recover(); r != nil { // not the handler's, which the bus contains
-				err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
-			}
-		}()
-		err = c.attempt(m, origin)
-	}()
-	<-done
-	return err
+	err := errGoexit
+	defer func() { c.settle(m, a, err) }() // also if the handler ends the goroutine
+	err = c.attempt(m, a.origin)
 }
 
 // attempt runs the handler for the event in a message.
-func (c *consumer) attempt(m *message.Message, origin string) error {
+func (c *consumer) attempt(m *message.Message, origin string) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // not the handler's, which the bus contains
+			err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
+		}
+	}()
 	event, err := c.open(m.Payload, origin)
 	if event == nil || err != nil {
 		return err
@@ -86,6 +67,18 @@ func (c *consumer) attempt(m *message.Message, origin string) error {
 		ctx = extract(ctx, m.Metadata)
 	}
 	return c.deliver(ctx, event)
+}
+
+// settle says what becomes of a message after an attempt.
+func (c *consumer) settle(m *message.Message, a attempt, err error) {
+	switch {
+	case err == nil:
+		m.Ack()
+	case c.interrupted(err):
+		c.giveBack(m)
+	default:
+		c.failed(m, a, err)
+	}
 }
 
 // interrupted reports whether an attempt has ended because this process does

@@ -163,48 +163,9 @@ func (c *consumer) subscribeLocked(s message.Subscriber, topic string, handle fu
 	}
 	c.fetching[topic]++
 	c.workers.Add(1)
-	go func() {
-		defer c.workers.Done()
-		for c.work(messages, topic, handle) {
-			messages = c.resubscribe(s, topic)
-		}
-	}()
+	go (&worker{c, s, topic, handle, messages}).run()
 	return nil
 }
-
-// work handles messages until the consumer stops, or until the channel is
-// closed, of which it reports true.
-func (c *consumer) work(messages <-chan *message.Message, topic string, handle func(*message.Message, string)) bool {
-	for !c.stopping() {
-		select {
-		case <-c.quit:
-		case m, ok := <-messages:
-			if !ok {
-				return !c.stopping()
-			}
-			handle(m, topic)
-		}
-	}
-	return false
-}
-
-// resubscribe subscribes anew after a subscriber has ended a subscription by
-// itself, and tries until that succeeds or the consumer stops.
-func (c *consumer) resubscribe(s message.Subscriber, topic string) <-chan *message.Message {
-	for {
-		c.relay.logger().WarnContext(c.ctx, "relay: the broker ended a subscription", slog.String("handler", c.name), slog.String("topic", topic))
-		if !c.pause(resubscribeAfter) {
-			return nil
-		}
-		messages, err := s.Subscribe(context.WithoutCancel(c.ctx), topic)
-		if err == nil {
-			return messages
-		}
-		c.relay.logger().WarnContext(c.ctx, "relay: subscribing failed", slog.String("handler", c.name), slog.String("topic", topic), slog.Any("error", err))
-	}
-}
-
-const resubscribeAfter = time.Second
 
 // stop ends the fetching, and lets go of the broker when the handler has
 // returned, for which it does not wait.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	goredis "github.com/redis/go-redis/v9"
@@ -164,4 +165,40 @@ func TestNew(t *testing.T) {
 	c := newConsumer(t, b, name+".retry", b.Topic(name), time.Minute)
 	publish(t, b, b.Topic(name), "long")
 	require.True(t, c.next().Ack())
+}
+
+// The rights that the documentation names are enough.
+func TestFewRights(t *testing.T) {
+	t.Parallel()
+	s := newChild(t)
+	_, client := newBroker(t, s.url())
+	require.NoError(t, client.Do(t.Context(), "ACL", "SETUSER", "carrier", "on", ">secret", "~orders*",
+		"+xadd", "+xgroup", "+xreadgroup", "+xack", "+xpending", "+xclaim", "+xautoclaim", "+xinfo", "+xtrim", "+exists", "+eval", "+evalsha").Err())
+	require.NoError(t, opened(t, "redis://carrier:secret@"+s.addr))
+	b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{s.addr}, Username: "carrier", Password: "secret"}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	c := newConsumer(t, b, "group", "orders", time.Minute)
+	for range 300 {
+		publish(t, b, "orders", "x")
+		require.True(t, c.next().Ack())
+	}
+	publish(t, b, "orders", "y")
+	require.True(t, c.next().Nack())
+	c.next()
+	c.close()
+	require.True(t, newConsumer(t, b, "group", "orders", time.Minute).next().Ack())
+	redis.Trim(t.Context(), b, "orders")
+	n, err := client.XLen(t.Context(), "orders").Result()
+	require.NoError(t, err)
+	require.Less(t, n, int64(200))
+	consumers, err := client.XInfoConsumers(t.Context(), "orders", "group").Result()
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(consumers), 2)
+	require.ErrorContains(t, b.Publish("secrets", message.NewMessage("z", nil)), "NOPERM")
+	log, err := client.ACLLog(t.Context(), 10).Result()
+	require.NoError(t, err)
+	for _, entry := range log {
+		require.Contains(t, []string{"tidings-probe", "secrets"}, entry.Object)
+	}
 }

@@ -79,6 +79,29 @@ func TestCloseAfterAck(t *testing.T) {
 	})
 }
 
+// What was acknowledged before the end counts, although both are seen at once.
+func TestEndAfterAck(t *testing.T) {
+	t.Parallel()
+	b, client := newBroker(t, "redis://"+miniredis.RunT(t).Addr())
+	s, err := b.Subscriber(t.Context(), relay.Group{Name: "group"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	for n := range 20 {
+		ctx, end := context.WithCancel(t.Context())
+		messages, err := s.Subscribe(ctx, "topic")
+		require.NoError(t, err)
+		publish(t, b, "topic", fmt.Sprint(n))
+		require.Eventually(t, func() bool { return pending(t, client, "topic", "group") == 1 }, patience, 10*time.Millisecond)
+		m := <-messages // of which the subscription hears later than this goroutine
+		m.Ack()
+		end()
+		for range messages {
+			t.Fatal("a second message")
+		}
+		require.Zero(t, pending(t, client, "topic", "group"), "message %d", n)
+	}
+}
+
 // One subscriber's Close is nobody else's affair.
 func TestCloseAlone(t *testing.T) {
 	t.Parallel()

@@ -34,6 +34,7 @@ type attempt struct {
 // attemptOf reads the metadata of m. What is missing or damaged is zero.
 func attemptOf(m *message.Message) (a attempt) {
 	a.number, _ = strconv.Atoi(m.Metadata.Get(attemptKey))
+	a.number = min(max(a.number, 0), 1<<30) // whoever has written that: it is counted on
 	a.due, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(dueKey))
 	a.failedAt, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(failedAtKey))
 	a.handler, a.origin, a.reason = m.Metadata.Get(handlerKey), m.Metadata.Get(originKey), m.Metadata.Get(reasonKey)

@@ -1,0 +1,167 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// A Config is what [New] needs. The zero value of all but the clients will do.
+type Config struct {
+	SNS *sns.Client
+	SQS *sqs.Client // of the same account and region
+
+	// Retention is the parameter retention, see the package.
+	Retention time.Duration
+
+	// Logger is told of trouble that the broker gets over by itself. The
+	// default is [slog.Default].
+	Logger watermill.LoggerAdapter
+}
+
+// New returns a broker for [relay.New], with clients that have settings which a
+// URL does not have. It does not connect: what is wrong shows at the first use.
+func New(c Config) (relay.Broker, error) {
+	if c.SNS == nil || c.SQS == nil {
+		return nil, errors.New("relay/aws: a Config without a client for SNS or SQS")
+	}
+	if c.Retention == 0 {
+		c.Retention = maxRetention
+	}
+	if err := checkRetention(c.Retention); err != nil {
+		return nil, fmt.Errorf("relay/aws: %w", err)
+	}
+	if c.Logger == nil {
+		c.Logger = watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn})
+	}
+	return &broker{Config: c, creating: make(chan struct{}, 1)}, nil
+}
+
+const (
+	minRetention = time.Minute
+	maxRetention = 14 * 24 * time.Hour
+)
+
+func checkRetention(d time.Duration) error {
+	if d < minRetention || d > maxRetention {
+		return fmt.Errorf("a retention of %v: SQS keeps messages for %v to %v", d, minRetention, maxRetention)
+	}
+	return nil
+}
+
+// requestWithin is how long a request may take, with all of the client's
+// attempts.
+const requestWithin = 10 * time.Second
+
+// A broker publishes to SNS, which copies each message to the queue of each
+// group, in SQS.
+//
+// The Publisher and Subscriber are our own and not those of watermill-aws, which
+// cannot be made sound from outside. As of v1.0.1 its publisher ignores the
+// message's context, so that it may hang, and makes an attribute of each
+// metadata, more than SNS takes. Its subscriber
+//
+//   - blocks in a send to its channel, where neither Close nor a context
+//     reaches it, if nobody reads;
+//   - deletes an acknowledged message with a context that Close cancels, so that
+//     it comes again;
+//   - tells the server nothing of a Nack, so that the message waits until the
+//     visibility timeout is over;
+//   - asks for each message, and deletes it, before it asks for the next one;
+//   - overwrites the policy of a queue.
+type broker struct {
+	Config
+	topics   sync.Map      // the ARNs of the topics that exist, by name: string to string
+	creating chan struct{} // holds an element while somebody creates a topic
+}
+
+// Topic returns the name of the topic in SNS.
+func (b *broker) Topic(name string) string { return topicName(name) }
+
+// Publish returns when SNS has stored the messages.
+func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	for _, m := range messages {
+		if err := b.publish(topic, m); err != nil {
+			return fmt.Errorf("relay/aws: publishing to %q: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+func (b *broker) publish(topic string, m *message.Message) error {
+	ctx, cancel := context.WithTimeout(m.Context(), requestWithin)
+	defer cancel()
+	body, attributes, err := marshal(m)
+	if err != nil {
+		return err
+	}
+	for again := false; ; again = true {
+		arn, err := b.topicARN(ctx, topic)
+		if err != nil {
+			return err
+		}
+		_, err = b.SNS.Publish(ctx, &sns.PublishInput{TopicArn: &arn, Message: &body, MessageAttributes: attributes})
+		if gone := (*snstypes.NotFoundException)(nil); !errors.As(err, &gone) || again {
+			return err
+		}
+		b.topics.Delete(topic) // somebody has deleted it
+	}
+}
+
+// topicARN returns the ARN of a topic, which it creates if there is none.
+func (b *broker) topicARN(ctx context.Context, topic string) (string, error) {
+	if arn, ok := b.topics.Load(topic); ok {
+		return arn.(string), nil
+	}
+	if err := checkTopic(topic); err != nil {
+		return "", err
+	}
+	// SNS takes only so many of these requests per second, and a mutex would
+	// keep those who wait beyond their contexts.
+	select {
+	case b.creating <- struct{}{}:
+		defer func() { <-b.creating }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if arn, ok := b.topics.Load(topic); ok {
+		return arn.(string), nil
+	}
+	out, err := b.SNS.CreateTopic(ctx, &sns.CreateTopicInput{Name: &topic})
+	if err != nil {
+		return "", fmt.Errorf("creating the topic: %w", err)
+	}
+	arn := aws.ToString(out.TopicArn)
+	b.topics.Store(topic, arn)
+	return arn, nil
+}
+
+// Subscriber returns a subscriber that shares the clients of b.
+func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
+	if group.Name == "" {
+		return nil, errors.New("relay/aws: a group without a name")
+	}
+	if group.AckWait <= 0 {
+		group.AckWait = time.Minute
+	}
+	if longest := maxVisibility - maxHold; group.AckWait > longest {
+		return nil, fmt.Errorf("relay/aws: the group %q wants messages back after %v, and with SQS that is %v at most: shorten relay.Timeout", group.Name, group.AckWait, longest)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &subscriber{broker: b, group: group, closing: ctx, stop: stop}, nil
+}
+
+// Close does nothing: there are no connections that have to be ended in order.
+func (b *broker) Close() error { return nil }

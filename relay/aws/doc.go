@@ -1,0 +1,2 @@
+// Package aws lets a relay use SNS and SQS as its broker.
+package aws

@@ -1,0 +1,185 @@
+package aws
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// Attributes that are no metadata.
+const (
+	uuidAttribute = "_watermill_message_uuid" // that of watermill-aws
+	moreAttribute = "tidings-more"            // metadata that cannot be attributes, as JSON
+	bodyAttribute = "tidings-body"            // what the body is, if not the text itself
+)
+
+const (
+	maxAttributes = 10      // SQS takes no more, and SNS loses the message then
+	maxMessage    = 1 << 18 // bytes of the body and the attributes
+	reserve       = 2 << 10 // for what is said of a message that has failed
+)
+
+// first are the metadata that become attributes before all others, since filter
+// policies look at them. The rest of what begins with "ce-" is in the body.
+var first = []string{"content-type", "ce-type", "ce-id"}
+
+// marshal returns the body and the attributes for a message.
+func marshal(m *message.Message) (string, map[string]snstypes.MessageAttributeValue, error) {
+	body, attributes := encodeBody(m.Payload)
+	if m.UUID != "" && isText(m.UUID) {
+		attributes[uuidAttribute] = m.UUID
+	}
+	room := maxAttributes - 1 // for moreAttribute
+	more := map[string]string{}
+	add := func(key string) {
+		value := m.Metadata[key]
+		if len(attributes) < room && isAttribute(key) && value != "" && isText(value) {
+			attributes[key] = value
+		} else {
+			more[key] = value
+		}
+	}
+	for _, key := range first {
+		if m.Metadata[key] != "" {
+			add(key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.Metadata)) {
+		if !strings.HasPrefix(key, "ce-") && !slices.Contains(first, key) {
+			add(key)
+		}
+	}
+	if len(more) > 0 {
+		packed, err := json.Marshal(more)
+		if err != nil {
+			return "", nil, fmt.Errorf("packing the metadata: %w", err)
+		}
+		attributes[moreAttribute] = strings.Map(replaceNoText, string(packed))
+	}
+	if err := fit(body, attributes); err != nil {
+		return "", nil, err
+	}
+	out := make(map[string]snstypes.MessageAttributeValue, len(attributes))
+	for key, value := range attributes {
+		out[key] = snstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
+	}
+	return body, out, nil
+}
+
+// fit returns an error if SNS would not take the message or, when it fails, what
+// it becomes then. Such a message gives up what is not needed to go on with it.
+func fit(body string, attributes map[string]string) error {
+	_, failed := attributes["tidings-attempt"]
+	if !failed {
+		if size := sizeOf(body, attributes); size > maxMessage-reserve {
+			return relay.Permanent(fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", size, maxMessage, reserve))
+		}
+		return nil
+	}
+	for _, key := range []string{"tidings-reason", "content-type", "ce-type", "ce-id"} {
+		if sizeOf(body, attributes) > maxMessage {
+			delete(attributes, key)
+		}
+	}
+	if size := sizeOf(body, attributes); size > maxMessage {
+		return fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d", size, maxMessage)
+	}
+	return nil
+}
+
+func sizeOf(body string, attributes map[string]string) int {
+	size := len(body)
+	for key, value := range attributes {
+		size += len(key) + len("String") + len(value)
+	}
+	return size
+}
+
+// encodeBody returns what SNS takes for a body, and attributes that say how it
+// has to be read if that is not obvious.
+func encodeBody(payload []byte) (string, map[string]string) {
+	switch body := string(payload); {
+	case body == "":
+		return "-", map[string]string{bodyAttribute: "empty"}
+	case !isText(body):
+		return base64.StdEncoding.EncodeToString(payload), map[string]string{bodyAttribute: "base64"}
+	default:
+		return body, map[string]string{}
+	}
+}
+
+func decodeBody(body, how string) []byte {
+	switch how {
+	case "empty":
+		return []byte{}
+	case "base64":
+		if payload, err := base64.StdEncoding.DecodeString(body); err == nil {
+			return payload
+		}
+	}
+	return []byte(body) // perhaps somebody else's
+}
+
+// unmarshal returns the message for what is in the queue, whoever has sent it.
+func unmarshal(raw sqstypes.Message) *message.Message {
+	id, how := aws.ToString(raw.MessageId), ""
+	metadata := make(message.Metadata, len(raw.MessageAttributes))
+	for key, attribute := range raw.MessageAttributes {
+		value := aws.ToString(attribute.StringValue)
+		if attribute.StringValue == nil {
+			value = string(attribute.BinaryValue)
+		}
+		switch key {
+		case uuidAttribute:
+			id = value
+		case bodyAttribute:
+			how = value
+		case moreAttribute:
+			var more map[string]string
+			if err := json.Unmarshal([]byte(value), &more); err == nil { // or somebody else's
+				maps.Copy(metadata, more)
+			}
+		default:
+			metadata[key] = value
+		}
+	}
+	m := message.NewMessage(id, decodeBody(aws.ToString(raw.Body), how))
+	m.Metadata = metadata
+	return m
+}
+
+// isAttribute reports whether SQS takes name for that of an attribute.
+func isAttribute(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; !isPlain(c) && c != '-' && c != '.' {
+			return false
+		}
+	}
+	lower := strings.ToLower(name)
+	return name != "" && len(name) <= 256 && name[0] != '.' && name[len(name)-1] != '.' && !strings.Contains(name, "..") &&
+		!strings.HasPrefix(lower, "aws.") && !strings.HasPrefix(lower, "amazon.")
+}
+
+// isText reports whether SQS takes s: UTF-8 without the characters that XML does
+// not have.
+func isText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return replaceNoText(r) != r }) < 0
+}
+
+func replaceNoText(r rune) rune {
+	if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
+		return utf8.RuneError
+	}
+	return r
+}

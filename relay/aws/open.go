@@ -1,0 +1,137 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+func init() { relay.RegisterBroker("aws-sns-sqs", open) }
+
+// open is the [relay.Driver].
+func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
+	defer cancel()
+	retention, err := t.Params.Duration("retention", maxRetention)
+	if err == nil {
+		err = checkRetention(retention)
+	}
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := endpointOf(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Params.Unused(); err != nil {
+		return nil, err
+	}
+	settings, err := settingsOf(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	b, err := New(Config{
+		SNS: sns.NewFromConfig(settings, func(o *sns.Options) {
+			if endpoint != nil {
+				o.BaseEndpoint = endpoint
+			}
+		}),
+		SQS: sqs.NewFromConfig(settings, func(o *sqs.Options) {
+			if endpoint != nil {
+				o.BaseEndpoint = endpoint
+			}
+			// One sum that is wrong would be an error instead of ten messages.
+			o.DisableMessageChecksumValidation = true
+		}),
+		Retention: retention,
+		Logger:    t.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.(*broker).probe(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func endpointOf(t relay.Target) (*string, error) {
+	if t.URL.Port() != "" || strings.Trim(t.URL.Path, "/") != "" {
+		return nil, errors.New("the URL is aws-sns-sqs://REGION; for another server than that of AWS, aws-sns-sqs://REGION?endpoint=http://HOST:PORT")
+	}
+	text := t.Params.String("endpoint", "")
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("the parameter endpoint is no URL like http://localhost:4566")
+	}
+	if u.User != nil {
+		return nil, errors.New("the parameter endpoint has credentials: they belong before the region")
+	}
+	if u.Scheme == "http" && t.TLS != nil {
+		return nil, fmt.Errorf("the parameter endpoint=%q is without TLS, which other parameters ask for", text)
+	}
+	return &text, nil
+}
+
+// idleConnections is how many connections are kept for the next publish. The
+// client's 10 make more publishers than that connect all the time.
+const idleConnections = 256
+
+// settingsOf returns what the SDK finds in its environment, and what the URL says
+// in place of that.
+func settingsOf(ctx context.Context, t relay.Target) (aws.Config, error) {
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) {
+		tr.MaxIdleConns, tr.MaxIdleConnsPerHost = idleConnections, idleConnections
+		if t.TLS != nil {
+			tr.TLSClientConfig = t.TLS
+		}
+	})
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client)}
+	if region := t.URL.Hostname(); region != "" {
+		options = append(options, config.WithRegion(region))
+	}
+	if t.Username != "" {
+		options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(t.Username, t.Password, "")))
+	}
+	settings, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("the settings for AWS in the environment: %w", err)
+	}
+	if settings.Region == "" {
+		return aws.Config{}, errors.New("the URL has no region, and the environment neither: aws-sns-sqs://eu-central-1")
+	}
+	return settings, nil
+}
+
+// probe asks for a queue that there is not. To be told so, or that one may not
+// ask, is an answer.
+func (b *broker) probe(ctx context.Context) error {
+	_, err := b.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("tidings-probe")})
+	if none := (*sqstypes.QueueDoesNotExist)(nil); err == nil || errors.As(err, &none) {
+		return nil
+	}
+	if answer := smithy.APIError(nil); errors.As(err, &answer) {
+		switch answer.ErrorCode() {
+		case "AccessDenied", "AccessDeniedException":
+			return nil
+		}
+	}
+	return &relay.UnreachableError{Err: err}
+}

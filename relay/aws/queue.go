@@ -1,0 +1,136 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// declareQueue has SNS copy the messages on a topic to a queue, and returns the
+// queue's URL. It changes of a queue or a subscription that exists only what
+// would keep messages away.
+func (b *broker) declareQueue(ctx context.Context, name, topic string) (string, error) {
+	topicARN, err := b.topicARN(ctx, topic)
+	if err != nil {
+		return "", err
+	}
+	parts, err := arn.Parse(topicARN)
+	if err != nil {
+		return "", fmt.Errorf("SNS calls the topic %q: %w", topicARN, err)
+	}
+	parts.Service, parts.Resource = "sqs", name
+	queueARN := parts.String()
+	url, err := b.createQueue(ctx, name, queueARN, topicARN)
+	if err != nil {
+		return "", fmt.Errorf("creating the queue %q: %w", name, err)
+	}
+	if err := b.subscribe(ctx, topicARN, queueARN); err != nil {
+		return "", fmt.Errorf("subscribing the queue %q: %w", name, err)
+	}
+	return url, nil
+}
+
+// createQueue creates a queue that SNS may send to. It has its policy from the
+// beginning: a change may take a minute, and SNS gives up a message that it may
+// not deliver.
+func (b *broker) createQueue(ctx context.Context, name, queueARN, topicARN string) (url string, err error) {
+	policy, err := allow("", queueARN, topicARN)
+	if err != nil {
+		return "", err
+	}
+	created, err := b.SQS.CreateQueue(ctx, &sqs.CreateQueueInput{
+		QueueName: &name,
+		Attributes: map[string]string{
+			"MessageRetentionPeriod": strconv.Itoa(int(b.Retention.Seconds())),
+			"Policy":                 policy,
+		},
+	})
+	if err == nil {
+		return aws.ToString(created.QueueUrl), nil
+	}
+	if different := (*sqstypes.QueueNameExists)(nil); !errors.As(err, &different) {
+		return "", err
+	}
+	existing, err := b.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(existing.QueueUrl), b.amendPolicy(ctx, existing.QueueUrl, queueARN, topicARN)
+}
+
+// amendPolicy lets SNS send to a queue that exists, unless its policy names the
+// topic already.
+func (b *broker) amendPolicy(ctx context.Context, url *string, queueARN, topicARN string) error {
+	out, err := b.SQS.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: url, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNamePolicy},
+	})
+	if err != nil {
+		return err
+	}
+	policy := out.Attributes["Policy"]
+	if strings.Contains(policy, topicARN) {
+		return nil
+	}
+	if policy, err = allow(policy, queueARN, topicARN); err != nil {
+		return err
+	}
+	_, err = b.SQS.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{QueueUrl: url, Attributes: map[string]string{"Policy": policy}})
+	return err
+}
+
+// allow returns policy, which may be empty, with a statement that lets SNS send
+// what is on the topic.
+func allow(policy, queueARN, topicARN string) (string, error) {
+	document := map[string]any{"Version": "2012-10-17"}
+	if policy != "" {
+		if err := json.Unmarshal([]byte(policy), &document); err != nil {
+			return "", fmt.Errorf("the policy of the queue: %w", err)
+		}
+	}
+	statements, ok := document["Statement"].([]any)
+	if one := document["Statement"]; !ok && one != nil {
+		statements = []any{one}
+	}
+	document["Statement"] = append(statements, map[string]any{
+		"Effect":    "Allow",
+		"Principal": map[string]any{"Service": "sns.amazonaws.com"},
+		"Action":    "sqs:SendMessage",
+		"Resource":  queueARN,
+		"Condition": map[string]any{"ArnEquals": map[string]any{"aws:SourceArn": topicARN}},
+	})
+	text, err := json.Marshal(document)
+	return string(text), err
+}
+
+// subscribe has the queue get the bodies as they are, and not in an envelope.
+func (b *broker) subscribe(ctx context.Context, topicARN, queueARN string) error {
+	raw := map[string]string{"RawMessageDelivery": "true"}
+	in := sns.SubscribeInput{TopicArn: &topicARN, Protocol: aws.String("sqs"), Endpoint: &queueARN, Attributes: raw, ReturnSubscriptionArn: true}
+	_, err := b.SNS.Subscribe(ctx, &in)
+	if gone := (*snstypes.NotFoundException)(nil); errors.As(err, &gone) {
+		b.topics.Delete(topicARN[strings.LastIndexByte(topicARN, ':')+1:])
+	}
+	if invalid := (*snstypes.InvalidParameterException)(nil); !errors.As(err, &invalid) || !strings.Contains(invalid.ErrorMessage(), "already exists") {
+		return err
+	}
+	// Somebody has given it further attributes, a filter for example.
+	in.Attributes = nil
+	out, err := b.SNS.Subscribe(ctx, &in)
+	if err != nil {
+		return err
+	}
+	for name, value := range raw {
+		_, err = b.SNS.SetSubscriptionAttributes(ctx, &sns.SetSubscriptionAttributesInput{SubscriptionArn: out.SubscriptionArn, AttributeName: &name, AttributeValue: &value})
+	}
+	return err
+}

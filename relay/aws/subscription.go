@@ -1,0 +1,188 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+const (
+	maxBatch      = 10 // what SQS hands out at once
+	maxVisibility = 12 * time.Hour
+	maxHold       = time.Second
+	troubleFor    = time.Second // pause after a request that has failed
+
+	// A request for messages waits in the server until there is one. When it is
+	// cut off, the server may hand one to nobody, which then waits for AckWait.
+	// So Close lets it end, and it waits long only where messages are rare.
+	minWait  = time.Second
+	maxWait  = 20 * time.Second // what SQS allows
+	pollOver = minWait + 500*time.Millisecond
+
+	// closeWithin is how long acknowledgements may take after Close.
+	closeWithin = 5 * time.Second
+)
+
+// A subscription is that of one worker. It asks for messages, as many as that
+// handles within a moment, hands them over one by one, waiting for the verdict
+// on each, and asks again.
+type subscription struct {
+	*subscriber
+	topic  string
+	url    string
+	ctx    context.Context // of the messages
+	ending context.Context // ends with ctx, and with the subscriber
+	end    context.CancelFunc
+	output chan *message.Message // closed by run alone
+	verdicts
+
+	size  int       // of the next batch
+	heard time.Time // when there was last a message
+}
+
+func newSubscription(ctx context.Context, s *subscriber, topic, url string) *subscription {
+	n := &subscription{subscriber: s, topic: topic, url: url, ctx: ctx, output: make(chan *message.Message), size: 1, heard: time.Now()}
+	n.ending, n.end = context.WithCancel(ctx)
+	n.verdicts = newVerdicts(n)
+	return n
+}
+
+func (n *subscription) run() {
+	defer close(n.output)
+	stop := context.AfterFunc(n.closing, n.end)
+	defer stop()
+	defer n.end()
+	defer n.deliver()()
+	for n.ending.Err() == nil {
+		batch, err := n.receive()
+		switch {
+		case err != nil:
+			n.trouble(err)
+		case len(batch) > 0:
+			n.heard = time.Now()
+			n.work(batch)
+		}
+	}
+}
+
+// receive asks for a batch. It is empty if there was nothing for a while.
+func (n *subscription) receive() ([]sqstypes.Message, error) {
+	over, cancel := outlive(n.ending, pollOver)
+	defer cancel()
+	wait := min(max(time.Since(n.heard)/4, minWait), maxWait).Truncate(time.Second)
+	ctx, cancelRequest := context.WithTimeout(over, wait+requestWithin)
+	defer cancelRequest()
+	out, err := n.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+		QueueUrl:              &n.url,
+		MaxNumberOfMessages:   int32(n.size),
+		WaitTimeSeconds:       int32(wait / time.Second),
+		VisibilityTimeout:     seconds(n.group.AckWait + n.hold()),
+		MessageAttributeNames: []string{"All"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.Messages, nil
+}
+
+// hold is how long messages wait behind one that is being handled, before others
+// may have them. Their visibility timeout, which is longer by that, has begun.
+func (n *subscription) hold() time.Duration { return min(maxHold, n.group.AckWait/4) }
+
+// seconds returns d as SQS has it, rounded up.
+func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.Second) }
+
+// trouble waits after a request has failed, and does what can be done about it.
+func (n *subscription) trouble(err error) {
+	if n.ending.Err() != nil {
+		return
+	}
+	n.Logger.Error("relay/aws: asking for messages", err, n.fields())
+	timer := time.NewTimer(troubleFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-n.ending.Done():
+		return
+	}
+	if gone := (*sqstypes.QueueDoesNotExist)(nil); !errors.As(err, &gone) {
+		return
+	}
+	n.queues.Delete(n.topic)
+	if url, err := n.declare(n.ending, n.topic); err == nil {
+		n.url = url
+	} else if n.ending.Err() == nil {
+		n.Logger.Error("relay/aws: creating a queue that is gone", err, n.fields())
+	}
+}
+
+// work hands the messages of a batch over. If that takes longer than a moment,
+// those that wait go back.
+func (n *subscription) work(batch []sqstypes.Message) {
+	begin, full := time.Now(), len(batch) == n.size
+	stale := time.NewTimer(n.hold())
+	defer stale.Stop()
+	handled := 0
+	for len(batch) > 0 && n.ending.Err() == nil {
+		first, rest := batch[0], batch[1:]
+		batch = n.pass(first, rest, stale)
+		handled++
+	}
+	n.giveBack(batch)
+	switch {
+	case handled < n.size && full:
+		n.size = handled
+	case full && time.Since(begin) < n.hold()/2:
+		n.size = min(2*n.size, maxBatch)
+	}
+}
+
+// pass hands a message over and waits for the verdict. It returns those of rest
+// that are still held.
+func (n *subscription) pass(raw sqstypes.Message, rest []sqstypes.Message, stale *time.Timer) []sqstypes.Message {
+	m := unmarshal(raw)
+	m.SetContext(n.ctx)
+	output := n.output
+	for {
+		select {
+		case output <- m:
+			output = nil
+		case <-m.Acked():
+			n.give(raw, done)
+			return rest
+		case <-m.Nacked():
+			n.give(raw, again)
+			return rest
+		case <-stale.C:
+			n.giveBack(rest)
+			rest = nil
+			if output != nil { // nobody reads
+				n.give(raw, keep)
+			}
+			stale.Reset(n.hold())
+		case <-n.ending.Done():
+			select {
+			case <-m.Acked():
+				n.give(raw, done)
+			default:
+				n.give(raw, again)
+			}
+			return rest
+		}
+	}
+}
+
+func (n *subscription) giveBack(batch []sqstypes.Message) {
+	for _, raw := range batch {
+		n.give(raw, again)
+	}
+}
+
+func (n *subscription) fields() watermill.LogFields {
+	return watermill.LogFields{"topic": n.topic, "group": n.group.Name, "queue": n.url}
+}

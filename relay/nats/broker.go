@@ -35,26 +35,28 @@ type broker struct {
 	publisher jetstream.JetStream // its own: what waits for answers is cleaned up in Close
 	owned     bool                // Close closes the connection
 	streams   streams
+	template  jetstream.ConsumerConfig
 	logger    watermill.LoggerAdapter
 }
 
 // New returns JetStream as a broker, for [relay.New]: with a connection that you
-// have made, and that you close after the relay. New streams have the settings
-// in stream, in which Name, Subjects and Retention do not count, nor MaxAge for
-// what is to be kept until it is acknowledged. Set MaxAge: without, messages are
-// kept for ever.
+// have made, and that you close after the relay. It should reconnect without end
+// (nats.MaxReconnects(-1)).
 //
-// The connection should reconnect without end (nats.MaxReconnects(-1)).
-func New(js jetstream.JetStream, stream jetstream.StreamConfig) (relay.Broker, error) {
-	return newBroker(js, stream, watermill.NewSlogLogger(nil))
+// New streams have the settings of stream, save Name, Subjects and Retention, and
+// MaxAge where messages are kept until they are acknowledged. Set MaxAge: without,
+// messages of events are kept for ever. New consumers have the settings of
+// consumer, save Name, Durable, AckPolicy and AckWait.
+func New(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig) (relay.Broker, error) {
+	return newBroker(js, stream, consumer, watermill.NewSlogLogger(nil))
 }
 
-func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, logger watermill.LoggerAdapter) (*broker, error) {
+func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig, logger watermill.LoggerAdapter) (*broker, error) {
 	publisher, err := jetstream.New(js.Conn(), jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(answeredWithin))
 	if err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	return &broker{js: js, conn: js.Conn(), publisher: publisher, streams: streams{js: js, template: stream}, logger: logger}, nil
+	return &broker{js: js, conn: js.Conn(), publisher: publisher, streams: streams{js: js, template: stream}, template: consumer, logger: logger}, nil
 }
 
 const (

@@ -138,7 +138,7 @@ func TestNewWithOwnConnection(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	conn, js := s.client()
-	b, err := relaynats.New(js, jetstream.StreamConfig{MaxAge: time.Hour, MaxBytes: 1 << 20})
+	b, err := relaynats.New(js, jetstream.StreamConfig{MaxAge: time.Hour, MaxBytes: 1 << 20}, jetstream.ConsumerConfig{MaxAckPending: 5})
 	require.NoError(t, err)
 	messages := subscribe(t, subscriber(t, b, group("mail")), "orders.placed")
 	publish(t, b, "orders.placed", 1, 1)
@@ -146,6 +146,9 @@ func TestNewWithOwnConnection(t *testing.T) {
 	st, err := js.Stream(t.Context(), "orders~placed")
 	require.NoError(t, err)
 	require.EqualValues(t, 1<<20, st.CachedInfo().Config.MaxBytes)
+	consumer, err := js.Consumer(t.Context(), "orders~placed", "mail")
+	require.NoError(t, err)
+	require.Equal(t, 5, consumer.CachedInfo().Config.MaxAckPending)
 	require.NoError(t, b.Close())
 	require.True(t, conn.IsConnected(), "it belongs to the caller")
 }

@@ -13,6 +13,8 @@
 // user name without a password is a token. The parameters, besides those of
 // [relay.Target]:
 //
+//	deliver   what a new handler gets: "all" that the stream still has, which is
+//	          the default, or "new" messages only, from its first Start on
 //	creds     a file with the credentials of a user (a JWT and an NKey)
 //	replicas  on how many servers of a cluster a message is stored; default 1
 //	max_age   how long a message is kept, such as "720h"; default "168h", a week
@@ -29,9 +31,9 @@
 // handler is to try again, and what it has given up, are streams that keep a
 // message until it is acknowledged, without max_age.
 //
-// A stream is made when it is used first. One that exists is left as it is: to
-// limit its size, or to place it, make it before, or alter it with "nats stream
-// edit". Consumers are updated when a relay starts.
+// A stream or consumer is made when it is used first. One that exists is left as
+// it is, but for the AckWait of a consumer: to limit the size of a stream or to
+// place it, make it before, or alter it with "nats stream edit".
 //
 // The topic of a name is the name. A byte that is no ASCII letter or digit and
 // none of ._/:- becomes % and its hexadecimal code, and so does a dot with
@@ -53,7 +55,9 @@
 //   - A worker that keeps up with a topic alone gets its messages in the order in
 //     which they were stored; what fails is tried again later, and what was
 //     returned comes at once.
-//   - A new handler gets what the stream still has, up to a week of it.
+//   - A handler gets what is published after it was first started, or declared by
+//     a publisher with the same handler; with deliver=all also what the stream
+//     has from before, up to a week of it.
 //
 // # What can be lost
 //

@@ -35,6 +35,10 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	deliver, err := deliverPolicy(t.Params.String("deliver", "all"))
+	if err != nil {
+		return nil, err
+	}
 	options, err := optionsOf(t)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	}
 	var b *broker
 	if err == nil {
-		b, err = newBroker(js, jetstream.StreamConfig{Replicas: replicas, MaxAge: maxAge}, t.Logger)
+		b, err = newBroker(js, jetstream.StreamConfig{Replicas: replicas, MaxAge: maxAge}, jetstream.ConsumerConfig{DeliverPolicy: deliver}, t.Logger)
 	}
 	if err != nil {
 		conn.Close()
@@ -65,6 +69,16 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	}
 	b.owned = true
 	return b, nil
+}
+
+func deliverPolicy(param string) (jetstream.DeliverPolicy, error) {
+	switch param {
+	case "all":
+		return jetstream.DeliverAllPolicy, nil
+	case "new":
+		return jetstream.DeliverNewPolicy, nil
+	}
+	return 0, fmt.Errorf("the parameter deliver=%q is neither all nor new", param)
 }
 
 // probe asks whether JetStream is there. A server that has just started may not

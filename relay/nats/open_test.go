@@ -25,7 +25,8 @@ func TestBadURLs(t *testing.T) {
 		{"nats://127.0.0.1:1?replicas=0", "replicas"},
 		{"nats://127.0.0.1:1?max_age=week", "max_age"},
 		{"nats://127.0.0.1:1?max_age=-1h", "max_age"},
-		{"nats://127.0.0.1:1?maxage=1h", "creds, max_age, replicas"},
+		{"nats://127.0.0.1:1?deliver=last", "deliver"},
+		{"nats://127.0.0.1:1?maxage=1h", "creds, deliver, max_age, replicas"},
 		{"nats://127.0.0.1:1?creds=/does/not/exist", "creds"},
 		{"tls://127.0.0.1:1?tls_ca=/does/not/exist", "tls_ca"},
 	} {

@@ -79,6 +79,24 @@ func TestRestart(t *testing.T) {
 	require.Equal(t, 2, restarts)
 }
 
+// The connections of idle workers break: they ask again as soon as they are
+// connected, and not when they miss the heartbeats of the server.
+func TestLostConnection(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.url())
+	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
+	for n := range 3 {
+		publish(t, b, "topic", n, n)
+		require.Equal(t, numbers(n, n), bodies(t, messages, 1))
+		s.disconnectAll()
+	}
+	began := time.Now()
+	publish(t, b, "topic", 4, 4)
+	require.Equal(t, numbers(4, 4), bodies(t, messages, 1))
+	require.Less(t, time.Since(began), 6*time.Second)
+}
+
 // A group that is declared gets what is published while no consumer and no
 // server runs for a while.
 func TestKeptWithoutConsumers(t *testing.T) {

@@ -52,6 +52,16 @@ func (s *natsServer) stop() {
 	s.running.WaitForShutdown()
 }
 
+// disconnectAll breaks the connections of all clients.
+func (s *natsServer) disconnectAll() {
+	s.t.Helper()
+	clients, err := s.running.Connz(nil)
+	require.NoError(s.t, err)
+	for _, c := range clients.Conns {
+		require.NoError(s.t, s.running.DisconnectClientByID(c.Cid))
+	}
+}
+
 func (s *natsServer) host() string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.options.Port))
 }

@@ -49,21 +49,38 @@ func (s *subscriber) declare(ctx context.Context, topic string) (jetstream.Consu
 	if err := s.streams.ensure(ctx, topic, k); err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	stream, name := assetOf(topic), assetOf(s.group.Name)
-	consumer, err := s.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		Durable:       name,
-		DeliverPolicy: jetstream.DeliverAllPolicy,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       s.group.AckWait,
-		MaxWaiting:    maxWaiting,
-	})
+	consumer, err := s.consumer(ctx, assetOf(topic), k)
 	if err != nil {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s.streams.forget(topic)
 		}
-		return nil, fmt.Errorf("relay/nats: the consumer %q of the stream %q: %w", name, stream, err)
+		return nil, fmt.Errorf("relay/nats: the consumer %q of the stream %q: %w", assetOf(s.group.Name), assetOf(topic), err)
 	}
 	return consumer, nil
+}
+
+// consumer makes the group's consumer on a stream. Of one that exists, only
+// AckWait is set: much else cannot be changed, or an operator has changed it.
+func (s *subscriber) consumer(ctx context.Context, stream string, k kind) (jetstream.Consumer, error) {
+	name := assetOf(s.group.Name)
+	consumer, err := s.js.Consumer(ctx, stream, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		c := s.template
+		c.Name, c.Durable, c.AckPolicy, c.AckWait = name, name, jetstream.AckExplicitPolicy, s.group.AckWait
+		if c.MaxWaiting == 0 {
+			c.MaxWaiting = maxWaiting
+		}
+		if k == queueStream {
+			c.DeliverPolicy = jetstream.DeliverAllPolicy
+		}
+		return s.js.CreateOrUpdateConsumer(ctx, stream, c)
+	}
+	if err != nil || consumer.CachedInfo().Config.AckWait == s.group.AckWait {
+		return consumer, err
+	}
+	c := consumer.CachedInfo().Config
+	c.AckWait = s.group.AckWait
+	return s.js.UpdateConsumer(ctx, stream, c)
 }
 
 // Subscribe returns a channel with messages of a topic, one at a time: the next

@@ -181,6 +181,42 @@ func TestDeletedConsumerAndStream(t *testing.T) {
 	require.Equal(t, numbers(2, 2), bodies(t, messages, 1))
 }
 
+// A publisher with no consumers makes the stream anew, too.
+func TestDeletedStreamOfPublisher(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.url())
+	_, js := s.client()
+	publish(t, b, "topic", 1, 1)
+	require.NoError(t, js.DeleteStream(t.Context(), "topic"))
+	publish(t, b, "topic", 2, 2)
+	require.Equal(t, numbers(2, 2), bodies(t, subscribe(t, subscriber(t, b, group("g")), "topic"), 1))
+}
+
+// What a new group gets is set by the URL. That of a group which exists stays.
+func TestDeliver(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	all, fresh := openBroker(t, s.url()), openBroker(t, s.url()+"?deliver=new")
+	publish(t, all, "topic", 1, 3)
+	require.NoError(t, subscriber(t, fresh, group("fresh")).(message.SubscribeInitializer).SubscribeInitialize("topic"))
+	publish(t, all, "topic", 4, 5)
+	for _, b := range []relay.Broker{fresh, all} {
+		g := group("fresh")
+		g.AckWait = time.Second // may be changed
+		sub, err := b.Subscriber(t.Context(), g)
+		require.NoError(t, err)
+		m := receive(t, subscribe(t, sub, "topic"))
+		require.Equal(t, "4", string(m.Payload))
+		require.NoError(t, sub.Close())
+	}
+	require.Equal(t, numbers(1, 5), bodies(t, subscribe(t, subscriber(t, all, group("all")), "topic"), 5))
+
+	// What is to be tried again is never left out.
+	publish(t, all, "g.retry", 1, 1)
+	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, fresh, group("g.retry")), "g.retry"), 1))
+}
+
 // Close with all kinds of things going on neither panics nor hangs, nor leaves a
 // goroutine behind. Not parallel: it looks at all goroutines.
 func TestCloseWhileBusy(t *testing.T) {

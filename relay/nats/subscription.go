@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type subscription struct {
 	input  chan *nats.Msg
 	output chan *message.Message // closed by run alone
 	window window
+	held   *nats.Msg   // what the worker has when the subscription ends
 	due    int         // messages that the request may still bring
 	stale  *time.Timer // while a message is handled: when to give back those that wait
 	look   *time.Timer // while there is none: when to see whether the server is there
@@ -227,22 +229,22 @@ func (n *subscription) pass(raw *nats.Msg) bool {
 			n.giveBack()
 			n.stale.Reset(n.hold())
 		case <-n.closed:
-			n.letGo(raw, m)
+			n.cutOff(raw, m)
 			return false
 		case <-n.ctx.Done():
-			n.letGo(raw, m)
+			n.cutOff(raw, m)
 			return false
 		}
 	}
 }
 
-// letGo returns a message that the worker may have, unless it is acknowledged.
-func (n *subscription) letGo(raw *nats.Msg, m *message.Message) {
+// cutOff is for a message that the worker may have when the subscription ends.
+func (n *subscription) cutOff(raw *nats.Msg, m *message.Message) {
 	select {
 	case <-m.Acked():
 		n.answerTo(raw, ack)
 	default:
-		n.answerTo(raw, nak)
+		n.held = raw
 	}
 }
 
@@ -252,17 +254,24 @@ func (n *subscription) hold() time.Duration { return min(time.Second, n.group.Ac
 
 // giveBack returns the messages that wait, in order.
 func (n *subscription) giveBack() {
+	for _, raw := range n.waiting() {
+		n.answerTo(raw, nak)
+	}
+}
+
+// waiting takes the messages that wait.
+func (n *subscription) waiting() (all []*nats.Msg) {
 	for {
 		select {
 		case raw := <-n.input:
 			if isDelivery(raw) {
 				n.due = max(0, n.due-1)
-				n.answerTo(raw, nak)
+				all = append(all, raw)
 			} else {
 				n.due = 0
 			}
 		default:
-			return
+			return all
 		}
 	}
 }
@@ -281,15 +290,26 @@ func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 	}
 }
 
-// leave ends the subscription. What the server has sent meanwhile goes back: it
-// would otherwise wait for AckWait. Once the server has answered the flush,
-// nothing more will come.
+// leave ends the subscription. What was not acknowledged goes back: it would
+// otherwise wait for AckWait. Once the server has answered the flush, nothing more
+// will come. That it has answered the last return means that it has all of them,
+// so that they are not overtaken by what comes after them.
 func (n *subscription) leave() {
 	if err := n.sub.Drain(); err != nil {
 		n.logger.Debug("relay/nats: unsubscribing", n.fields().Add(watermill.LogFields{"error": err.Error()}))
 	}
 	n.flush()
-	n.giveBack()
+	back := n.waiting()
+	if n.held != nil {
+		back = slices.Insert(back, 0, n.held)
+	}
+	for i, raw := range back {
+		if i < len(back)-1 || !n.conn.IsConnected() {
+			n.answerTo(raw, nak)
+		} else if _, err := n.conn.Request(raw.Reply, []byte(nak), flushWithin); err != nil {
+			n.logger.Error("relay/nats: returning a message", err, n.fields())
+		}
+	}
 }
 
 func (n *subscription) fields() watermill.LogFields {

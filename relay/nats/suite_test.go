@@ -4,11 +4,10 @@ import (
 	"testing"
 
 	"github.com/tidings-go/tidings/relay/relaytest"
-	"github.com/tidings-go/tidings/tidingstest"
 )
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
-	relaytest.Test(t, relaytest.Server{URL: s.url() + "?replicas=1", Features: tidingstest.Features{}})
+	// The suite expects that a new handler gets nothing from before.
+	relaytest.Test(t, relaytest.Server{URL: startServer(t).url() + "?deliver=new"})
 }

@@ -90,7 +90,8 @@
 // trip + handler). Raise [relay.Workers] where the server is far away. A
 // subscription holds a connection: one for each worker and topic, one for what is
 // to be tried again; the server's maxclients is 10,000. An idle one asks once a
-// second, which is also the longest that Close waits for it.
+// second, which is also the longest that Close waits for it. The client logs what
+// becomes of its connections to standard error (SetLogger of go-redis).
 //
 // A user with few rights needs the commands xadd, xgroup, xreadgroup, xack,
 // xpending, xclaim, xautoclaim, xinfo, xtrim, exists, eval and evalsha for these

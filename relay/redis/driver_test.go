@@ -121,17 +121,6 @@ func TestUnreachable(t *testing.T) {
 	require.Less(t, time.Since(since), 3*time.Second)
 }
 
-// The limit of the driver, for a ctx that has none.
-func TestUnreachableWithoutDeadline(t *testing.T) {
-	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, silent.Close()) }()
-	since := time.Now()
-	require.ErrorAs(t, opened(t, "redis://"+silent.Addr().String()), new(*relay.UnreachableError))
-	require.Less(t, time.Since(since), 12*time.Second)
-}
-
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	donor := httptest.NewTLSServer(nil) // of a certificate for 127.0.0.1

@@ -4,27 +4,19 @@ import (
 	"context"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 )
 
 // handOn has an entry handled, and decides what becomes of it.
 func (s *subscription) handOn(ctx context.Context, entry goredis.XMessage) {
-	since := time.Now() // that the server counts from, or a little later
+	since := time.Now() // what the server counts from, or a little later
 	msgCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
 		m := messageOf(entry)
 		m.SetContext(msgCtx)
-		stale := time.NewTimer(s.ackWait / 2)
-		select {
-		case s.messages <- m:
-			stale.Stop()
-		case <-stale.C: // nobody fetches here: perhaps elsewhere
-			s.release(ctx, entry.ID, since)
-			return
-		case <-ctx.Done():
-			stale.Stop()
-			s.release(ctx, entry.ID, since)
+		if !s.offer(ctx, m, entry.ID, &since) {
 			return
 		}
 		select {
@@ -47,6 +39,27 @@ func (s *subscription) handOn(ctx context.Context, entry goredis.XMessage) {
 			return
 		}
 		since = time.Now()
+	}
+}
+
+// offer waits until somebody takes a message, and keeps it from being overdue
+// meanwhile.
+func (s *subscription) offer(ctx context.Context, m *message.Message, id string, since *time.Time) bool {
+	tick := time.NewTicker(s.ackWait / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case s.messages <- m:
+			return true
+		case <-tick.C:
+			if !s.renew(ctx, id, *since) {
+				return false
+			}
+			*since = time.Now()
+		case <-ctx.Done():
+			s.release(ctx, id, *since)
+			return false
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
@@ -105,7 +107,10 @@ func newBroker(t *testing.T, url string) (relay.Broker, *goredis.Client) {
 	t.Helper()
 	options, err := goredis.ParseURL(url)
 	require.NoError(t, err)
-	b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{options.Addr}, DB: options.DB}})
+	b, err := redis.New(redis.Config{
+		Client: &goredis.UniversalOptions{Addrs: []string{options.Addr}, DB: options.DB},
+		Logger: watermill.NewSlogLogger(slog.New(slog.NewTextHandler(t.Output(), nil))),
+	})
 	require.NoError(t, err)
 	client := goredis.NewClient(options)
 	t.Cleanup(func() {
@@ -142,28 +147,13 @@ const patience = 15 * time.Second
 
 func (c *consumer) next() *message.Message {
 	c.t.Helper()
-	return c.nextWithin(patience)
-}
-
-func (c *consumer) nextWithin(d time.Duration) *message.Message {
-	c.t.Helper()
 	select {
 	case m, ok := <-c.messages:
 		require.True(c.t, ok, "the subscription has ended")
 		return m
-	case <-time.After(d):
+	case <-time.After(patience):
 		c.t.Fatal("no message has arrived")
 		return nil
-	}
-}
-
-// nothing fails the test if there is a message after all.
-func (c *consumer) nothingWithin(d time.Duration) {
-	c.t.Helper()
-	select {
-	case m := <-c.messages:
-		c.t.Fatalf("unexpected: %v", m)
-	case <-time.After(d):
 	}
 }
 

@@ -157,11 +157,38 @@ func TestOverdue(t *testing.T) {
 		require.Greater(t, time.Since(since), ackWait-100*time.Millisecond)
 		require.True(t, held.Ack())
 		require.True(t, m.Ack())
-		publish(t, b, topic, "next", "next")
-		for _, c := range []*consumer{slow, other} {
-			require.True(t, c.next().Ack())
-		}
+		other.close()
+		publish(t, b, topic, "next")
+		m = slow.next()
+		require.Equal(t, "next", string(m.Payload))
+		require.True(t, m.Ack())
 		require.Eventually(t, func() bool { return pending(t, client, topic, "group") == 0 }, patience, 10*time.Millisecond)
+	})
+}
+
+// A message that waits for somebody to take it is not overdue.
+func TestNotTaken(t *testing.T) {
+	t.Parallel()
+	eachServer(t, func(t *testing.T, url string) {
+		const ackWait = time.Second
+		b, client := newBroker(t, url)
+		topic := topicName(t)
+		busy := newConsumer(t, b, "group", topic, ackWait)
+		publish(t, b, topic, "first")
+		require.Eventually(t, func() bool { return pending(t, client, topic, "group") == 1 }, patience, 10*time.Millisecond)
+		other := newConsumer(t, b, "group", topic, ackWait)
+		publish(t, b, topic, "second")
+		m := other.next()
+		require.Equal(t, "second", string(m.Payload))
+		require.True(t, m.Ack())
+		select {
+		case m := <-other.messages:
+			t.Fatalf("%s is another's", m.Payload)
+		case <-time.After(2 * ackWait):
+		}
+		m = busy.next()
+		require.Equal(t, "first", string(m.Payload))
+		require.True(t, m.Ack())
 	})
 }
 
@@ -227,28 +254,28 @@ func TestDeletedWhilePending(t *testing.T) {
 	})
 }
 
-// There may be more subscriptions than the client's pool has connections.
+// There may be more subscriptions than the client's pools have connections: each
+// has its own.
 func TestManySubscriptions(t *testing.T) {
 	t.Parallel()
-	eachServer(t, func(t *testing.T, url string) {
-		b, _ := newBroker(t, url)
-		topic := topicName(t)
-		consumers := make([]*consumer, 12*runtime.GOMAXPROCS(0)+1)
-		for n := range consumers {
-			consumers[n] = newConsumer(t, b, fmt.Sprint("group-", n), topic, time.Minute)
-		}
-		publish(t, b, topic, "to all")
-		for _, c := range consumers {
-			m := c.next()
-			require.Equal(t, "to all", string(m.Payload))
-			require.True(t, m.Ack())
-		}
-		var closing sync.WaitGroup
-		for _, c := range consumers {
-			closing.Go(func() { _ = c.subscriber.Close() }) // again at the end
-		}
-		closing.Wait()
-	})
+	server := miniredis.RunT(t)
+	b, _ := newBroker(t, "redis://"+server.Addr())
+	consumers := make([]*consumer, 21*runtime.GOMAXPROCS(0)) // two pools have 20
+	for n := range consumers {
+		consumers[n] = newConsumer(t, b, fmt.Sprint("group-", n), "topic", time.Minute)
+	}
+	require.Eventually(t, func() bool { return server.CurrentConnectionCount() > len(consumers) }, patience, 10*time.Millisecond)
+	publish(t, b, "topic", "to all")
+	for _, c := range consumers {
+		m := c.next()
+		require.Equal(t, "to all", string(m.Payload))
+		require.True(t, m.Ack())
+	}
+	var closing sync.WaitGroup
+	for _, c := range consumers {
+		closing.Go(func() { _ = c.subscriber.Close() }) // again at the end
+	}
+	closing.Wait()
 }
 
 // The subscriptions of a group work at the same time.

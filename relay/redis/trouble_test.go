@@ -3,6 +3,7 @@ package redis_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 )
 
@@ -112,7 +114,8 @@ func TestLostAnswer(t *testing.T) {
 	require.Eventually(t, func() bool { return pending(t, client, "topic", "group") == 0 }, patience, 10*time.Millisecond)
 }
 
-// A server that does not answer holds up neither Publish nor Close for ever.
+// A server that does not answer holds up neither Publish nor Close nor Open for
+// ever.
 func TestServerHangs(t *testing.T) {
 	t.Parallel()
 	server := newChild(t)
@@ -134,6 +137,12 @@ func TestServerHangs(t *testing.T) {
 	waiting.Go(func() {
 		if err := b.Publish("topic", message.NewMessage("long", nil)); err == nil {
 			t.Error("published to a server that hangs")
+		}
+	})
+	waiting.Go(func() {
+		r, err := relay.Open(t.Context(), server.url(), new(tidings.Registry))
+		if unreachable := (*relay.UnreachableError)(nil); !errors.As(err, &unreachable) {
+			t.Errorf("a server that hangs was opened: %v, %v", r, err)
 		}
 	})
 	require.True(t, m.Ack())

@@ -18,8 +18,8 @@ import (
 
 // New returns a broker for [relay.New], with settings of the client library of
 // one's own: for ways to log in that a URL has no words for, compression and so
-// on. Take those of [NewConfig] and change them; the time limits of groups are
-// set by the relay nonetheless. topic is how topics are created. The broker logs
+// on. Take those of [NewConfig] and change them; how groups share partitions, and
+// how long they wait for a member, is not up to them. topic is how topics are created. The broker logs
 // to [slog.Default]. Errors are a [relay.UnreachableError] if no broker answers.
 func New(ctx context.Context, addrs []string, config *sarama.Config, topic sarama.TopicDetail) (relay.Broker, error) {
 	if config == nil {
@@ -109,5 +109,5 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 		group.AckWait = time.Minute
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &subscriber{broker: b, group: group, config: consuming(b.config, group.AckWait), ctx: ctx, cancel: cancel}, nil
+	return &subscriber{broker: b, group: group, ctx: ctx, cancel: cancel, gatherings: map[string]*gathering{}}, nil
 }

@@ -9,7 +9,15 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-func (m *member) Setup(sarama.ConsumerGroupSession) error   { return nil }
+// Setup is called when the member has joined the group.
+func (m *member) Setup(sarama.ConsumerGroupSession) error {
+	if !m.arrived {
+		m.arrived = true
+		m.start.arrive()
+	}
+	return nil
+}
+
 func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 
 // ConsumeClaim passes on the messages of a partition, one after the other,
@@ -17,6 +25,13 @@ func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 // channel of the subscription.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
 	c := &claim{member: m, session: session, ended: m.endOf(session, from)}
+	select {
+	case <-m.start.over:
+	case <-c.ended:
+		return nil
+	case <-m.ctx.Done():
+		return nil
+	}
 	for {
 		select {
 		case r, ok := <-from.Messages():

@@ -19,7 +19,7 @@ func NewConfig() *sarama.Config {
 	c.Producer.Idempotent = true
 	c.Net.MaxOpenRequests = 1 // for Idempotent
 	c.Producer.MaxMessageBytes = defaultMaxMessageBytes
-	c.Producer.Partitioner = sarama.NewMurmur2Partitioner
+	c.Producer.Partitioner = newPartitioner
 	c.Producer.Timeout = publishWithin
 	// Until a new leader is elected, or a broker has restarted.
 	c.Producer.Retry.Max = 20
@@ -34,18 +34,18 @@ func NewConfig() *sarama.Config {
 	c.Consumer.Retry.Backoff = 500 * time.Millisecond
 	// MaxProcessingTime remains 100 ms and has nothing to do with how long a
 	// handler takes: that long does one partition hold up the fetching of others.
-
-	// Partitions move only where they have to, and all others are worked on.
-	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyCooperativeSticky()}
 	c.Consumer.Group.Rebalance.Retry.Max = 10
 	c.Consumer.Group.Rebalance.Retry.Backoff = 250 * time.Millisecond
 	// With a heartbeat a consumer learns that another one has joined.
-	c.Consumer.Group.Heartbeat.Interval = 500 * time.Millisecond
+	c.Consumer.Group.Heartbeat.Interval = heartbeat
 	c.Consumer.Group.Session.Timeout = 10 * time.Second
 	return c
 }
 
-const defaultMaxMessageBytes = 1_000_000
+const (
+	defaultMaxMessageBytes = 1_000_000
+	heartbeat              = 500 * time.Millisecond
+)
 
 // producing returns config with what a publisher here relies on.
 func producing(config *sarama.Config) *sarama.Config {
@@ -55,8 +55,8 @@ func producing(config *sarama.Config) *sarama.Config {
 	return &c
 }
 
-// consuming returns config with what a subscriber here relies on, for
-// consumers that keep a message for ackWait.
+// consuming returns config with what a member here relies on, which may keep a
+// message for ackWait. No other member can have the same: strategies have state.
 func consuming(config *sarama.Config, ackWait time.Duration) *sarama.Config {
 	c := *config
 	c.Producer.Idempotent = false
@@ -64,6 +64,9 @@ func consuming(config *sarama.Config, ackWait time.Duration) *sarama.Config {
 	c.Metadata.Full = false // there may be thousands of topics
 	c.Consumer.Return.Errors = true
 	c.Consumer.Offsets.AutoCommit.Enable = true
+	// Partitions move only where they have to, and all others are worked on.
+	c.Consumer.Group.Rebalance.Strategy = nil
+	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyCooperativeSticky()}
 	// A consumer that has to give a partition away finishes its message first.
 	c.Consumer.Group.Rebalance.Timeout = ackWait + 10*time.Second
 	// The answer to a JoinGroup may take as long as that.

@@ -36,8 +36,8 @@
 // are idle.
 //
 // The key of [relay.KeyBy] is the key of the message, and chooses the partition
-// as in the clients in Java. Without one a message goes to any partition, and
-// has no order with others. For an order of all events of a topic it has to have
+// as in the clients in Java. Without one messages go to all partitions in turn, and
+// have no order. For an order of all events of a topic it has to have
 // one partition.
 //
 // Attributes of CloudEvents are headers with the prefix "ce_", as the binding for

@@ -18,6 +18,8 @@ type member struct {
 	name       string // of the topic
 	ctx        context.Context
 	messages   chan *message.Message
+	start      *gathering
+	arrived    bool // at the start
 
 	// silent has a message that somebody has kept for too long. While he does,
 	// the member is not in the group: it would get the same partition again.
@@ -49,7 +51,7 @@ func (m *member) run() {
 // join is in the group until the end of ctx, or until somebody is silent.
 func (m *member) join() (err error) {
 	s := m.subscriber
-	group, err := sarama.NewConsumerGroup(s.broker.addrs, s.group.Name, s.config)
+	group, err := sarama.NewConsumerGroup(s.broker.addrs, s.group.Name, consuming(s.broker.config, s.group.AckWait))
 	if err != nil {
 		return err
 	}

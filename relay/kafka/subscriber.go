@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tidings-go/tidings/relay"
@@ -16,13 +15,13 @@ import (
 type subscriber struct {
 	broker *broker
 	group  relay.Group
-	config *sarama.Config
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	mu      sync.Mutex     // no member is added after the end of ctx
-	members sync.WaitGroup // that run
+	mu         sync.Mutex            // no member is added after the end of ctx
+	gatherings map[string]*gathering // by topic
+	members    sync.WaitGroup        // that run
 }
 
 var _ message.SubscribeInitializer = (*subscriber)(nil)
@@ -44,9 +43,15 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if s.ctx.Err() != nil {
 		return nil, errClosed
 	}
+	if s.gatherings[topic] == nil {
+		s.gatherings[topic] = newGathering(s.group.Workers)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.ctx, cancel)
-	m := &member{subscriber: s, name: topic, ctx: ctx, messages: make(chan *message.Message), silent: make(chan *message.Message, 1)}
+	m := &member{
+		subscriber: s, name: topic, ctx: ctx,
+		messages: make(chan *message.Message), silent: make(chan *message.Message, 1), start: s.gatherings[topic],
+	}
 	s.members.Go(func() {
 		defer cancel()
 		defer stop()

@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
 
 // demonstrate plays with two real processes what happens to some orders.
 func demonstrate(ctx context.Context, broker string, out io.Writer) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute) // it takes ten seconds or so
+	defer cancel()
 	dir, err := os.MkdirTemp("", "extraction")
 	if err != nil {
 		return err

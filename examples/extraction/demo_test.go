@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 const story = `Two processes, each with its database, and a broker between them. 20 orders are approved:
@@ -32,20 +33,20 @@ Both end. Orders whose event is the same in both databases, with its workflow an
 
 // The program without flags, with real processes.
 func TestDemo(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
-	t.Setenv("TMP", dir) // on Windows
-	var stdout, stderr bytes.Buffer
-	require.Zero(t, run(t.Context(), nil, strings.NewReader(""), &stdout, &stderr), stderr.String())
-	require.Equal(t, story, stdout.String())
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, left)
+	t.Parallel()
+	requireStory(t)
 }
 
 // The same on the other brokers.
 func TestDemo_Brokers(t *testing.T) {
 	t.Parallel()
+	t.Run("Kafka", func(t *testing.T) {
+		t.Parallel()
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+		require.NoError(t, err)
+		t.Cleanup(cluster.Close)
+		requireStory(t, "-broker", "kafka://"+cluster.ListenAddrs()[0])
+	})
 	for _, c := range []struct{ name, variable string }{
 		{"RabbitMQ", "TIDINGS_RABBITMQ_URL"},
 		{"Redis", "TIDINGS_REDIS_URL"},
@@ -58,9 +59,14 @@ func TestDemo_Brokers(t *testing.T) {
 				require.Empty(t, os.Getenv("TIDINGS_REQUIRE_SERVICES"), "%s is not set", c.variable)
 				t.Skipf(`%s is not set: scripts/services up, and eval "$(scripts/services env)"`, c.variable)
 			}
-			var stdout, stderr bytes.Buffer
-			require.Zero(t, run(t.Context(), []string{"-broker", broker}, strings.NewReader(""), &stdout, &stderr), stderr.String())
-			require.Equal(t, story, stdout.String())
+			requireStory(t, "-broker", broker)
 		})
 	}
+}
+
+func requireStory(t *testing.T, args ...string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Zero(t, run(t.Context(), args, strings.NewReader(""), &stdout, &stderr), stderr.String())
+	require.Equal(t, story, stdout.String())
 }

@@ -10,47 +10,36 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
-	"github.com/tidings-go/tidings/relay"
-	natsrelay "github.com/tidings-go/tidings/relay/nats"
 )
 
-// A broker waits for half a minute and more until it gives what a dead process
-// had to another one. The scheme impatient is NATS which waits two seconds.
-func init() {
-	relay.RegisterBroker("impatient", func(ctx context.Context, t relay.Target) (relay.Broker, error) {
-		conn, err := nats.Connect("nats://"+t.URL.Host, nats.MaxReconnects(-1))
-		if err != nil {
-			return nil, err
+// hurry has the server give what a dead process had to another one after two
+// seconds. A service asks it to wait for half a minute and more, when it starts.
+func hurry(t *testing.T, url string) {
+	t.Helper()
+	conn, err := nats.Connect(url)
+	require.NoError(t, err)
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	require.NoError(t, err)
+	streams := js.ListStreams(t.Context())
+	for info := range streams.Info() {
+		stream, err := js.Stream(t.Context(), info.Config.Name)
+		require.NoError(t, err)
+		consumers := stream.ListConsumers(t.Context())
+		for consumer := range consumers.Info() {
+			consumer.Config.AckWait = 2 * time.Second
+			_, err := stream.UpdateConsumer(t.Context(), consumer.Config)
+			require.NoError(t, err)
 		}
-		js, err := jetstream.New(conn)
-		if err != nil {
-			return nil, err
-		}
-		broker, err := natsrelay.New(js, jetstream.StreamConfig{MaxAge: time.Hour})
-		return impatient{broker, conn}, err
-	})
-}
-
-type impatient struct {
-	relay.Broker
-	conn *nats.Conn
-}
-
-func (b impatient) Subscriber(ctx context.Context, group relay.Group) (message.Subscriber, error) {
-	group.AckWait = 2 * time.Second
-	return b.Broker.Subscriber(ctx, group)
-}
-
-func (b impatient) Close() error {
-	defer b.conn.Close()
-	return b.Broker.Close()
+		require.NoError(t, consumers.Err())
+	}
+	require.NoError(t, streams.Err())
 }
 
 // counts are what has come of the orders in the database of a service.
@@ -82,13 +71,14 @@ func TestKilled(t *testing.T) {
 	server, err := startNATS(t.TempDir(), 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { stopNATS(server) })
-	broker := "impatient://" + server.Addr().String()
+	broker := server.ClientURL()
 	file := filepath.Join(t.TempDir(), "fulfilment.db")
 	serve := func() *process {
 		p, err := startProcess(t.Context(), "-serve", "fulfilment", "-broker", broker, "-prefix", "test.", "-db", file)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = p.cmd.Process.Kill() })
 		require.NoError(t, p.await("fulfilment: listening; Ctrl-C stops it"))
+		hurry(t, broker)
 		return p
 	}
 

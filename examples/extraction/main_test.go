@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,14 +12,25 @@ import (
 )
 
 // TestMain lets the test's own binary be the program, so that tests can start
-// it as a process.
+// it as a process. In the end no test and no process may have left a file.
 func TestMain(m *testing.M) {
 	const child = "EXTRACTION_MAIN"
 	if os.Getenv(child) == "1" {
 		main()
 	}
+	dir, err := os.MkdirTemp("", "extraction-test")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("TMPDIR", dir)
+	os.Setenv("TMP", dir) // on Windows
 	os.Setenv(child, "1") // for the processes that are started here
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := os.Remove(dir); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func TestRun_Flags(t *testing.T) {

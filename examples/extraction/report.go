@@ -19,7 +19,7 @@ func report(ctx context.Context, out io.Writer, name string, tally func(context.
 			fail(err)
 		}
 	})
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	last := ""
 	for running.Err() == nil {

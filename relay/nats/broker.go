@@ -34,7 +34,7 @@ type broker struct {
 	conn      *nats.Conn
 	publisher jetstream.JetStream // its own: what waits for answers is cleaned up in Close
 	owned     bool                // Close closes the connection
-	streams   streams
+	streams   *streams
 	template  jetstream.ConsumerConfig
 	logger    watermill.LoggerAdapter
 }
@@ -56,7 +56,7 @@ func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, consumer j
 	if err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	return &broker{js: js, conn: js.Conn(), publisher: publisher, streams: streams{js: js, template: stream}, template: consumer, logger: logger}, nil
+	return &broker{js: js, conn: js.Conn(), publisher: publisher, streams: newStreams(js, stream), template: consumer, logger: logger}, nil
 }
 
 const (
@@ -156,6 +156,9 @@ func mayPass(err error) bool {
 }
 
 func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
+	if group.AckWait <= 0 {
+		return nil, fmt.Errorf("relay/nats: the group %q has the AckWait %v: it is positive", group.Name, group.AckWait)
+	}
 	return &subscriber{broker: b, group: group, closed: make(chan struct{})}, nil
 }
 

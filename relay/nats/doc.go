@@ -14,7 +14,7 @@
 // [relay.Target]:
 //
 //	deliver   what a new handler gets: "all" that the stream still has, which is
-//	          the default, or "new" messages only, from its first Start on
+//	          the default, or only "new" messages, from its first start on
 //	creds     a file with the credentials of a user (a JWT and an NKey)
 //	replicas  on how many servers of a cluster a message is stored; default 1
 //	max_age   how long a message is kept, such as "720h"; default "168h", a week
@@ -52,9 +52,9 @@
 //   - A message reaches each handler at least once. If the connection breaks
 //     while a publish waits for the answer, it is sent again, and may be there
 //     twice.
-//   - A worker that keeps up with a topic alone gets its messages in the order in
-//     which they were stored; what fails is tried again later, and what was
-//     returned comes at once.
+//   - Where a handler has one worker in one process, it gets the messages of a
+//     topic in the order in which they were stored, save those that failed or
+//     were on their way when a process was killed.
 //   - A handler gets what is published after it was first started, or declared by
 //     a publisher with the same handler; with deliver=all also what the stream
 //     has from before, up to a week of it.
@@ -78,8 +78,9 @@
 // default, with its headers.
 //
 // A publish waits up to ten seconds for a connection and a leader of the stream,
-// and five for the answer; then it fails. A connection that is lost is found out within 30 s
-// if nobody closes it, and is tried again every half to one second without end.
+// and five for the answer; then it fails. A connection that is lost without a word
+// is found out within 30 s. It is tried again every half to one second without
+// end.
 //
 // A handler that is removed for good leaves its consumer and the streams
 // HANDLER~retry and HANDLER~dead behind; "nats consumer rm" and "nats stream rm"

@@ -165,3 +165,23 @@ func TestTooLarge(t *testing.T) {
 	b := openBroker(t, startServer(t, func(o *server.Options) { o.MaxPayload = 1024 }).url())
 	require.ErrorContains(t, b.Publish("topic", message.NewMessage("1", make([]byte, 2048))), "maximum payload exceeded")
 }
+
+// A server that takes connections and then says nothing more, as when its disk
+// hangs: many publishers end together, and not one after the other.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := openBroker(t, s.silenced())
+	began := time.Now()
+	var publishing sync.WaitGroup
+	for n := range 50 {
+		publishing.Go(func() {
+			topic := fmt.Sprint("topic-", n%5)
+			if err := b.Publish(topic, message.NewMessage("1", nil)); err == nil {
+				t.Error("a server that says nothing has stored a message")
+			}
+		})
+	}
+	publishing.Wait()
+	require.Less(t, time.Since(began), 16*time.Second)
+}

@@ -1,8 +1,11 @@
 package nats_test
 
 import (
+	"io"
 	"net"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,4 +80,43 @@ func (s *natsServer) client() (*nats.Conn, jetstream.JetStream) {
 	js, err := jetstream.New(conn)
 	require.NoError(s.t, err)
 	return conn, js
+}
+
+// silenced returns the URL of a proxy of the server that swallows what streams
+// are asked and told, save whether there is JetStream.
+func (s *natsServer) silenced() string {
+	s.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(s.t, err)
+	var proxying sync.WaitGroup
+	s.t.Cleanup(func() {
+		require.NoError(s.t, listener.Close())
+		proxying.Wait()
+	})
+	proxying.Go(func() {
+		for client, err := listener.Accept(); err == nil; client, err = listener.Accept() {
+			server, err := net.Dial("tcp", s.host())
+			if err != nil {
+				s.t.Error(err)
+				return
+			}
+			proxying.Go(func() {
+				defer client.Close()
+				_, _ = io.Copy(client, server)
+			})
+			proxying.Go(func() {
+				defer server.Close()
+				buf := make([]byte, 1<<16)
+				for n, err := client.Read(buf); err == nil; n, err = client.Read(buf) {
+					if text := string(buf[:n]); strings.Contains(text, "$JS.API.STREAM") {
+						continue
+					}
+					if _, err := server.Write(buf[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return "nats://" + listener.Addr().String()
 }

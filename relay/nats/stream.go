@@ -21,17 +21,28 @@ const (
 type streams struct {
 	js       jetstream.JetStream
 	template jetstream.StreamConfig
-	known    sync.Map // of subjects: string to struct{}
-	mu       sync.Mutex
+	known    sync.Map      // of subjects: string to struct{}
+	making   chan struct{} // held while one is made: a lock that a ctx can end
 }
 
-// ensure makes the stream of a subject, unless it exists.
+func newStreams(js jetstream.JetStream, template jetstream.StreamConfig) *streams {
+	return &streams{js: js, template: template, making: make(chan struct{}, 1)}
+}
+
+// ensure makes the stream of a subject, unless it exists. It ends soon, however
+// many wait for a server that does not answer.
 func (s *streams) ensure(ctx context.Context, subject string, k kind) error {
 	if _, ok := s.known.Load(subject); ok {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, answeredWithin)
+	defer cancel()
+	select {
+	case s.making <- struct{}{}:
+		defer func() { <-s.making }()
+	case <-ctx.Done():
+		return fmt.Errorf("the stream %q: %w", assetOf(subject), ctx.Err())
+	}
 	if _, ok := s.known.Load(subject); ok {
 		return nil
 	}

@@ -236,3 +236,26 @@ func TestSubscriptionsShowTheTransport(t *testing.T) {
 	require.Equal(t, bus.Subscriptions()[0], sub.Info())
 	require.True(t, strings.HasSuffix(sub.Info().File, "broadcaster_test.go"), fmt.Sprint(sub.Info()))
 }
+
+// Several options as one are those, also nested; none are none.
+func TestSubscribeOptions(t *testing.T) {
+	t.Parallel()
+	r, bus := &radio{}, tidings.New()
+	calls := 0
+	count := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error {
+			calls++
+			return next(ctx, d)
+		}
+	})
+	sub := tidings.Subscribe(bus, nothing[clientCreated], tidings.SubscribeOptions{
+		tidings.Named("a"), tidings.SubscribeOptions{tidings.Via(r), count}, tidings.SubscribeOptions(nil),
+	})
+	require.Equal(t, "a", sub.Info().Handler)
+	require.Same(t, r, sub.Info().Transport)
+	require.NoError(t, r.handlers["a"](t.Context(), tidings.Stamp(t.Context(), clientCreated{})))
+	require.Equal(t, 1, calls)
+	require.PanicsWithValue(t, "tidings: Subscribe with a nil SubscribeOption", func() {
+		tidings.Subscribe(bus, nothing[clientCreated], tidings.SubscribeOptions{nil})
+	})
+}

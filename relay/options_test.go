@@ -1,0 +1,91 @@
+package relay_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+)
+
+func TestOptionsPanic(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		want string
+		call func()
+	}{
+		{"relay: WithLogger with a nil *slog.Logger", func() { relay.WithLogger(nil) }},
+		{"relay: Topics with a nil function", func() { relay.Topics(nil) }},
+		{"relay: MaxSize(0): a limit is positive", func() { relay.MaxSize(0) }},
+		{"relay: KeyBy with a nil function", func() { relay.KeyBy[ordered](nil) }},
+		{"relay: WithTrace with a nil function", func() {
+			relay.WithTrace(nil, func(ctx context.Context, _ map[string]string) context.Context { return ctx })
+		}},
+		{"relay: WithTrace with a nil function", func() {
+			relay.WithTrace(func(context.Context) map[string]string { return nil }, nil)
+		}},
+		{"relay: Attempts(0): a handler is called at least once", func() { relay.Attempts(0) }},
+		{"relay: Backoff with a nil function", func() { relay.Backoff(nil) }},
+		{"relay: Timeout(0s): a timeout is positive", func() { relay.Timeout(0) }},
+		{"relay: Timeout(-1s): a timeout is positive", func() { relay.Timeout(-time.Second) }},
+		{"relay: Workers(0): at least one has to work", func() { relay.Workers(0) }},
+		{"relay: With with a nil HandlerOption", func() { newRig(t).With(nil) }},
+	} {
+		require.PanicsWithValue(t, tt.want, tt.call)
+	}
+	relay.MaxSize(1)
+	relay.Attempts(1)
+	relay.Workers(1)
+	relay.Timeout(1)
+}
+
+func TestVerdictString(t *testing.T) {
+	t.Parallel()
+	for verdict, want := range map[relay.Verdict]string{
+		relay.Redeliver: "Redeliver", relay.Keep: "Keep", relay.Discard: "Discard", 3: "Verdict(3)", -1: "Verdict(-1)",
+	} {
+		require.Equal(t, want, verdict.String())
+	}
+}
+
+// The relay and its views are one sender, after the commit.
+func TestViews(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	view := g.With(relay.Attempts(3)).(tidings.Broadcaster)
+	require.Same(t, g.Relay, g.Sender())
+	require.Same(t, g.Relay, view.Sender())
+	require.NotSame(t, view, g.With(relay.Attempts(3)))
+	for _, transport := range []tidings.Transport{g.Relay, view} {
+		require.Equal(t, tidings.AfterCommit, transport.Phase())
+	}
+	e := tidings.Stamp(t.Context(), ordered{})
+	encoded, err := g.EncodeEvent(t.Context(), e, true)
+	require.NoError(t, err)
+	require.NoError(t, view.Send(t.Context(), []tidings.Outgoing{{Event: e, Encoded: encoded}}))
+	require.Equal(t, 1, g.broker.count(orderedName))
+}
+
+// The limit is 256 KiB, the least of what brokers take.
+func TestDefaultMaxSize(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	envelope, err := newRegistry().Wrap(tidings.Stamp(t.Context(), wordy{}))
+	require.NoError(t, err)
+	body, err := envelope.MarshalJSON()
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		more int
+		ok   bool
+	}{{0, true}, {1, false}} {
+		text := make([]byte, 256<<10-len(body)+tt.more)
+		for i := range text {
+			text[i] = 'x'
+		}
+		_, err = g.EncodeEvent(t.Context(), tidings.Stamp(t.Context(), wordy{Text: string(text)}), true)
+		require.Equal(t, tt.ok, err == nil, "%v", err)
+	}
+}

@@ -41,9 +41,9 @@
 //   - A group gets what is published after it was declared, each entry at least
 //     once, to one of its consumers. One that is new starts with what comes, and
 //     not with what is there.
-//   - What a process has in hand when it closes goes to others within five
+//   - What a process has in hand when it closes goes to others within two
 //     seconds. What it has when it dies, or is silent about for longer than its
-//     time ([relay.Timeout] and 30 s), goes to others within five seconds after
+//     time ([relay.Timeout] and 30 s), goes to others within two seconds after
 //     that time.
 //   - With one worker in one process the order of a topic is kept, except for what
 //     is handled again.

@@ -166,8 +166,9 @@ func TestOverdue(t *testing.T) {
 	})
 }
 
-// A message that waits for somebody to take it is not overdue.
-func TestNotTaken(t *testing.T) {
+// A message that waits for somebody to take it is not overdue, and one that is
+// refused has its time anew.
+func TestNotOverdue(t *testing.T) {
 	t.Parallel()
 	eachServer(t, func(t *testing.T, url string) {
 		const ackWait = time.Second
@@ -181,14 +182,21 @@ func TestNotTaken(t *testing.T) {
 		m := other.next()
 		require.Equal(t, "second", string(m.Payload))
 		require.True(t, m.Ack())
-		select {
-		case m := <-other.messages:
-			t.Fatalf("%s is another's", m.Payload)
-		case <-time.After(2 * ackWait):
+		notBy := func(d time.Duration) {
+			select {
+			case m := <-other.messages:
+				t.Fatalf("%s is another's", m.Payload)
+			case <-time.After(d):
+			}
 		}
-		m = busy.next()
-		require.Equal(t, "first", string(m.Payload))
-		require.True(t, m.Ack())
+		notBy(3 * ackWait / 2)
+		for range 3 {
+			m := busy.next()
+			require.Equal(t, "first", string(m.Payload))
+			notBy(ackWait / 2)
+			require.True(t, m.Nack())
+		}
+		require.True(t, busy.next().Ack())
 	})
 }
 

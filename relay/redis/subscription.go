@@ -37,7 +37,7 @@ const (
 )
 
 const (
-	longestLook     = 5 * time.Second // between looks for overdue entries
+	longestLook     = 2 * time.Second // between looks for overdue entries
 	cleanInterval   = 10 * time.Minute
 	firstPause      = 100 * time.Millisecond // after a read has failed
 	longestPause    = 3 * time.Second

@@ -46,9 +46,10 @@
 // # What is guaranteed
 //
 //   - A publish that has succeeded is stored, on as many servers as replicas
-//     says. The server syncs its files every two minutes; with "sync_interval:
-//     always" in its configuration, or with three replicas, a power cut loses
-//     nothing.
+//     says, and survives that the server is killed. It syncs its files every two
+//     minutes only: where the machine may lose power, have three replicas on
+//     machines that do not lose it together, or "sync_interval: always" in the
+//     configuration of the server.
 //   - A message reaches each handler at least once. If the connection breaks
 //     while a publish waits for the answer, it is sent again, and may be there
 //     twice.

@@ -93,6 +93,37 @@ func TestRebalanceMakesNoDuplicates(t *testing.T) {
 	}
 }
 
+// A member that has to give a partition away finishes its message, and only
+// then does another one go on behind it.
+func TestRevokedPartition(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	b := brokerOf(t, c, 2)
+	s := subscriberOf(t, b, relay.Group{Name: "giving", AckWait: 10 * time.Second}, "t")
+	first := subscribe(t, s, "t")
+	publish(t, b, "t", 2)
+	held := []*message.Message{receive(t, first), receive(t, first)} // one of each partition
+	second := subscribe(t, s, "t")
+	_, err := c.WaitGroupInfo(within(t, patience), "giving", func(info *kfake.GroupInfo) bool {
+		return info != nil && len(info.Members) == 2 && info.NumAssigned() == 1 // the other one is to be given away
+	})
+	require.NoError(t, err)
+	select {
+	case m := <-second:
+		require.FailNow(t, "a message has gone to two", m.UUID)
+	case <-time.After(time.Second): // some heartbeats
+	}
+	for _, m := range held {
+		m.Ack()
+	}
+	require.NoError(t, b.Publish("t", message.NewMessage("2", nil), message.NewMessage("3", nil)))
+	for _, messages := range []<-chan *message.Message{first, second} {
+		m := receive(t, messages)
+		require.Contains(t, []string{"2", "3"}, m.UUID)
+		m.Ack()
+	}
+}
+
 // within returns a context that ends after d.
 func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)

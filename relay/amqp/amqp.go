@@ -36,7 +36,7 @@ type Config struct {
 	// the client library does not; Open does so.
 	Dial func(ctx context.Context) (*amqp091.Connection, error)
 
-	QueueType string // "quorum", the default, or "classic"
+	QueueType string // "classic", the default, or "quorum"
 	Prefetch  int    // of each subscription; the default is 16
 
 	Logger watermill.LoggerAdapter
@@ -53,7 +53,7 @@ func New(config Config) (relay.Broker, error) {
 		config.Prefetch = defaultPrefetch
 	}
 	if config.QueueType == "" {
-		config.QueueType = quorum
+		config.QueueType = classic
 	}
 	if config.Logger == nil {
 		config.Logger = watermill.NopLogger{}
@@ -62,7 +62,7 @@ func New(config Config) (relay.Broker, error) {
 		return nil, fmt.Errorf("relay/amqp: a prefetch of %d is not between 1 and %d", config.Prefetch, math.MaxUint16)
 	}
 	if config.QueueType != classic && config.QueueType != quorum {
-		return nil, fmt.Errorf("relay/amqp: the queue type %q is neither %q nor %q", config.QueueType, quorum, classic)
+		return nil, fmt.Errorf("relay/amqp: the queue type %q is neither %q nor %q", config.QueueType, classic, quorum)
 	}
 	return newBroker(config), nil
 }
@@ -77,8 +77,8 @@ func open(ctx context.Context, target relay.Target) (relay.Broker, error) {
 	if config.Prefetch, err = target.Params.Int("prefetch", defaultPrefetch, 1); err != nil {
 		return nil, err
 	}
-	if config.QueueType = target.Params.String("queue_type", quorum); config.QueueType != quorum && config.QueueType != classic {
-		return nil, fmt.Errorf("the parameter queue_type=%q is neither %q nor %q", config.QueueType, quorum, classic)
+	if config.QueueType = target.Params.String("queue_type", classic); config.QueueType != quorum && config.QueueType != classic {
+		return nil, fmt.Errorf("the parameter queue_type=%q is neither %q nor %q", config.QueueType, classic, quorum)
 	}
 	if err := target.Params.Unused(); err != nil {
 		return nil, err

@@ -51,9 +51,9 @@ func TestRelay(t *testing.T) {
 	relaytest.Test(t, relaytest.Server{URL: serverURL(t)})
 }
 
-func TestRelayWithClassicQueues(t *testing.T) {
+func TestRelayWithQuorumQueues(t *testing.T) {
 	t.Parallel()
-	relaytest.Test(t, relaytest.Server{URL: serverURL(t) + "?queue_type=classic"})
+	relaytest.Test(t, relaytest.Server{URL: serverURL(t) + "?queue_type=quorum"})
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -11,13 +11,13 @@
 //
 // # Parameters
 //
-//   - queue_type=quorum (the default) or classic. A quorum queue has copies on
-//     several nodes of a cluster, and is on disk before a message is confirmed.
-//     A classic queue is on one node: while that is down the exchange skips the
-//     queue, and the server confirms messages that the group never gets. On a
-//     server without a cluster classic queues lose nothing in a restart, and need
-//     less memory where there are thousands of queues. A queue keeps the type that
-//     it was made with. Quorum queues need RabbitMQ 3.8.
+//   - queue_type=classic (the default) or quorum. In a cluster, use quorum: such
+//     a queue has copies on several nodes. A classic queue is on one; while that
+//     is down the exchange skips the queue, and the server confirms messages that
+//     the group never gets. Without a cluster nothing speaks for quorum: RabbitMQ
+//     3.10 does not find a quorum queue again that was made shortly before the
+//     server was killed, and what is in it is lost. A queue keeps the type that it
+//     was made with. Quorum queues need RabbitMQ 3.8.
 //   - prefetch=16, at most 65535: how many messages a worker has here while it
 //     handles the first of them. With 1, a slow handler never has a message that
 //     another process could begin with, and a fast one waits for the network

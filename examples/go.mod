@@ -18,6 +18,7 @@ require (
 	github.com/tidings-go/tidings/eventlog v0.0.0
 	github.com/tidings-go/tidings/relay v0.0.0
 	github.com/tidings-go/tidings/relay/amqp v0.0.0
+	github.com/tidings-go/tidings/relay/aws v0.0.0
 	github.com/tidings-go/tidings/relay/kafka v0.0.0
 	github.com/tidings-go/tidings/relay/nats v0.0.0
 	github.com/tidings-go/tidings/relay/redis v0.0.0
@@ -38,6 +39,21 @@ require (
 	github.com/agext/levenshtein v1.2.3 // indirect
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/apparentlymart/go-textseg/v15 v15.0.0 // indirect
+	github.com/aws/aws-sdk-go-v2 v1.38.1 // indirect
+	github.com/aws/aws-sdk-go-v2/config v1.31.2 // indirect
+	github.com/aws/aws-sdk-go-v2/credentials v1.18.6 // indirect
+	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.18.4 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/configsources v1.4.4 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.7.4 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/ini v1.8.3 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/accept-encoding v1.13.0 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/presigned-url v1.13.4 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sns v1.37.2 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sqs v1.42.1 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sso v1.28.2 // indirect
+	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.33.2 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sts v1.38.0 // indirect
+	github.com/aws/smithy-go v1.22.5 // indirect
 	github.com/bmatcuk/doublestar v1.3.4 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/davecgh/go-spew v1.1.1 // indirect
@@ -132,6 +148,8 @@ replace github.com/tidings-go/tidings/eventlog => ../eventlog
 replace github.com/tidings-go/tidings/relay => ../relay
 
 replace github.com/tidings-go/tidings/relay/amqp => ../relay/amqp
+
+replace github.com/tidings-go/tidings/relay/aws => ../relay/aws
 
 replace github.com/tidings-go/tidings/relay/kafka => ../relay/kafka
 

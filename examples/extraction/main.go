@@ -22,6 +22,7 @@ import (
 
 	// The brokers that a URL may name.
 	_ "github.com/tidings-go/tidings/relay/amqp"
+	_ "github.com/tidings-go/tidings/relay/aws"
 	_ "github.com/tidings-go/tidings/relay/kafka"
 	_ "github.com/tidings-go/tidings/relay/nats"
 	_ "github.com/tidings-go/tidings/relay/redis"

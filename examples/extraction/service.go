@@ -52,8 +52,10 @@ func (s *service) wire(ctx context.Context, broker, prefix string) error {
 	// transaction, not even the inbox's, should wait for a carrier.
 	once := only("fulfilment.pick", log.Inbox())
 	s.bus = tidings.New(tidings.WithMiddleware(once, journal(s.db)))
-	pick := tidings.Via(s.relay)
-	ship := tidings.Via(s.relay.With(relay.Workers(4), relay.Timeout(10*time.Second)))
+	// A short Timeout: some brokers wait for that and half a minute more until
+	// they give what a process had when it died to another one.
+	soon := relay.Timeout(10 * time.Second)
+	pick, ship := tidings.Via(s.relay.With(soon)), tidings.Via(s.relay.With(soon, relay.Workers(4)))
 	s.fulfilment = fulfilment.Register(s.bus, s.db, s.carrier, pick, ship)
 	return nil
 }

@@ -54,7 +54,7 @@
 // end of the handlers, the rest of them do not run. Work that must not be
 // lost belongs into a handler in the phase [InTransaction] or
 // [BeforeCommit], whose writes commit together with the publisher's, or
-// behind a [Transport] that stores it there.
+// behind a [Transport] that stores it there, as module durable does.
 //
 // # Handlers
 //
@@ -67,7 +67,10 @@
 // Subscribe[tidings.Event] receives all of them.
 //
 // Options say how a handler runs: a [Phase], [Named], [Once], [Async],
-// [Via] a transport, or wrapped in a [Middleware].
+// [Via] a transport, or wrapped in a [Middleware]. There are two modules with
+// transports: durable stores events as jobs in the publisher's transaction,
+// and relay sends them through a message broker after the commit, to
+// processes that have the same handlers.
 //
 // # Transactions
 //

@@ -56,7 +56,8 @@
 //     consumer ends. A process that is killed leaves those messages to others
 //     that it had in work, and the ones it has handled in the last 200 ms, which
 //     come twice.
-//   - A new group starts with the oldest message that the topic has.
+//   - A new group starts with the oldest message that the topic has: a handler
+//     that is new gets the events of the last week, or how long Kafka keeps them.
 //   - The order of a partition is kept; [relay.Workers] are consumers with a
 //     partition each. An event that is to be tried again gives way to later ones.
 //   - A message that is not acknowledged holds up its partition. After the time
@@ -71,7 +72,9 @@
 //     starts anew with the oldest message.
 //   - When a consumer joins a group, it takes a second or two until it has
 //     partitions (a new group on a server: 3 s, group.initial.rebalance.delay.ms).
-//     The others go on meanwhile. When a process dies without leaving, its
+//     The others go on meanwhile, but a partition moves only behind the message
+//     that is in work on it. Several [relay.Workers] begin a second after the
+//     last of them has joined, or after 3 s. When a process dies without leaving, its
 //     partitions are idle for 10 s.
 //   - If the cluster is gone, Publish fails after 10 s at most, and the message
 //     may be stored nonetheless. When it is back, Publish works within 10 s.

@@ -53,6 +53,9 @@ func TestRelay(t *testing.T) {
 
 func TestRelayWithQuorumQueues(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("the suite for a second time")
+	}
 	relaytest.Test(t, relaytest.Server{URL: serverURL(t) + "?queue_type=quorum"})
 }
 

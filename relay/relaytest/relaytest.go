@@ -29,6 +29,9 @@ type Server struct {
 	// seconds. 0 means ten seconds.
 	Redelivery time.Duration
 
+	// History: a new group gets what a topic has kept from before.
+	History bool
+
 	// NoAttributes: metadata that begins with "ce-" does not arrive.
 	NoAttributes bool
 

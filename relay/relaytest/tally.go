@@ -94,6 +94,16 @@ func (c *tally) wantEach(from, to int64) {
 	c.wantEachOf(numbers...)
 }
 
+// wantNew is wantEach for a group that did not exist when the numbers from 1 to
+// below from were sent.
+func (c *tally) wantNew(from, to int64) {
+	c.rig.Helper()
+	if c.rig.History {
+		from = 1
+	}
+	c.wantEach(from, to)
+}
+
 func (c *tally) wantEachOf(want ...int64) {
 	c.rig.Helper()
 	for _, n := range want {

@@ -40,7 +40,8 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 	c.try(m, a)
 }
 
-func (c *consumer) longestHold() time.Duration { return c.ackWait() / 4 }
+// longestHold leaves time for the handler, and to pass the message on.
+func (c *consumer) longestHold() time.Duration { return (c.ackWait() - c.timeout) / 2 }
 
 // try calls the handler for a message, and decides what becomes of it.
 func (c *consumer) try(m *message.Message, a attempt) {

@@ -97,7 +97,7 @@ func TestPermanentOfNil(t *testing.T) {
 }
 
 // What is to be tried again later holds up the other retries, but not for
-// longer than a quarter of the time that the broker waits; nothing else waits.
+// longer than half of what the broker waits beyond the Timeout; nothing else waits.
 func TestRetriesHoldEachOtherUpForAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRetriesHoldEachOtherUpForAWhile(t *testing.T) {
 				other.add()
 			}
 			return nil
-		}) // silent for at most (30 s + 30 s) / 4
+		}) // silent for at most 30 s / 2
 		g.start()
 		g.publish(1, 2, 3)
 		pass(10 * time.Second)
@@ -128,6 +128,31 @@ func TestRetriesHoldEachOtherUpForAWhile(t *testing.T) {
 		require.Equal(t, seconds(0, 10), other.all())
 		require.Equal(t, 1+1+4, g.broker.count("failing.retry"), "twice by the attempts, and back to the end of the queue every 15 s")
 	})
+}
+
+// A retry that was held has the whole Timeout before it, so that the broker does
+// not give it to another consumer meanwhile.
+func TestRetriesAreHeldForATimeThatLeavesTheTimeout(t *testing.T) {
+	t.Parallel()
+	for timeout, hold := range map[time.Duration]time.Duration{
+		time.Second: 2500 * time.Millisecond, 30 * time.Second: 15 * time.Second, time.Hour: 15 * time.Second,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newRig(t)
+			calls := &times{g: g}
+			g.handle("h", func(context.Context, ordered) error {
+				if calls.add() == 1 {
+					return retryAfter(64 * time.Second)
+				}
+				return nil
+			}, relay.Timeout(timeout))
+			g.start()
+			g.publish(1)
+			pass(2 * time.Hour)
+			require.Equal(t, seconds(0, 64), calls.all())
+			require.Equal(t, 1+int(64*time.Second/hold), g.broker.count("h.retry"), "%v", timeout)
+		})
+	}
 }
 
 func TestTimeoutEndsTheContextOfTheAttempt(t *testing.T) {

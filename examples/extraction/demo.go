@@ -15,7 +15,7 @@ import (
 
 // demonstrate plays with two real processes what happens to some orders.
 func demonstrate(ctx context.Context, broker string, out io.Writer) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute) // it takes ten seconds or so
+	limited, cancel := context.WithTimeout(ctx, 2*time.Minute) // it takes ten seconds or so
 	defer cancel()
 	dir, err := os.MkdirTemp("", "extraction")
 	if err != nil {
@@ -36,8 +36,11 @@ func demonstrate(ctx context.Context, broker string, out io.Writer) (err error) 
 		monolith:   filepath.Join(dir, "monolith.db"),
 		fulfilment: filepath.Join(dir, "fulfilment.db"),
 	}
-	defer func() { err = errors.Join(err, d.stop()) }()
-	return d.play(ctx)
+	err = errors.Join(d.play(limited), d.stop())
+	if ctx.Err() != nil {
+		return errors.New("interrupted") // whatever the processes said of that
+	}
+	return err
 }
 
 // A demo is the two processes, as far as they run.

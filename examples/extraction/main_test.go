@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -86,3 +87,22 @@ func TestRun_NoBroker(t *testing.T) {
 	require.Contains(t, stderr.String(), "cannot be reached")
 	require.NotContains(t, stderr.String(), "secret")
 }
+
+// An interrupt ends the demonstration, and its processes.
+func TestRun_Interrupted(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	var stdout writerFunc = func(p []byte) (int, error) {
+		if strings.Contains(string(p), "20 boxes picked") {
+			interrupt()
+		}
+		return len(p), nil
+	}
+	var stderr bytes.Buffer
+	require.Equal(t, 1, run(ctx, nil, strings.NewReader(""), stdout, &stderr))
+	require.Equal(t, "extraction: interrupted\n", stderr.String())
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -41,5 +41,5 @@ func TestSuite(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	relaytest.Test(t, relaytest.Server{URL: urlOf(c)})
+	relaytest.Test(t, relaytest.Server{URL: urlOf(c), History: true})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,8 +26,13 @@ func openBroker(t testing.TB, url string) relay.Broker {
 	return brokerOf(r)
 }
 
+// mustOpen opens a relay whose new groups get what a stream has, unless the URL
+// says otherwise: most tests publish first.
 func mustOpen(t testing.TB, url string) *relay.Relay {
 	t.Helper()
+	if !strings.Contains(url, "?") {
+		url += "?deliver=all"
+	}
 	r, err := openRelay(t.Context(), url)
 	require.NoError(t, err)
 	return r

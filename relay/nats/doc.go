@@ -13,8 +13,8 @@
 // user name without a password is a token. The parameters, besides those of
 // [relay.Target]:
 //
-//	deliver   what a new handler gets: "all" that the stream still has, which is
-//	          the default, or only "new" messages, from its first start on
+//	deliver   what a new handler gets: "new" messages, from its first start on,
+//	          which is the default, or "all" that the stream still has
 //	creds     a file with the credentials of a user (a JWT and an NKey)
 //	replicas  on how many servers of a cluster a message is stored; default 1
 //	max_age   how long a message is kept, such as "720h"; default "168h", a week

@@ -35,7 +35,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	deliver, err := deliverPolicy(t.Params.String("deliver", "all"))
+	deliver, err := deliverPolicy(t.Params.String("deliver", "new"))
 	if err != nil {
 		return nil, err
 	}

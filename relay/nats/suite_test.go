@@ -9,5 +9,5 @@ import (
 func TestSuite(t *testing.T) {
 	t.Parallel()
 	// The suite expects that a new handler gets nothing from before.
-	relaytest.Test(t, relaytest.Server{URL: startServer(t).url() + "?deliver=new"})
+	relaytest.Test(t, relaytest.Server{URL: startServer(t).url()})
 }

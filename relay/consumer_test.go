@@ -207,8 +207,16 @@ func TestTopicsOfAHandler(t *testing.T) {
 		}, g.broker.subscriptions())
 
 		shared := newRig(t, relay.Prefix("p."), relay.Topics(func(event string) string { return "shared-" + event[:4] }))
+		var initialized []string
+		shared.broker.set(func() {
+			shared.broker.onInitialize = func(group, topic string) error {
+				initialized = append(initialized, group+" "+topic)
+				return nil
+			}
+		})
 		require.NoError(t, shared.Handle("all", nothing))
 		shared.start()
+		require.Equal(t, []string{"p.all shared-shop", "p.all.retry p.all.retry"}, initialized, "once, although several events share it")
 		require.Equal(t, map[string]int{"p.all shared-shop": 1, "p.all.retry p.all.retry": 1}, shared.broker.subscriptions())
 	})
 }

@@ -211,6 +211,19 @@ func TestRedriveStops(t *testing.T) {
 	}
 }
 
+// Redrive leaves no subscriber behind.
+func TestRedriveCloses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		var closed []string
+		g.broker.set(func() { g.broker.onClose = func(group string) error { closed = append(closed, group); return nil } })
+		_, err := g.Redrive(t.Context(), "nobody", nil)
+		require.NoError(t, err)
+		require.Equal(t, []string{"nobody.retry", "nobody.dead"}, closed)
+	})
+}
+
 func TestRedriveOfNothing(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
@@ -276,6 +289,39 @@ func (s *partitioned) Subscribe(ctx context.Context, topic string) (<-chan *mess
 		}
 	}()
 	return both, err
+}
+
+// A message has the metadata of where it is, and not of where it was.
+func TestMetadataOfFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		has := map[string][]bool{} // by topic, each time: when it is due, when it has failed, the trace
+		g.broker.set(func() {
+			g.broker.onPublish = func(topic string, m *message.Message) error {
+				for _, key := range []string{"tidings-due", "tidings-failed-at", "traceparent"} {
+					_, ok := m.Metadata[key]
+					has[topic] = append(has[topic], ok)
+				}
+				return nil
+			}
+		})
+		g.handle("failing", func(context.Context, ordered) error { return errHandler }, relay.Attempts(2))
+		g.start()
+		m := message.NewMessage("", []byte("{"))
+		m.Metadata.Set("traceparent", "00")
+		require.NoError(t, g.broker.Publish(orderedName, m))
+		pass(time.Minute)
+		n, err := g.Redrive(t.Context(), "failing", nil)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		pass(time.Minute)
+		require.Equal(t, map[string][]bool{
+			orderedName:     {false, false, true},
+			"failing.retry": {true, false, true, false, false, true, true, false, true}, // tried again, redriven, tried again
+			"failing.dead":  {false, true, true, false, true, true},
+		}, has)
+	})
 }
 
 // The type of a letter that is no event is unknown.

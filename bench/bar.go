@@ -56,7 +56,7 @@ func Bars(r Report) []Bar {
 		r.ratioBar("InTx on SQLite, synchronous=FULL", keyInTxFull, 1.05, bareSQL),
 		r.ratioBar("InTx on SQLite, synchronous=NORMAL", keyInTxNormal, 1.05, bareSQL))
 	bars = append(bars, r.logBars()...)
-	return append(bars, r.durableBars()...)
+	return append(append(bars, r.durableBars()...), r.relayBars()...)
 }
 
 func synchronous(c Contender) bool { return c.Synchronous }

@@ -30,6 +30,8 @@ type Plan struct {
 	Events int
 	// Jobs are how many wait when the workers start; 0 is [DurableJobs].
 	Jobs int
+	// Messages are how many go through each broker; 0 is [RelayMessages].
+	Messages int
 }
 
 // A Table is what a case came to.

@@ -16,7 +16,7 @@ func keyHandlers(n int) string { return "handlers-" + strconv.Itoa(n) }
 
 // Cases lists the cases that are timed operation by operation. What is measured
 // in another way stands beside them: [SubscriptionCosts], [QueueCosts],
-// [LogReadCosts], [DurableWorkCosts] and [DurableStartCosts].
+// [LogReadCosts], [DurableWorkCosts], [DurableStartCosts] and [RelayCosts].
 func Cases() []Case {
 	cases := []Case{
 		noHandler(),
@@ -41,7 +41,7 @@ func Keys() []string {
 	for _, c := range Cases() {
 		keys = append(keys, c.Key)
 	}
-	return append(keys, keySubscriptions, keyQueue, keyRead, keyDurableWork, keyDurableStart)
+	return append(keys, keySubscriptions, keyQueue, keyRead, keyDurableWork, keyDurableStart, keyRelay)
 }
 
 func publishing(handlers int, title string) Case {

@@ -43,6 +43,9 @@ func WriteMarkdown(w io.Writer, h Heading, r Report) error {
 	if r.DurableStarts != nil {
 		writeDurableStarts(&page, r.DurableStarts)
 	}
+	if r.Relays != nil {
+		writeRelays(&page, r.Relays)
+	}
 	writeBars(&page, Bars(r))
 	writeLeftOut(&page, r.LeftOut)
 	_, err := io.WriteString(w, page.String())

@@ -15,6 +15,7 @@ type Report struct {
 	LogReads      []LogReadCost
 	DurableWork   []DurableWorkCost
 	DurableStarts []DurableStartCost
+	Relays        []RelayCost
 	LeftOut       []string // cases that could not be measured, and why
 }
 
@@ -80,6 +81,14 @@ func Run(plan Plan, match *regexp.Regexp, progress func(key string)) (Report, er
 			return report, err
 		}
 		report.DurableStarts, report.LeftOut = costs, append(report.LeftOut, left...)
+	}
+	if match.MatchString(keyRelay) {
+		progress(keyRelay)
+		costs, left, err := RelayCosts(plan)
+		if err != nil {
+			return report, err
+		}
+		report.Relays, report.LeftOut = costs, append(report.LeftOut, left...)
 	}
 	return report, nil
 }

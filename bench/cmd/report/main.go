@@ -31,6 +31,7 @@ func run(args []string, out, progress io.Writer) error {
 	benchtime := flags.Duration("benchtime", 200*time.Millisecond, "of one measurement, about")
 	events := flags.Int("events", bench.LogEvents, "in the log that is read")
 	jobs := flags.Int("jobs", bench.DurableJobs, "that wait when the workers of durable handlers start; one start in 50 of them is timed by itself")
+	messages := flags.Int("messages", bench.RelayMessages, "that go through each broker, and a tenth of them one by one")
 	match := flags.String("run", "", "only the cases whose key matches this regular expression, e.g. ^handlers-")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "Usage: go run ./bench/cmd/report [flags] > page.md\n\nCases: %s\n\n", strings.Join(bench.Keys(), ", "))
@@ -47,7 +48,7 @@ func run(args []string, out, progress io.Writer) error {
 		return fmt.Errorf("-run: %w", err)
 	}
 
-	plan := bench.Plan{Count: *count, Time: *benchtime, Events: *events, Jobs: *jobs}
+	plan := bench.Plan{Count: *count, Time: *benchtime, Events: *events, Jobs: *jobs, Messages: *messages}
 	heading := bench.Heading{
 		Machine: bench.ThisMachine(),
 		Date:    time.Now(),

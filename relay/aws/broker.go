@@ -46,6 +46,12 @@ func New(c Config) (relay.Broker, error) {
 	if c.Logger == nil {
 		c.Logger = watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn})
 	}
+	c.SNS = sns.New(c.SNS.Options(), func(o *sns.Options) { o.HTTPClient = wholeBodies{o.HTTPClient} })
+	c.SQS = sqs.New(c.SQS.Options(), func(o *sqs.Options) {
+		o.HTTPClient = wholeBodies{o.HTTPClient}
+		// A sum that is wrong would be an error in place of ten messages.
+		o.DisableMessageChecksumValidation = true
+	})
 	return &broker{Config: c, creating: make(chan struct{}, 1)}, nil
 }
 
@@ -85,6 +91,10 @@ type broker struct {
 	Config
 	topics   sync.Map      // the ARNs of the topics that exist, by name: string to string
 	creating chan struct{} // holds an element while somebody creates a topic
+
+	mu     sync.Mutex
+	closed bool
+	polls  sync.WaitGroup // requests for messages; added to under mu, and not when closed
 }
 
 // Topic returns the name of the topic in SNS.
@@ -163,5 +173,22 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 	return &subscriber{broker: b, group: group, closing: ctx, stop: stop}, nil
 }
 
-// Close does nothing: there are no connections that have to be ended in order.
-func (b *broker) Close() error { return nil }
+// goPoll runs a request for messages, for which Close waits.
+func (b *broker) goPoll(request func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed { // although a subscriber is not
+		go request()
+		return
+	}
+	b.polls.Go(request)
+}
+
+// Close waits for the requests for messages that run, see pollOver.
+func (b *broker) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.polls.Wait()
+	return nil
+}

@@ -1,2 +1,95 @@
-// Package aws lets a relay use SNS and SQS as its broker.
+// Package aws lets a relay use Amazon SNS and SQS as its broker.
+//
+//	import _ "github.com/tidings-go/tidings/relay/aws"
+//
+//	r, err := relay.Open(ctx, "aws-sns-sqs://eu-central-1", registry)
+//
+// # URL
+//
+// The host is the region; without one, that of the environment counts. The
+// credentials, too, are those that the AWS SDK finds: variables, files, the role
+// of the machine. In their place the URL can have an access key and its secret as
+// user and password. The parameters, besides those of [relay.Target]:
+//
+//	endpoint   the URL of another server than that of AWS: http://localhost:4566
+//	retention  how long SQS keeps a message, 1m to 336h; default 336h, two weeks
+//
+// For anything else that the clients of the SDK can have, make them yourself, and
+// pass them to [New].
+//
+// The process needs these permissions: sns:CreateTopic and sns:Publish; to
+// handle events also sns:Subscribe and sns:SetSubscriptionAttributes, and of SQS
+// CreateQueue, GetQueueUrl, GetQueueAttributes, SetQueueAttributes,
+// ReceiveMessage, DeleteMessage and ChangeMessageVisibility.
+//
+// # What there is in SNS and SQS
+//
+// Each topic is a standard topic of SNS. Each handler has a standard queue of SQS
+// for each of its topics, which SNS copies the messages to as they are (raw
+// message delivery), and which all processes with that handler receive from. They
+// are made when they are used first. One that exists is left as it is, but for
+// the policy of a queue: that gets a statement which lets SNS send what is on the
+// topic, if it does not name the topic.
+//
+// The topic of a name is the name with a hyphen for each dot that a letter, a
+// digit or an underscore follows. A byte that is none of these becomes two
+// hyphens and its hexadecimal code, and so does a hyphen: "orders.placed" is
+// "orders-placed", "my-orders" is "my--2Dorders". The queue is called like the
+// group, by the same rules, three hyphens, and the topic:
+// "billing-mail---orders-placed". A topic over 256 bytes and a queue over 80 are
+// cut, and end with a hash.
+//
+// The body of a message is the CloudEvent. SNS takes ten attributes: content-type,
+// ce-type and ce-id, by which a filter policy can select, and other metadata as
+// far as there is room. The rest of them is in the attribute tidings-more, as
+// JSON. The remaining attributes of the CloudEvent are in the body alone, also
+// the key of relay.KeyBy.
+//
+// # What is guaranteed
+//
+//   - A publish that has succeeded is stored by SNS in several data centres.
+//     SNS delivers it to the queues, and tries for weeks if it has to.
+//   - A message reaches each handler at least once. SQS may deliver it twice by
+//     itself, and SNS if an answer got lost.
+//   - A new handler gets what is published after its queue was subscribed.
+//
+// # What is not
+//
+//   - There is no order.
+//   - A message that a handler did not get to within the retention is lost.
+//     Nobody is told; watch ApproximateAgeOfOldestMessage.
+//   - SNS gives up a message that it may not deliver: if the policy of a queue
+//     forbids it, or a key that encrypts the queue. With a dead-letter queue of
+//     its own, a subscription keeps these.
+//   - A queue that somebody deletes is made again by the handler that misses it,
+//     but what was published meanwhile is lost for that handler. SQS refuses
+//     for a minute to make a queue of the same name.
+//
+// # Numbers
+//
+// A message may have 256 KiB with its attributes, of which 2 KiB are kept for what
+// is said of it when it fails; the publish of a larger one fails. What other
+// programs send may fill these 2 KiB. Then the reason of a failure is left out,
+// and what has less than 600 bytes of room cannot be moved to the dead letters:
+// it comes again and again.
+//
+// A publish that is not answered fails after ten seconds.
+//
+// A worker asks for one message, and for more at once, up to ten, as long as it
+// handles all within half a second. What it does not get to within a second goes
+// back to the queue. When a process is killed, what it has waits for Timeout plus
+// 31 s; a worker that is closed gives it back at once. That wait, the visibility
+// timeout, ends at 12 hours, so a Timeout has to be shorter. Each time a message is
+// handed out counts for a redrive policy of SQS, if you give the queue one: leave
+// it room.
+//
+// A request for messages waits in the server: for a second where there are many,
+// and for up to 20 s where there was none for a while. An idle worker of a handler
+// makes three requests per minute, and so does the one for what is tried again.
+// Closing the relay takes up to one and a half seconds, until these requests have
+// ended: a server does not notice at once when one is cut off, and would give it a
+// message.
+//
+// A handler that is removed for good leaves its queues and subscriptions behind.
+// Delete them: SNS goes on to fill them.
 package aws

@@ -54,8 +54,6 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 			if endpoint != nil {
 				o.BaseEndpoint = endpoint
 			}
-			// One sum that is wrong would be an error instead of ten messages.
-			o.DisableMessageChecksumValidation = true
 		}),
 		Retention: retention,
 		Logger:    t.Logger,
@@ -120,10 +118,14 @@ func settingsOf(ctx context.Context, t relay.Target) (aws.Config, error) {
 	return settings, nil
 }
 
+// once has the client try once.
+func once(o *sqs.Options) { o.RetryMaxAttempts = 1 }
+
 // probe asks for a queue that there is not. To be told so, or that one may not
-// ask, is an answer.
+// ask, is an answer. It asks once, so that the error is not that there was no
+// time to try again.
 func (b *broker) probe(ctx context.Context) error {
-	_, err := b.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("tidings-probe")})
+	_, err := b.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("tidings-probe")}, once)
 	if none := (*sqstypes.QueueDoesNotExist)(nil); err == nil || errors.As(err, &none) {
 		return nil
 	}

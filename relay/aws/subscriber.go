@@ -67,7 +67,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 }
 
 // Close ends the subscriptions. Messages that were not acknowledged go back to
-// the queue. It waits for the requests that run, for up to closeWithin.
+// the queue. It waits for that, but for no longer than closeWithin.
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true

@@ -19,7 +19,8 @@ const (
 
 	// A request for messages waits in the server until there is one. When it is
 	// cut off, the server may hand one to nobody, which then waits for AckWait.
-	// So Close lets it end, and it waits long only where messages are rare.
+	// So it goes on after Close for pollOver, and returns what it gets; and it
+	// waits for longer than that only where messages are rare.
 	minWait  = time.Second
 	maxWait  = 20 * time.Second // what SQS allows
 	pollOver = minWait + 500*time.Millisecond
@@ -71,7 +72,31 @@ func (n *subscription) run() {
 }
 
 // receive asks for a batch. It is empty if there was nothing for a while.
-func (n *subscription) receive() ([]sqstypes.Message, error) {
+func (n *subscription) receive() (batch []sqstypes.Message, err error) {
+	type answer struct {
+		batch []sqstypes.Message
+		err   error
+	}
+	answers := make(chan answer)
+	n.goPoll(func() {
+		batch, err := n.poll()
+		select {
+		case answers <- answer{batch, err}:
+		case <-n.ending.Done():
+			if len(batch) > 0 {
+				n.release(batch)
+			}
+		}
+	})
+	select {
+	case a := <-answers:
+		return a.batch, a.err
+	case <-n.ending.Done():
+		return nil, nil
+	}
+}
+
+func (n *subscription) poll() ([]sqstypes.Message, error) {
 	over, cancel := outlive(n.ending, pollOver)
 	defer cancel()
 	wait := min(max(time.Since(n.heard)/4, minWait), maxWait).Truncate(time.Second)
@@ -83,11 +108,24 @@ func (n *subscription) receive() ([]sqstypes.Message, error) {
 		WaitTimeSeconds:       int32(wait / time.Second),
 		VisibilityTimeout:     seconds(n.group.AckWait + n.hold()),
 		MessageAttributeNames: []string{"All"},
-	})
+	}, once) // the messages in an answer that got lost should not be lost in silence
 	if err != nil {
 		return nil, err
 	}
 	return out.Messages, nil
+}
+
+// release returns messages that came when it was over.
+func (n *subscription) release(batch []sqstypes.Message) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.ctx), closeWithin)
+	defer cancel()
+	handles := make([]*string, len(batch))
+	for i, raw := range batch {
+		handles[i] = raw.ReceiptHandle
+	}
+	if _, err := n.hide(ctx, handles, 0); err != nil {
+		n.Logger.Error("relay/aws: returning messages", err, n.fields())
+	}
 }
 
 // hold is how long messages wait behind one that is being handled, before others

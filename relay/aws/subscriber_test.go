@@ -1,0 +1,246 @@
+package aws_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/aws"
+)
+
+// In all of these AckWait is an hour: what comes again was given back.
+
+func TestNackBringsTheMessageAtOnce(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	_, messages := subscribe(t, b, group(t), topic)
+	publish(t, b, topic, "one")
+	for range 3 {
+		require.True(t, next(t, messages).Nack())
+	}
+	require.True(t, next(t, messages).Ack())
+}
+
+func TestCloseGivesBack(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	s, messages := subscribe(t, b, g, topic)
+	publish(t, b, topic, "one", "two", "three")
+	m := next(t, messages)
+	begin := time.Now()
+	require.NoError(t, s.Close())
+	require.Less(t, time.Since(begin), 5*time.Second)
+	for range messages {
+		require.FailNow(t, "a message after Close")
+	}
+	m.Ack() // too late, and without harm
+	require.NoError(t, s.Close(), "again")
+	_, err := s.Subscribe(t.Context(), topic)
+	require.ErrorContains(t, err, "closed")
+
+	_, messages = subscribe(t, b, g, topic)
+	wantBodies(t, messages, "one", "two", "three")
+}
+
+func TestCloseWhenNobodyReads(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	s, messages := subscribe(t, b, g, topic)
+	publish(t, b, topic, "one")
+	require.Eventually(t, func() bool { return visible(t, g, topic) == 0 }, patience, 10*time.Millisecond, "the message waits in the subscriber")
+	require.NoError(t, s.Close())
+	for range messages {
+		require.FailNow(t, "a message after Close")
+	}
+	_, messages = subscribe(t, b, g, topic)
+	wantBodies(t, messages, "one")
+}
+
+// visible returns how many messages of a group's queue nobody has.
+func visible(t *testing.T, g relay.Group, topic string) int {
+	t.Helper()
+	attributes := attributesOf(t, g, topic, sqstypes.QueueAttributeNameApproximateNumberOfMessages)
+	n := 0
+	_, err := fmt.Sscan(attributes["ApproximateNumberOfMessages"], &n)
+	require.NoError(t, err)
+	return n
+}
+
+func attributesOf(t *testing.T, g relay.Group, topic string, names ...sqstypes.QueueAttributeName) map[string]string {
+	t.Helper()
+	_, toSQS := clients(t, server(t))
+	u, err := toSQS.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: sdk.String(aws.QueueName(g.Name, topic))})
+	require.NoError(t, err)
+	out, err := toSQS.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: u.QueueUrl, AttributeNames: names})
+	require.NoError(t, err)
+	return out.Attributes
+}
+
+func TestEndOfContextEndsSubscription(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	s, err := b.Subscriber(t.Context(), g)
+	require.NoError(t, err)
+	defer s.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	messages, err := s.Subscribe(ctx, topic)
+	require.NoError(t, err)
+	_, other := subscribe(t, b, g, topic)
+	cancel()
+	for range messages {
+		require.FailNow(t, "there is no message")
+	}
+	publish(t, b, topic, "one", "two")
+	wantBodies(t, other, "one", "two")
+}
+
+// A worker that is quick gets several messages at once, and what it does not get
+// to within a moment others get.
+func TestSlowWorkerKeepsNothing(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	_, first := subscribe(t, b, g, topic)
+	var bodies []string
+	for i := range 60 {
+		bodies = append(bodies, fmt.Sprint(i))
+	}
+	publish(t, b, topic, bodies...)
+	wantBodies(t, first, bodies[:40]...)
+	held := next(t, first)
+	_, second := subscribe(t, b, g, topic)
+	left := bodies[40:]
+	for i, body := range left {
+		if body == string(held.Payload) {
+			left = append(left[:i:i], left[i+1:]...)
+			break
+		}
+	}
+	wantBodies(t, second, left...)
+	require.True(t, held.Ack())
+}
+
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	_, _ = subscribe(t, b, g, topic)
+	attributes := attributesOf(t, g, topic, sqstypes.QueueAttributeNameAll)
+	require.Equal(t, "1209600", attributes["MessageRetentionPeriod"])
+	require.Contains(t, attributes["Policy"], `"Resource":"`+attributes["QueueArn"]+`"`)
+	require.Contains(t, attributes["Policy"], ":"+topic+`"`)
+}
+
+// A queue that exists keeps what somebody has set, and SNS may send to it.
+func TestQueueThatExists(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	_, toSQS := clients(t, server(t))
+	_, err := toSQS.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+		QueueName: sdk.String(aws.QueueName(g.Name, topic)),
+		Attributes: map[string]string{
+			"MessageRetentionPeriod": "3600",
+			"Policy":                 `{"Version":"2012-10-17","Statement":{"Sid":"theirs","Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}`,
+		},
+	})
+	require.NoError(t, err)
+	for range 2 {
+		s, messages := subscribe(t, b, g, topic)
+		publish(t, b, topic, "one")
+		wantBodies(t, messages, "one")
+		require.NoError(t, s.Close())
+	}
+	attributes := attributesOf(t, g, topic, sqstypes.QueueAttributeNameAll)
+	require.Equal(t, "3600", attributes["MessageRetentionPeriod"])
+	require.Contains(t, attributes["Policy"], `"Sid":"theirs"`)
+	require.Equal(t, 1, strings.Count(attributes["Policy"], "sns.amazonaws.com"))
+}
+
+func TestTopicAndQueueAreDeleted(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	_, messages := subscribe(t, b, g, topic)
+	toSNS, toSQS := clients(t, server(t))
+	created, err := toSNS.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &topic})
+	require.NoError(t, err)
+	_, err = toSNS.DeleteTopic(t.Context(), &sns.DeleteTopicInput{TopicArn: created.TopicArn})
+	require.NoError(t, err)
+	publish(t, b, topic, "to a new topic, which has no queue")
+
+	u, err := toSQS.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: sdk.String(aws.QueueName(g.Name, topic))})
+	require.NoError(t, err)
+	_, err = toSQS.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: u.QueueUrl})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := toSQS.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: sdk.String(aws.QueueName(g.Name, topic))})
+		return err == nil
+	}, patience, 50*time.Millisecond, "the subscription makes a new queue")
+	require.Eventually(t, func() bool {
+		publish(t, b, topic, "again")
+		select {
+		case m := <-messages:
+			return m.Ack()
+		case <-time.After(100 * time.Millisecond):
+			return false
+		}
+	}, patience, 50*time.Millisecond)
+}
+
+func TestGroupsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	b, _ := newBroker(t)
+	_, err := b.Subscriber(t.Context(), relay.Group{})
+	require.ErrorContains(t, err, "without a name")
+	_, err = b.Subscriber(t.Context(), relay.Group{Name: "g", AckWait: 12 * time.Hour})
+	require.ErrorContains(t, err, "shorten relay.Timeout")
+}
+
+// Not parallel: it looks at all goroutines.
+func TestNoGoroutinesAfterClose(t *testing.T) {
+	toSNS, toSQS := clients(t, server(t))
+	b, err := aws.New(aws.Config{SNS: toSNS, SQS: toSQS})
+	require.NoError(t, err)
+	topic := b.Topic("t" + uuid.NewString())
+	s, err := b.Subscriber(t.Context(), group(t))
+	require.NoError(t, err)
+	var channels []<-chan *message.Message
+	for range 5 {
+		messages, err := s.Subscribe(t.Context(), topic)
+		require.NoError(t, err)
+		channels = append(channels, messages)
+	}
+	publish(t, b, topic, "one", "two", "three", "four")
+	next(t, channels[0])
+	require.NoError(t, s.Close())
+	require.NoError(t, b.Close())
+	require.Eventually(t, func() bool { return !strings.Contains(stacks(), "relay/aws.") }, 5*time.Second, 10*time.Millisecond)
+}
+
+// stacks returns those of all goroutines but tests.
+func stacks() string {
+	buffer := make([]byte, 1<<20)
+	var out []string
+	for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
+		if !strings.Contains(stack, "testing.tRunner") && !strings.Contains(stack, "relay/aws_test") {
+			out = append(out, stack)
+		}
+	}
+	return strings.Join(out, "\n\n")
+}

@@ -77,9 +77,10 @@
 //
 // A worker asks for one message, and for more at once, up to ten, as long as it
 // handles all within half a second. What it does not get to within a second goes
-// back to the queue. When a process is killed, what it has waits for Timeout plus
-// 31 s; a worker that is closed gives it back at once. That wait, the visibility
-// timeout, ends at 12 hours, so a Timeout has to be shorter. Each time a message is
+// back to the queue. When a process is killed, what it has waits for as long as
+// relay.Timeout says, and a second; a worker that is closed gives it back at once.
+// That wait, the visibility timeout, is 12 hours at most, so a Timeout has to be
+// shorter. Each time a message is
 // handed out counts for a redrive policy of SQS, if you give the queue one: leave
 // it room.
 //

@@ -34,16 +34,52 @@ const (
 // policies look at them. The rest of what begins with "ce-" is in the body.
 var first = []string{"content-type", "ce-type", "ce-id"}
 
-// marshal returns the body and the attributes for a message.
+// expendable metadata are given up, in this order, so that a message which has
+// failed fits.
+var expendable = []string{"tidings-reason", "content-type", "ce-type", "ce-id"}
+
+// marshal returns the body and the attributes for a message. Its error is that
+// SNS would not take that or, when it fails, what it becomes then.
 func marshal(m *message.Message) (string, map[string]snstypes.MessageAttributeValue, error) {
-	body, attributes := encodeBody(m.Payload)
-	if m.UUID != "" && isText(m.UUID) {
-		attributes[uuidAttribute] = m.UUID
+	body, attributes, err := encode(m.UUID, m.Payload, m.Metadata)
+	if err != nil {
+		return "", nil, err
+	}
+	failed := m.Metadata["tidings-attempt"] != ""
+	if size := sizeOf(body, attributes); !failed && size > maxMessage-reserve {
+		return "", nil, relay.Permanent(fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", size, maxMessage, reserve))
+	}
+	if sizeOf(body, attributes) > maxMessage {
+		rest := maps.Clone(m.Metadata)
+		for _, key := range expendable {
+			delete(rest, key)
+			if body, attributes, err = encode(m.UUID, m.Payload, rest); err != nil {
+				return "", nil, err
+			}
+			if sizeOf(body, attributes) <= maxMessage {
+				break
+			}
+		}
+	}
+	if size := sizeOf(body, attributes); size > maxMessage {
+		return "", nil, fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d", size, maxMessage)
+	}
+	out := make(map[string]snstypes.MessageAttributeValue, len(attributes))
+	for key, value := range attributes {
+		out[key] = snstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
+	}
+	return body, out, nil
+}
+
+func encode(id string, payload []byte, metadata message.Metadata) (string, map[string]string, error) {
+	body, attributes := encodeBody(payload)
+	if id != "" && isText(id) {
+		attributes[uuidAttribute] = id
 	}
 	room := maxAttributes - 1 // for moreAttribute
 	more := map[string]string{}
 	add := func(key string) {
-		value := m.Metadata[key]
+		value := metadata[key]
 		if len(attributes) < room && isAttribute(key) && value != "" && isText(value) {
 			attributes[key] = value
 		} else {
@@ -51,11 +87,11 @@ func marshal(m *message.Message) (string, map[string]snstypes.MessageAttributeVa
 		}
 	}
 	for _, key := range first {
-		if m.Metadata[key] != "" {
+		if metadata[key] != "" {
 			add(key)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(m.Metadata)) {
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
 		if !strings.HasPrefix(key, "ce-") && !slices.Contains(first, key) {
 			add(key)
 		}
@@ -67,35 +103,7 @@ func marshal(m *message.Message) (string, map[string]snstypes.MessageAttributeVa
 		}
 		attributes[moreAttribute] = strings.Map(replaceNoText, string(packed))
 	}
-	if err := fit(body, attributes); err != nil {
-		return "", nil, err
-	}
-	out := make(map[string]snstypes.MessageAttributeValue, len(attributes))
-	for key, value := range attributes {
-		out[key] = snstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
-	}
-	return body, out, nil
-}
-
-// fit returns an error if SNS would not take the message or, when it fails, what
-// it becomes then. Such a message gives up what is not needed to go on with it.
-func fit(body string, attributes map[string]string) error {
-	_, failed := attributes["tidings-attempt"]
-	if !failed {
-		if size := sizeOf(body, attributes); size > maxMessage-reserve {
-			return relay.Permanent(fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", size, maxMessage, reserve))
-		}
-		return nil
-	}
-	for _, key := range []string{"tidings-reason", "content-type", "ce-type", "ce-id"} {
-		if sizeOf(body, attributes) > maxMessage {
-			delete(attributes, key)
-		}
-	}
-	if size := sizeOf(body, attributes); size > maxMessage {
-		return fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d", size, maxMessage)
-	}
-	return nil
+	return body, attributes, nil
 }
 
 func sizeOf(body string, attributes map[string]string) int {

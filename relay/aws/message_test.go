@@ -141,10 +141,15 @@ func TestTooLarge(t *testing.T) {
 	got := next(t, messages)
 	got.Metadata["tidings-attempt"] = "1"
 	got.Metadata["tidings-reason"] = strings.Repeat("r", 3000)
+	for c := 'a'; c <= 'l'; c++ { // the reason is none of the attributes
+		got.Metadata[string(c)] = "x"
+	}
 	require.NoError(t, b.Publish(topic, got), "what has arrived can be passed on, for a shorter reason if need be")
 	got.Ack()
 	got = next(t, messages)
 	require.Len(t, got.Payload, len(m.Payload))
 	require.Equal(t, "1", got.Metadata["tidings-attempt"])
+	require.Equal(t, "x", got.Metadata["l"])
+	require.NotContains(t, got.Metadata, "tidings-reason")
 	got.Ack()
 }

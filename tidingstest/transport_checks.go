@@ -190,8 +190,16 @@ func checkCausation(r *rig) {
 	r.start()
 	sent := tidings.Stamp(r.ctx, Described{})
 	r.must(r.publish(r.ctx, sent))
-	answers.until("the last answer", func() bool { return numbered(answers.calls, last) != nil })
-	chain.until("the last answer", func() bool { return numbered(chain.calls, last) != nil })
+	for _, in := range []*inbox{answers, chain} { // in any order, unless the transport keeps one
+		in.until("all answers", func() bool {
+			for n := int64(1); n <= last; n++ {
+				if numbered(in.calls, n) == nil {
+					return false
+				}
+			}
+			return true
+		})
+	}
 	for n := int64(1); n <= last; n++ {
 		answer := numbered(answers.events(), n)
 		cause := tidings.Event(sent)

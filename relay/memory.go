@@ -169,12 +169,16 @@ func (s *memorySubscriber) pass(ctx context.Context, m *message.Message, to chan
 	}
 	select {
 	case <-m.Acked():
-		return true
 	case <-m.Nacked():
 	case <-s.closed:
 	case <-ctx.Done():
 	}
-	return false
+	select {
+	case <-m.Acked(): // just before the end
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *memorySubscriber) Close() error {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -157,4 +159,38 @@ func TestMemoryNames(t *testing.T) {
 	}
 	require.True(t, brokers[0] == brokers[1])
 	require.False(t, brokers[0] == brokers[2])
+}
+
+// What was acknowledged does not come again, also if the subscriber is closed
+// at that moment.
+func TestMemoryAckAndClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, err := relay.Open(t.Context(), newURL(), newRegistry())
+		require.NoError(t, err)
+		b := brokerOf(r)
+		subscribe := func() (message.Subscriber, <-chan *message.Message) {
+			s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
+			require.NoError(t, err)
+			messages, err := s.Subscribe(context.WithoutCancel(t.Context()), "topic")
+			require.NoError(t, err)
+			return s, messages
+		}
+		for range 100 {
+			s, messages := subscribe()
+			require.NoError(t, b.Publish("topic", message.NewMessage("", nil)))
+			synctest.Wait() // it is being passed over, and nobody waits for the answer yet
+			(<-messages).Ack()
+			require.NoError(t, s.Close())
+
+			s, messages = subscribe()
+			synctest.Wait()
+			select {
+			case <-messages:
+				t.Fatal("an acknowledged message comes again")
+			default:
+			}
+			require.NoError(t, s.Close())
+		}
+	})
 }

@@ -138,6 +138,21 @@ func TestForwardIsUnsubscribed(t *testing.T) {
 	require.Equal(t, 3, g.broker.count(orderedName))
 }
 
+// What Forward sends before Start is kept for the handlers of this process.
+func TestForwardBeforeStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		calls := &times{g: g}
+		g.handle("h", func(context.Context, ordered) error { calls.add(); return nil })
+		relay.Forward[ordered](g.bus, g.Relay)
+		g.publish(1)
+		g.start()
+		synctest.Wait()
+		require.Len(t, calls.all(), 1)
+	})
+}
+
 func TestForwardFails(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, relay.MaxSize(500))

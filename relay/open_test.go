@@ -194,3 +194,29 @@ func TestMemoryAckAndClose(t *testing.T) {
 		}
 	})
 }
+
+// What is refused comes again, before what is behind it.
+func TestMemoryKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	r, err := relay.Open(t.Context(), newURL(), newRegistry())
+	require.NoError(t, err)
+	b := brokerOf(r)
+	s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
+	require.NoError(t, err)
+	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), "topic")
+	require.NoError(t, err)
+	require.NoError(t, b.Publish("topic", message.NewMessage("1", nil), message.NewMessage("2", nil), message.NewMessage("3", nil)))
+	for _, want := range []struct {
+		id   string
+		take bool
+	}{{"1", false}, {"1", true}, {"2", false}, {"2", false}, {"2", true}, {"3", true}} {
+		m := <-messages
+		require.Equal(t, want.id, m.UUID)
+		if want.take {
+			m.Ack()
+		} else {
+			m.Nack()
+		}
+	}
+	require.NoError(t, s.Close())
+}

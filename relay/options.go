@@ -52,13 +52,14 @@ func Topics(topic func(event string) string) Option {
 	return optionFunc(func(c *config) { c.topics = topic })
 }
 
-// defaultMaxSize is what the smallest of the brokers, SNS, takes.
-const defaultMaxSize = 256 << 10
+// defaultMaxSize is what the smallest of the brokers, SNS, takes with the metadata
+// of a dead letter.
+const defaultMaxSize = 250 << 10
 
 // MaxSize is the most bytes that a message may have. A larger event fails its
 // publish (behind [Forward] the forwarding), a larger message that arrives
 // becomes a dead letter. The default is
-// 256 KiB, which all brokers take.
+// 250 KiB, which all brokers take.
 func MaxSize(bytes int) Option {
 	if bytes < 1 {
 		panic(fmt.Sprintf("relay: MaxSize(%d): a limit is positive", bytes))

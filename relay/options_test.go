@@ -69,7 +69,7 @@ func TestViews(t *testing.T) {
 	require.Equal(t, 1, g.broker.count(orderedName))
 }
 
-// The limit is 256 KiB, the least of what brokers take.
+// The limit is 250 KiB, the least of what brokers take.
 func TestDefaultMaxSize(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
@@ -82,7 +82,7 @@ func TestDefaultMaxSize(t *testing.T) {
 		more int
 		ok   bool
 	}{{0, true}, {1, false}} {
-		text := make([]byte, 256<<10-len(body)+tt.more)
+		text := make([]byte, 250<<10-len(body)+tt.more)
 		for i := range text {
 			text[i] = 'x'
 		}

@@ -61,7 +61,7 @@
 //   - The order of a partition is kept; [relay.Workers] are consumers with a
 //     partition each. An event that is to be tried again gives way to later ones.
 //   - A message that is not acknowledged holds up its partition. After the time
-//     that the relay allows (the Timeout of the handler and 30 s), the consumer
+//     that the relay allows (the Timeout of the handler and as long again), the consumer
 //     leaves the group and others get its partitions.
 //
 // # What is lost, what is slow

@@ -71,7 +71,7 @@
 // A worker asks for as many messages as it handles in 50 ms, at most 64, and if
 // one takes longer than a second, gives back those behind it. So no process holds
 // what another could handle, and when it is killed, at most that many messages per
-// worker wait for Timeout plus 30 s. One that is closed gives them back at once.
+// worker wait for Timeout and as long again. One that is closed gives them back at once.
 // Up to 1,000 messages per handler and topic can be in work at once, in all
 // processes together, and up to 4,096 workers can wait.
 //

@@ -43,7 +43,7 @@
 //     not with what is there.
 //   - What a process has in hand when it closes goes to others within two
 //     seconds. What it has when it dies, or is silent about for longer than its
-//     time ([relay.Timeout] and 30 s), goes to others within two seconds after
+//     time ([relay.Timeout] and what that adds), goes to others within two seconds after
 //     that time.
 //   - With one worker in one process the order of a topic is kept, except for what
 //     is handled again.

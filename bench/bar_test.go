@@ -69,6 +69,14 @@ func report(change func(key, name string, goroutines int, s *bench.Sample)) benc
 			Bare: bench.Latency{P50: 10 * time.Millisecond}, Ours: bench.Latency{P50: 11_900 * time.Microsecond, P99: time.Second},
 		})
 	}
+	for _, broker := range []string{"NATS JetStream", "Kafka (kfake)"} {
+		near := bench.Latency{P50: 11 * time.Millisecond, P99: 22 * time.Millisecond}
+		r.Relays = append(r.Relays, bench.RelayCost{
+			Broker: broker, Messages: 2_000,
+			BarePublish: bench.Sample{NS: 900}, OursPublish: bench.Sample{NS: 999}, BareConsume: bench.Sample{NS: 900}, OursConsume: bench.Sample{NS: 999},
+			Bare: bench.Latency{P50: 10 * time.Millisecond, P99: 20 * time.Millisecond}, Decoded: near, Ours: near,
+		})
+	}
 	for _, database := range []string{"SQLite", "Postgres, database/sql", "Postgres, pgx"} {
 		for _, events := range []int{10_000, 1_000_000} {
 			r.LogReads = append(r.LogReads, bench.LogReadCost{
@@ -192,6 +200,18 @@ func TestBarsOfDurableHandlers(t *testing.T) {
 	require.Equal(t, []string{
 		"Durable: work, SQLite: ≥ 0.9x the jobs per second of River's workers",
 		"Durable: commit to start, Postgres, pgx: p50 ≤ 1.2x River's",
+	}, missed(r))
+}
+
+func TestBarsOfBrokers(t *testing.T) {
+	r := report(nil)
+	r.Relays[0].OursPublish.NS, r.Relays[0].Ours.P99 = 1_001, 23*time.Millisecond
+	r.Relays[1].OursConsume.NS, r.Relays[1].Ours.P50 = 1_001, 12*time.Millisecond
+	require.Equal(t, []string{
+		"Relay: publish, NATS JetStream: ≥ 0.9x the rate of the adapter",
+		"Relay: latency, p99, NATS JetStream: ≥ 0.9x the speed of the adapter",
+		"Relay: consume, Kafka (kfake): ≥ 0.9x the rate of the adapter",
+		"Relay: latency, p50, Kafka (kfake): ≥ 0.9x the speed of the adapter",
 	}, missed(r))
 }
 

@@ -100,7 +100,7 @@ func TestOutcomes(t *testing.T) {
 			errors: []string{"bad\ufffdtext", "bad\ufffdtext"}, loud: []string{"bad"}},
 		{name: "nul.permanent", handle: func(context.Context) error { return durable.Permanent(errors.New("bad\x00text")) }, state: cancelled, attempt: 1, errors: []string{"bad\ufffdtext"}, loud: []string{"bad"}},
 		{name: "nul.snoozed", handle: func(context.Context) error { return fmt.Errorf("\x00%w", river.JobSnooze(time.Hour)) }, state: rivertype.JobStateScheduled, attempt: 0},
-		{name: "timeout", handle: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, opts: []durable.Option{durable.Attempts(2), durable.Timeout(30 * time.Millisecond)}, state: discarded, attempt: 2,
+		{name: "timeout", handle: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, opts: []durable.Option{durable.Attempts(2), durable.Timeout(time.Second)}, state: discarded, attempt: 2,
 			errors: []string{"deadline exceeded", "deadline exceeded"}, loud: []string{"deadline exceeded"}},
 		{name: "own.context", handle: func(context.Context) error { return context.Canceled }, opts: []durable.Option{durable.Attempts(2)}, state: discarded, attempt: 2,
 			errors: []string{"canceled", "canceled"}, loud: []string{"canceled"}},

@@ -24,7 +24,6 @@ const (
 
 // An encoded event is a message that was not sent yet. It is immutable.
 type encoded struct {
-	event    tidings.Event
 	topic    string
 	id       string
 	body     []byte
@@ -59,7 +58,7 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 			metadata[k] = v
 		}
 	}
-	return &encoded{event, r.topicOf(e.Type), e.ID.String(), body, metadata}, nil
+	return &encoded{r.topicOf(e.Type), e.ID.String(), body, metadata}, nil
 }
 
 func attributesOf(e *tidings.Envelope) message.Metadata {
@@ -93,7 +92,7 @@ func (c *consumer) open(body []byte, topic string) (tidings.Event, error) {
 	}
 	eventType, known := c.relay.registry.TypeOf(e.Type)
 	if !known || !isA(eventType, c.event) {
-		if c.shared(topic, e.Type) {
+		if c.relay.ruledTopic(e.Type) == topic {
 			return nil, nil
 		}
 		if known {
@@ -101,12 +100,4 @@ func (c *consumer) open(body []byte, topic string) (tidings.Event, error) {
 		}
 	}
 	return c.relay.registry.Unwrap(e)
-}
-
-// shared reports whether events of that name belong in a topic.
-func (c *consumer) shared(topic, event string) bool {
-	if c.relay.config.topics != nil {
-		return c.relay.config.topics(event) == topic // not kept: names come from outside
-	}
-	return c.relay.broker.Topic(c.relay.config.prefix+event) == topic
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/tidings-go/tidings"
@@ -122,7 +121,7 @@ type settings struct {
 
 func newSettings(opts []HandlerOption) settings {
 	s := settings{attempts: 5, backoff: defaultBackoff, timeout: 30 * time.Second, workers: 1}
-	for _, o := range slices.Clone(opts) {
+	for _, o := range opts {
 		mustNotBeNil(o == nil, "With", "HandlerOption")
 		o.applyTo(&s)
 	}

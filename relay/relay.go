@@ -183,14 +183,17 @@ func (r *Relay) topicOf(event string) string {
 	if topic, ok := r.topics.Load(event); ok {
 		return topic.(string)
 	}
-	topic := ""
-	if r.config.topics != nil {
-		topic = r.config.topics(event)
-	} else {
-		topic = r.broker.Topic(r.config.prefix + event)
-	}
+	topic := r.ruledTopic(event)
 	r.topics.Store(event, topic)
 	return topic
+}
+
+// ruledTopic is topicOf for names that come from outside, which are not kept.
+func (r *Relay) ruledTopic(event string) string {
+	if r.config.topics != nil {
+		return r.config.topics(event)
+	}
+	return r.broker.Topic(r.config.prefix + event)
 }
 
 // retryTopic returns the topic of what a handler is to try again.

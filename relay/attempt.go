@@ -174,11 +174,11 @@ func (c *consumer) declareDead(topic string) error {
 	if c.dead || topic != c.relay.deadTopic(c.name) {
 		return nil
 	}
-	s, err := c.relay.broker.Subscriber(c.ctx, c.group(".dead"))
-	if err != nil {
-		return fmt.Errorf("relay: the dead letters of %q: %w", c.name, err)
+	s, err := c.subscriber(c.ctx, ".dead", topic)
+	if err == nil {
+		err = s.Close()
 	}
-	if err := errors.Join(initialize(s, topic), s.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("relay: the dead letters of %q: %w", c.name, err)
 	}
 	c.dead = true

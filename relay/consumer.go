@@ -97,6 +97,19 @@ func (c *consumer) declareLocked(ctx context.Context) (err error) {
 	return nil
 }
 
+// subscriber returns a subscriber for a topic of the handler's own, of which the
+// broker keeps messages from now on.
+func (c *consumer) subscriber(ctx context.Context, suffix, topic string) (message.Subscriber, error) {
+	s, err := c.relay.broker.Subscriber(ctx, c.group(suffix))
+	if err != nil {
+		return nil, err
+	}
+	if err := initialize(s, topic); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
 func initialize(s message.Subscriber, topic string) error {
 	if i, ok := s.(message.SubscribeInitializer); ok {
 		return i.SubscribeInitialize(topic)

@@ -100,14 +100,15 @@ const (
 
 func (d *redrive) through(ctx context.Context) (err error) {
 	topic := d.relay.deadTopic(d.handler)
-	retry, err := d.declared(ctx, ".retry", d.relay.retryTopic(d.handler))
+	c := newConsumer(d.relay, d.handler, newSettings(nil), nil, nil) // which fetches no events
+	retry, err := c.subscriber(ctx, ".retry", d.relay.retryTopic(d.handler))
 	if err != nil {
 		return err
 	}
 	if err := retry.Close(); err != nil {
 		return err
 	}
-	dead, err := d.declared(ctx, ".dead", topic)
+	dead, err := c.subscriber(ctx, ".dead", topic)
 	if err != nil {
 		return err
 	}
@@ -149,19 +150,6 @@ func (d *redrive) through(ctx context.Context) (err error) {
 			idle.Reset(d.relay.nextLetterWithin)
 		}
 	}
-}
-
-// declared returns a subscriber for a topic that the broker keeps messages of.
-func (d *redrive) declared(ctx context.Context, suffix, topic string) (message.Subscriber, error) {
-	c := newConsumer(d.relay, d.handler, newSettings(nil), nil, nil)
-	s, err := d.relay.broker.Subscriber(ctx, c.group(suffix))
-	if err != nil {
-		return nil, err
-	}
-	if err := initialize(s, topic); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
 }
 
 // move publishes a letter to where it belongs by the verdict.

@@ -41,7 +41,9 @@ type broker struct {
 
 // New returns JetStream as a broker, for [relay.New]: with a connection that you
 // have made, and that you close after the relay. It should reconnect without end
-// (nats.MaxReconnects(-1)).
+// (nats.MaxReconnects(-1)), and keep nothing to send later
+// (nats.ReconnectBufSize(-1)): with the buffer that is the default, a message may
+// be sent although its publish has failed, when the connection was lost in between.
 //
 // New streams have the settings of stream, save Name, Subjects and Retention, and
 // MaxAge where messages are kept until they are acknowledged. Set MaxAge: without,
@@ -109,8 +111,9 @@ func (b *broker) publish(topic string, m *message.Message) error {
 
 var errDisconnected = errors.New("the connection to the server is lost, and tried again")
 
-// try does not leave the message with the client while there is no connection:
-// it would send that later, although the caller was told that it failed.
+// try does not leave the message with the client, which would send it later,
+// although the caller was told that it failed: while there is no connection (the
+// buffer for that is switched off in Open), or when no stream answers.
 func (b *broker) try(ctx context.Context, raw *nats.Msg) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -124,7 +127,7 @@ func (b *broker) try(ctx context.Context, raw *nats.Msg) error {
 	if err := b.streams.ensure(ctx, raw.Subject, topicStream); err != nil {
 		return err
 	}
-	future, err := b.publisher.PublishMsgAsync(raw)
+	future, err := b.publisher.PublishMsgAsync(raw, jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return err
 	}

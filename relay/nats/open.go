@@ -129,6 +129,8 @@ func optionsOf(t relay.Target) ([]nats.Option, error) {
 		nats.ReconnectWait(500 * time.Millisecond),
 		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond),
 		nats.IgnoreAuthErrorAbort(),
+		// What cannot be sent fails, and is not sent later.
+		nats.ReconnectBufSize(-1),
 		// One that is dead without being closed is found out; the default
 		// takes up to six minutes.
 		nats.PingInterval(10 * time.Second),

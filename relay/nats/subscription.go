@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -282,11 +283,18 @@ const (
 	nak = "-NAK"
 )
 
-// answerTo sends a verdict, and does not wait until the server has it: if it is
-// lost, the message comes again.
+// answerTo sends a verdict as soon as there is a connection, and does not wait
+// until the server has it: if it is lost, the message comes again.
 func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
-	if err := n.conn.Publish(raw.Reply, []byte(verdict)); err != nil {
-		n.logger.Error("relay/nats: acknowledging a message", err, n.fields())
+	for {
+		err := n.conn.Publish(raw.Reply, []byte(verdict))
+		if errors.Is(err, nats.ErrReconnectBufExceeded) && n.pause(n.ctx, publishPause) {
+			continue
+		}
+		if err != nil {
+			n.logger.Error("relay/nats: acknowledging a message", err, n.fields())
+		}
+		return
 	}
 }
 

@@ -142,6 +142,10 @@ func (d *redrive) through(ctx context.Context) (err error) {
 				decided = append(decided, m)
 				continue
 			}
+			if err := ctx.Err(); err != nil { // select chooses at random
+				m.Nack()
+				return err
+			}
 			if err := d.move(ctx, topic, m); err != nil {
 				m.Nack()
 				return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/url"
 	"runtime/pprof"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
 	"github.com/tidings-go/tidings/relay/relaytest"
@@ -79,17 +79,16 @@ func TestOpenUnreachable(t *testing.T) {
 	t.Parallel()
 	silent := listen(t)
 	defer func() { require.NoError(t, silent.Close()) }()
-	gone := listen(t)
-	require.NoError(t, gone.Close())
-	for _, address := range []net.Addr{silent.Addr(), gone.Addr()} {
+	nobody := fmt.Sprintf("127.0.0.1:%d", testport.Reserve(t))
+	for _, address := range []string{silent.Addr().String(), nobody} {
 		for _, scheme := range []string{"amqp", "amqps"} {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			began := time.Now()
-			_, err := relay.Open(ctx, scheme+"://user:s3cret@"+address.String(), &tidings.Registry{})
+			_, err := relay.Open(ctx, scheme+"://user:s3cret@"+address, &tidings.Registry{})
 			cancel()
 			require.ErrorAs(t, err, new(*relay.UnreachableError))
 			require.NotContains(t, err.Error(), "s3cret")
-			require.Less(t, time.Since(began), 3*time.Second, "it ends with ctx")
+			require.Less(t, time.Since(began), 6*time.Second, "it ends with ctx")
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/internal/testport"
 )
 
 // serverURL returns that of a server that others use as well.
@@ -67,8 +69,8 @@ func startChild(t *testing.T) *child {
 	dir, err := os.MkdirTemp("", "tidings-rabbitmq-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	c := &child{t: t, dir: dir, port: freePort(t)}
-	epmdPort, distPort := freePort(t), freePort(t)
+	c := &child{t: t, dir: dir, port: testport.Reserve(t)}
+	epmdPort, distPort := testport.Reserve(t), testport.Reserve(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), fmt.Appendf(nil,
 		"listeners.tcp.1 = 127.0.0.1:%d\ndefault_user = tidings\ndefault_pass = tidings\nlog.console = false\n", c.port), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "plugins"), []byte("[]."), 0o644))
@@ -127,14 +129,6 @@ func (c *child) up() {
 
 // kill ends the server without a chance to clean up.
 func (c *child) kill() { end(c.server, syscall.SIGKILL) }
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // A proxy is between a test and the server, and can fail like a network.
 type proxy struct {

@@ -3,7 +3,7 @@ package aws_test
 import (
 	"context"
 	"encoding/pem"
-	"net"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/aws"
 )
@@ -62,10 +63,6 @@ func openAt(ctx context.Context, endpoint string) error {
 
 func TestOpenUnreachable(t *testing.T) {
 	t.Parallel()
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, nobody.Close())
-
 	ended := make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {
@@ -78,7 +75,7 @@ func TestOpenUnreachable(t *testing.T) {
 
 	refusing := answering(t, 403, `{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}`)
 	for _, c := range []struct{ name, endpoint, err string }{
-		{"nobody listens", "http://" + nobody.Addr().String(), "refused"},
+		{"nobody listens", fmt.Sprintf("http://127.0.0.1:%d", testport.Reserve(t)), "refused"},
 		{"no answer", silent.URL, "deadline"},
 		{"wrong credentials", refusing, "security token"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
@@ -22,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/kafka"
 )
@@ -63,16 +65,14 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestOpenUnreachable(t *testing.T) {
 	t.Parallel()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, free.Close())
+	nobody := fmt.Sprintf("127.0.0.1:%d", testport.Reserve(t))
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, mute.Close()) })
-	for _, addr := range []net.Addr{free.Addr(), mute.Addr()} {
+	for _, addr := range []string{nobody, mute.Addr().String()} {
 		ctx := within(t, 2*time.Second)
 		start := time.Now()
-		err := open(t, ctx, "kafka://user:secret@"+addr.String())
+		err := open(t, ctx, "kafka://user:secret@"+addr)
 		var unreachable *relay.UnreachableError
 		require.ErrorAs(t, err, &unreachable)
 		require.NotZero(t, unreachable.RetryAfter)

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/internal/testport"
 )
 
 // A natsServer is a server with JetStream in this process, which can be stopped
@@ -27,7 +29,7 @@ type natsServer struct {
 func startServer(t testing.TB, set ...func(*server.Options)) *natsServer {
 	t.Helper()
 	s := &natsServer{t: t, options: server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: testport.Reserve(t), NoLog: true, NoSigs: true,
 		JetStream: true, StoreDir: t.TempDir(),
 	}}
 	for _, f := range set {
@@ -38,7 +40,7 @@ func startServer(t testing.TB, set ...func(*server.Options)) *natsServer {
 	return s
 }
 
-// start starts it, on the same port as before.
+// start starts it, on the same port each time.
 func (s *natsServer) start() {
 	s.t.Helper()
 	options := s.options
@@ -47,7 +49,6 @@ func (s *natsServer) start() {
 	running.Start()
 	require.True(s.t, running.ReadyForConnections(10*time.Second), "the server does not start")
 	s.running = running
-	s.options.Port = running.Addr().(*net.TCPAddr).Port
 }
 
 func (s *natsServer) stop() {

@@ -18,6 +18,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/redis"
 	"github.com/tidings-go/tidings/relay/relaytest"
@@ -67,10 +68,7 @@ func newChild(t *testing.T, args ...string) *child {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		missing(t, "no redis-server on the PATH: apt-get install redis-server")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	c := &child{t: t, dir: t.TempDir(), addr: listener.Addr().String(), args: args}
-	require.NoError(t, listener.Close())
+	c := &child{t: t, dir: t.TempDir(), addr: fmt.Sprintf("127.0.0.1:%d", testport.Reserve(t)), args: args}
 	t.Cleanup(c.kill)
 	c.start()
 	return c

@@ -129,7 +129,7 @@ func TestNack(t *testing.T) {
 func TestSilentConsumer(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t, serverURL(t), amqp.Config{}), newName()
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: "group", AckWait: 300 * time.Millisecond, Workers: 2})
+	s, err := b.Subscriber(t.Context(), relay.Group{Name: "group", AckWait: 2 * time.Second, Workers: 2})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	messages := subscribe(t, s, topic)

@@ -43,7 +43,7 @@ type Server struct {
 func Test(t *testing.T, s Server) {
 	t.Helper()
 	if s.Features.Patience == 0 {
-		s.Features.Patience = 15 * time.Second
+		s.Features.Patience = 30 * time.Second
 	}
 	if s.Redelivery == 0 {
 		s.Redelivery = 10 * time.Second

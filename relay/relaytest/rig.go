@@ -64,7 +64,7 @@ func (r *rig) openWith(registry *tidings.Registry, opts ...relay.Option) *proces
 	}, opts...)...)
 	require.NoError(r, err)
 	p.Relay = opened
-	testhook.SetIdle(p.Relay, r.Features.Patience, time.Second)
+	testhook.SetIdle(p.Relay, r.Features.Patience, 2*time.Second)
 	r.Cleanup(func() { require.NoError(r, p.Close(within(r.T, 30*time.Second))) })
 	p.bus = tidings.New(tidings.WithErrorHandler(p.unexpected))
 	return p

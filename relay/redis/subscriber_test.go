@@ -215,7 +215,7 @@ func TestOverdueOnce(t *testing.T) {
 		read, err := client.XReadGroup(t.Context(), &goredis.XReadGroupArgs{Group: "group", Consumer: "dead", Streams: []string{topic, ">"}, Count: messages}).Result()
 		require.NoError(t, err)
 		for _, entry := range read[0].Messages {
-			require.NoError(t, client.Do(t.Context(), "XCLAIM", topic, "group", "dead", 0, entry.ID, "IDLE", (2 * time.Hour).Milliseconds(), "JUSTID").Err())
+			require.NoError(t, client.Do(t.Context(), "XCLAIM", topic, "group", "dead", 0, entry.ID, "IDLE", (2*time.Hour).Milliseconds(), "JUSTID").Err())
 		}
 		var mu sync.Mutex
 		got := map[string]int{}

@@ -28,7 +28,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = append(os.Environ(), "PHARMACY_MAIN=1")
@@ -80,7 +80,7 @@ func TestKilledWorker(t *testing.T) {
 		require.NoError(t, watch.db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT * FROM river_leader)").Scan(&leads))
 		tally := now()
 		return leads && tally.shipped >= 5 && tally.parcels > tally.shipped // some handlers wait for the carrier
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.NoError(t, worker.Process.Kill())
 	require.Error(t, worker.Wait())
 	killed := now()
@@ -89,7 +89,7 @@ func TestKilledWorker(t *testing.T) {
 	require.Less(t, killed.shipped, orders)
 
 	worker, rest := startWorker(t, file)
-	require.Eventually(t, func() bool { return now().todo == 0 }, 50*time.Second, 100*time.Millisecond,
+	require.Eventually(t, func() bool { return now().todo == 0 }, 2*time.Minute, 100*time.Millisecond,
 		"the dead one leads for 15 s, then its jobs are rescued")
 	require.NoError(t, worker.Process.Signal(os.Interrupt))
 	text, err := io.ReadAll(rest)

@@ -93,7 +93,7 @@ func (p *process) start(t *testing.T) (stop func()) {
 // await waits until a handler has returned n times.
 func (p *process) await(t *testing.T, handler string, n int) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(time.Minute)
 	for n > 0 {
 		select {
 		case name := <-p.ended:
@@ -173,7 +173,7 @@ func TestRelayed(t *testing.T) {
 		require.NoError(t, shop.Place(t.Context(), id, "Middlemarch", 1))
 	}
 	handled := 0
-	for limit := time.After(30 * time.Second); handled < n; {
+	for limit := time.After(time.Minute); handled < n; {
 		var name string
 		select {
 		case name = <-first.ended:

@@ -178,7 +178,7 @@ func TestDrainThenStart(t *testing.T) {
 		require.NoError(t, r.jobs.Start(t.Context()))
 		r.publish(t, Numbered{N: 2})
 		require.ElementsMatch(t, []string{"a", "b"}, []string{<-worked, <-worked})
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		require.NoError(t, r.jobs.Stop(ctx))
 	})

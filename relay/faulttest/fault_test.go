@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,11 +116,17 @@ func TestConsumersKilled(t *testing.T) {
 		p.Lasts = 5 * time.Millisecond
 		first, second := startProcess(t, p), startProcess(t, p)
 		shop := openShop(t, s.url(), p.Prefix, true)
+		var killed atomic.Bool
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			shop.place(t, 0, n, 1)
+			for number := n; !killed.Load(); number++ { // so that there are some at every kill
+				shop.place(t, number, 1, 1)
+				<-time.After(20 * time.Millisecond)
+			}
 		}()
+		defer func() { killed.Store(true); <-done }()
 		kills := 0
 		for range 3 {
 			w.await(t, w.count(t).events+min(10, n/10), patience)
@@ -129,8 +136,10 @@ func TestConsumersKilled(t *testing.T) {
 			kills += 2
 			first, second = startProcess(t, p), startProcess(t, p)
 		}
+		killed.Store(true)
 		<-done
 		began := time.Now()
+		n = len(shop.placed(t))
 		w.await(t, n, patience)
 		w.require(t, shop.placed(t))
 		c := w.count(t)

@@ -3,7 +3,6 @@ package faulttest_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
@@ -37,7 +36,7 @@ func (s *natsServer) start(t *testing.T) {
 	})
 	require.NoError(t, err)
 	s.Server.Start()
-	require.True(t, s.ReadyForConnections(10*time.Second))
+	require.True(t, s.ReadyForConnections(patience))
 }
 
 func (s *natsServer) stop(*testing.T) {

@@ -69,7 +69,7 @@ func (s *rabbitServer) start(t *testing.T) {
 			_ = c.Close()
 		}
 		return err == nil
-	}, time.Minute, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 }
 
 func (s *rabbitServer) stop(t *testing.T) {
@@ -83,7 +83,7 @@ func (s *rabbitServer) end(t *testing.T) {
 	if s.cmd != nil {
 		s.stop(t)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "epmd", "-kill")
 	c.Env = s.env()

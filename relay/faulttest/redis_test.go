@@ -54,7 +54,7 @@ func (s *redisServer) start(t *testing.T) {
 	require.NoError(t, s.cmd.Start())
 	client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", s.port), MaxRetries: -1})
 	defer client.Close()
-	require.Eventually(t, func() bool { return client.Ping(t.Context()).Err() == nil }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return client.Ping(t.Context()).Err() == nil }, patience, 20*time.Millisecond)
 }
 
 func (s *redisServer) stop(t *testing.T) {

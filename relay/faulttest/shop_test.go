@@ -77,7 +77,7 @@ func openShop(t *testing.T, brokerURL, prefix string, outbox bool) *shop {
 		durable.Backoff(func(int) time.Duration { return 200 * time.Millisecond }))))
 	require.NoError(t, jobs.Start(t.Context()))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, jobs.Stop(ctx))
 	})
@@ -117,7 +117,7 @@ func (s *shop) placed(t *testing.T) map[string]bool {
 
 func openDatabase(t testing.TB, file string) *sql.DB {
 	t.Helper()
-	settings := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(20000)", "journal_mode(WAL)", "synchronous(NORMAL)"}}
+	settings := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(60000)", "journal_mode(WAL)", "synchronous(NORMAL)"}}
 	db, err := sql.Open("sqlite", "file:"+file+"?"+settings.Encode())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -152,7 +152,7 @@ func texts(t testing.TB, db *sql.DB, query string) func(func(string) bool) {
 
 func closeRelay(t testing.TB, r *relay.Relay) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, r.Close(ctx))
 }

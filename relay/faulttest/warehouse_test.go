@@ -99,7 +99,7 @@ func (w *warehouse) workHere(t *testing.T, p plan) {
 	stop, err := w.work(t.Context(), p)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, stop(ctx))
 	})

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -278,9 +277,9 @@ func TestCatchUpOfWhatWasPublishedBefore(t *testing.T) {
 		}()
 		<-published
 		tidings.Subscribe(bus, m.build, tidings.Named(build), log.CatchUp())
-		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := log.Backfill(short, bus, build)
+		late := newDeadline(t)
+		late.in = "(*publishers).wait"
+		_, err := log.Backfill(late, bus, build)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, "waiting for the end of transactions")
 		go func() {

@@ -156,7 +156,7 @@ func TestTerminatedBackend(t *testing.T) {
 			h.exec(t, `SELECT pg_terminate_backend($1)`, pid)
 			require.Eventually(t, func() bool {
 				return h.count(t, `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid) == 0
-			}, 20*time.Second, 10*time.Millisecond)
+			}, patience, 10*time.Millisecond)
 		}
 		after := false
 		tidings.Subscribe(bus, func(context.Context, Created) error { return nil }, tidings.Named("later"), tidings.Via(&sender{func(ctx context.Context) error {

@@ -49,7 +49,7 @@ func startChild(t *testing.T, name string, h harness) *child {
 	require.Contains(t, children, name)
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(exe, "-test.run=^TestChild$", "-test.timeout=60s")
+	cmd := exec.Command(exe, "-test.run=^TestChild$", "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), "EVENTLOG_CHILD="+name, "EVENTLOG_CHILD_DB="+h.name, "EVENTLOG_CHILD_URL="+h.url)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

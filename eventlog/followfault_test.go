@@ -144,7 +144,7 @@ func (f *follower) follow(t *testing.T, most, all int) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	if all >= 0 {
-		ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel = context.WithTimeout(t.Context(), patience)
 	}
 	defer cancel()
 	n := 0

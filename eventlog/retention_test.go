@@ -109,7 +109,7 @@ func TestDeleteBeforeCanBeInterrupted(t *testing.T) {
 			deleted, err := log.DeleteBefore(ctx, day(99), eventlog.WithStreams(), eventlog.BatchSize(5), eventlog.Pause(time.Hour))
 			done <- result{deleted, err}
 		}()
-		require.Eventually(t, func() bool { return h.count(t, "SELECT count(*) FROM tidings_events") == 7 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return h.count(t, "SELECT count(*) FROM tidings_events") == 7 }, patience, time.Millisecond)
 		// Between two batches nobody waits.
 		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
 			return tidings.Publish(ctx, bus, Accepted{Number: "meanwhile"})

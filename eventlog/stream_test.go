@@ -58,7 +58,7 @@ func (h harness) waiting(t *testing.T) {
 	// test's tables.
 	const query = `SELECT count(*) FROM pg_locks blocked JOIN pg_locks held USING (pid)
 		WHERE NOT blocked.granted AND held.relation = 'tidings_events'::regclass`
-	require.Eventually(t, func() bool { return h.count(t, query) > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return h.count(t, query) > 0 }, patience, time.Millisecond)
 }
 
 func TestAppendToReturnsWhatIsRead(t *testing.T) {

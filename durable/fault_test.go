@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -67,10 +68,13 @@ func TestFaultChild(t *testing.T) {
 
 // A faultChild is another process with the same database: this test binary.
 type faultChild struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	lines chan string
-	heard []string
+	plan   faultPlan
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer // to be read once it has ended
+	lines  chan string
+	heard  []string
+	ended  chan struct{} // closed once it says no more
 }
 
 // startFault starts a child on the database of h. It is killed at the end of
@@ -83,17 +87,19 @@ func startFault(t *testing.T, h harness, plan faultPlan) *faultChild {
 	require.NoError(t, err)
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	c := &faultChild{cmd: exec.Command(exe, "-test.run=^TestFaultChild$", "-test.timeout=180s"), lines: make(chan string, 100_000)}
+	c := &faultChild{
+		plan: plan, cmd: exec.Command(exe, "-test.run=^TestFaultChild$", "-test.timeout=10m"),
+		lines: make(chan string, 100_000), ended: make(chan struct{}),
+	}
 	c.cmd.Env = append(os.Environ(), faultPlanOf+"="+string(text))
-	c.cmd.Stderr = os.Stderr
+	c.cmd.Stderr = io.MultiWriter(os.Stderr, &c.stderr)
 	c.stdin, err = c.cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := c.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.cmd.Start())
-	read := make(chan struct{})
 	go func() {
-		defer close(read)
+		defer close(c.ended)
 		defer close(c.lines)
 		for s := bufio.NewScanner(stdout); s.Scan(); {
 			c.lines <- s.Text()
@@ -101,7 +107,7 @@ func startFault(t *testing.T, h harness, plan faultPlan) *faultChild {
 	}()
 	t.Cleanup(func() {
 		_ = c.cmd.Process.Kill() // unless it has ended
-		<-read
+		<-c.ended
 		_ = c.cmd.Wait()
 	})
 	return c
@@ -111,7 +117,7 @@ func startFault(t *testing.T, h harness, plan faultPlan) *faultChild {
 // rest of it.
 func (c *faultChild) hear(t *testing.T, word string) string {
 	t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-c.lines:
@@ -135,6 +141,22 @@ func (c *faultChild) kill(t *testing.T) {
 	for range c.lines {
 	}
 	require.Error(t, c.cmd.Wait())
+}
+
+// diedOfRiver reports whether the child has died of this: River's completer
+// reports an attempt that has failed while another process changes the job.
+// Its statement has seen the job running, and does not change it, and River
+// takes what it has seen for a mistake of its own (v0.47, JobSetStateIfRunningMany).
+func (c *faultChild) diedOfRiver(t *testing.T) bool {
+	t.Helper()
+	select {
+	case <-c.ended:
+	default:
+		return false
+	}
+	require.Error(t, c.cmd.Wait())
+	require.Contains(t, c.stderr.String(), "panic: completion subscriber received a job that wasn't finalized, river bug")
+	return true
 }
 
 // tell sends a line to the child, which gets it from await.

@@ -51,7 +51,7 @@ func twoAttempts(t *testing.T, h harness, first, second, reason string) {
 	withoutLeader(t, h)
 	two := startWorking(t, h, faultPlan{Name: "two", Handlers: handlers, HangAt: second})
 	if second == "" {
-		allDone(t, h, time.Minute)
+		allDone(t, h)
 	} else {
 		two.hear(t, "hung")
 		require.GreaterOrEqual(t, h.count(t, "SELECT attempt FROM river_job"), 2)
@@ -59,7 +59,7 @@ func twoAttempts(t *testing.T, h harness, first, second, reason string) {
 	one.tell("go")
 	calls := one.stop(t) // once its attempt has ended
 	two.tell("go")
-	allDone(t, h, time.Minute)
+	allDone(t, h)
 	calls += two.stop(t)
 	require.GreaterOrEqual(t, calls, 2)
 	t.Logf("%s: the handler ran %d times", h.name, calls)
@@ -78,12 +78,12 @@ func TestFaultRescuedOnceCompleted(t *testing.T) {
 			require.NoError(t, w.order(t.Context(), h, tidings.Stamp(t.Context(), Accepted{Number: "1", Total: int64(n)})))
 		}
 		start(t, w.jobs)
-		allDone(t, h, time.Minute)
+		allDone(t, h)
 		stop(t, w.jobs) // River panics if a job runs again before it is reported
 		// What the rescuer does, and later the scheduler.
 		require.NoError(t, h.exec(t.Context(), "UPDATE river_job SET state = 'available', finalized_at = NULL"))
 		start(t, w.jobs)
-		allDone(t, h, time.Minute)
+		allDone(t, h)
 		require.Equal(t, 6, h.count(t, "SELECT count(*) FROM river_job WHERE attempt = 2"))
 		balanced(t, h, 3, effectHandler, orderedHandler)
 	})
@@ -130,7 +130,7 @@ func TestFaultSkewedClocks(t *testing.T) {
 			right.kill(t)
 			right = next
 		}
-		allDone(t, h, time.Minute)
+		allDone(t, h)
 		calls := behind.stop(t) + ahead.stop(t) + right.stop(t)
 		var each []string
 		for _, name := range []string{"behind", "right", "ahead"} {

@@ -43,15 +43,19 @@ func TestFaultCompetingWorkers(t *testing.T) {
 
 			var processes []*faultChild
 			for n := range tt.processes {
-				c := startFault(t, h, faultPlan{Do: "work", Name: fmt.Sprint(n), Workers: tt.workers, Handlers: []string{effectHandler}})
+				c := startFault(t, h, faultPlan{Do: "work", Name: fmt.Sprint(n), Workers: tt.workers, Handlers: []string{effectHandler}, HangAt: atBegin})
 				c.hear(t, "ready")
+				c.tell("work")
 				processes = append(processes, c)
+			}
+			for _, c := range processes { // none is done before the others begin
+				c.hear(t, "hung")
 			}
 			began := time.Now()
 			for _, c := range processes {
-				c.tell("work")
+				c.tell("go")
 			}
-			allDone(t, h, 2*time.Minute)
+			allDone(t, h)
 			took := time.Since(began)
 			calls := 0
 			var each []string

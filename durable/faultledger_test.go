@@ -254,11 +254,14 @@ func unfinished(h harness) (n int) {
 	return n
 }
 
-// allDone waits until all jobs are completed.
-func allDone(t testing.TB, h harness, atMost time.Duration) {
+// allDone waits until all jobs are completed, and does something meanwhile.
+func allDone(t testing.TB, h harness, meanwhile ...func()) {
 	t.Helper()
 	left := -1
-	for end := time.Now().Add(atMost); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		for _, do := range meanwhile {
+			do()
+		}
 		if left = unfinished(h); left == 0 {
 			return
 		}

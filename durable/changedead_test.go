@@ -349,8 +349,8 @@ func TestDeadJobsThatNobodyCanRun(t *testing.T) {
 func TestRiverDeletesWhatIsDoneAndKeepsTheDead(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]river.Config{
-		"unset":  {CompletedJobRetentionPeriod: time.Minute},
-		"as set": {CompletedJobRetentionPeriod: time.Minute, DiscardedJobRetentionPeriod: -1, CancelledJobRetentionPeriod: -1},
+		"unset":  {CompletedJobRetentionPeriod: 30 * time.Minute},
+		"as set": {CompletedJobRetentionPeriod: 30 * time.Minute, DiscardedJobRetentionPeriod: -1, CancelledJobRetentionPeriod: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -261,7 +261,8 @@ func TestAJobDiesOfATimeout(t *testing.T) {
 		eventuallyIn(t, jobs, event, "ops.slow", durable.Dead)
 		died := read("durable.job_died")
 		require.Len(t, died, 1)
-		require.Contains(t, aboutOf(died[0]).Reason, "deadline exceeded")
+		// The time may be over while a connection is made, which net puts so.
+		require.Regexp(t, "deadline exceeded|i/o timeout", aboutOf(died[0]).Reason)
 	})
 }
 

@@ -155,7 +155,7 @@ func start(t testing.TB, jobs *durable.Jobs) {
 
 func stop(t testing.TB, jobs *durable.Jobs) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, jobs.Stop(ctx))
 }
@@ -245,9 +245,11 @@ func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {
 	require.NoError(t, err)
 }
 
+// sqliteAt waits long for the lock: SQLite lets no one in turn, so that of many
+// who want it on a busy machine some wait for more than ten seconds.
 func sqliteAt(t testing.TB, path string) harness {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	return sqlHarness(harness{name: "sqlite", url: path, log: eventlog.SQLite(db)}, db)

@@ -79,7 +79,7 @@ func TestStartStopAndStartAgain(t *testing.T) {
 			require.NoError(t, jobs.Start(signalled), "it runs already")
 			signal() // handlers go on until Stop
 			publish(t, bus, Accepted{Number: "a", Total: int64(i)})
-			require.Eventually(t, func() bool { return len(d.of("")) == i+1 }, 20*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return len(d.of("")) == i+1 }, time.Minute, 5*time.Millisecond)
 			require.NoError(t, jobs.Stop(ctx))
 			require.NoError(t, jobs.Stop(ctx), "twice")
 			require.NoError(t, jobs.Stop(over()))
@@ -102,7 +102,7 @@ func TestStartFailsWhenTheDatabaseIsAway(t *testing.T) {
 			if away.pool != nil {
 				away.pool.Close()
 			}
-			err := within(t, 20*time.Second, "Start", func() error { return jobs.Start(t.Context()) })
+			err := within(t, time.Minute, "Start", func() error { return jobs.Start(t.Context()) })
 			require.ErrorContains(t, err, "durable: Start: ")
 			require.ErrorContains(t, err, "closed")
 			require.Error(t, jobs.Start(t.Context()), "it is not started, so it is tried again")
@@ -140,7 +140,7 @@ func TestStopWaitsForHandlers(t *testing.T) {
 		for range 3 { // at once
 			stops.Go(func() { d.write("%v", jobs.Stop(context.Background())) })
 		}
-		require.Eventually(t, func() bool { return jobs.Start(t.Context()) != nil }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return jobs.Start(t.Context()) != nil }, time.Minute, time.Millisecond)
 		require.EqualError(t, jobs.Start(t.Context()), "durable: Start: the workers are stopping: wait until Stop returns nil")
 		publish(t, bus, Accepted{})
 		close(b.release)
@@ -189,7 +189,7 @@ func TestStopInterruptsHandlers(t *testing.T) {
 				<-b.began
 				soft, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 				defer cancel()
-				require.NoError(t, within(t, 4*time.Second, "Stop", func() error { return jobs.Stop(soft) }))
+				require.NoError(t, within(t, time.Minute, "Stop", func() error { return jobs.Stop(soft) }))
 
 				row, err := client.JobGet(t.Context(), int64(h.count(t, `SELECT max(id) FROM river_job`)))
 				require.NoError(t, err)
@@ -220,7 +220,7 @@ func TestStopWithAHandlerThatDoesNotEnd(t *testing.T) {
 		go func() { patient <- jobs.Stop(context.Background()) }()
 
 		began := time.Now()
-		err := within(t, 15*time.Second, "Stop", func() error { return jobs.Stop(over()) })
+		err := within(t, time.Minute, "Stop", func() error { return jobs.Stop(over()) })
 		require.ErrorContains(t, err, "durable: Stop: a handler does not end although its context has: ")
 		require.ErrorIs(t, err, context.Canceled)
 		require.GreaterOrEqual(t, time.Since(began), 5*time.Second)
@@ -228,7 +228,7 @@ func TestStopWithAHandlerThatDoesNotEnd(t *testing.T) {
 		require.ErrorContains(t, jobs.Start(t.Context()), "the workers are stopping")
 
 		close(b.release)
-		require.NoError(t, within(t, 10*time.Second, "Stop", func() error { return jobs.Stop(context.Background()) }))
+		require.NoError(t, within(t, time.Minute, "Stop", func() error { return jobs.Stop(context.Background()) }))
 		require.NoError(t, <-patient)
 		require.NoError(t, jobs.Start(t.Context()))
 	})
@@ -281,8 +281,8 @@ func TestStopLeavesNoGoroutine(t *testing.T) {
 		<-done
 		require.NotEmpty(t, goroutines())
 		require.NoError(t, jobs.Stop(t.Context()))
-		require.Eventually(t, func() bool { return len(goroutines()) == 0 }, 10*time.Second, 10*time.Millisecond, "%q", goroutines())
+		require.Eventually(t, func() bool { return len(goroutines()) == 0 }, time.Minute, 10*time.Millisecond, "%q", goroutines())
 	}
 	// Those of the pool of connections may stay.
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+10 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+10 }, time.Minute, 10*time.Millisecond)
 }

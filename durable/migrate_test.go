@@ -65,7 +65,7 @@ func TestMigrateAgainWaitsForNobody(t *testing.T) {
 			if err := h.exec(ctx, `UPDATE river_job SET priority = 2`); err != nil {
 				return err
 			}
-			return within(t, 10*time.Second, "Migrate", func() error { return jobs.Migrate(t.Context()) })
+			return within(t, time.Minute, "Migrate", func() error { return jobs.Migrate(t.Context()) })
 		}))
 	})
 }

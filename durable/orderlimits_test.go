@@ -76,7 +76,7 @@ func TestOrderOfHandlersThatPublish(t *testing.T) {
 		start(t, jobs)
 		require.Eventually(t, func() bool {
 			return h.count(t, `SELECT count(*) FROM river_job WHERE state = 'completed'`) == 6
-		}, 30*time.Second, 20*time.Millisecond)
+		}, time.Minute, 20*time.Millisecond)
 		require.Equal(t, []string{"2", "2"}, d.of("a")[len(d.of("a"))-2:])
 		require.Equal(t, []string{"2", "2"}, d.of("b")[len(d.of("b"))-2:])
 	})
@@ -335,7 +335,7 @@ func TestOrderOfOneSchema(t *testing.T) {
 		})
 	}()
 	<-held
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	other := tidings.Publish(ctx, busTwo, Accepted{Number: "a"})
 	close(release)

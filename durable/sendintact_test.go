@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -158,7 +159,7 @@ func TestSendInASchemaOfRiversOwn(t *testing.T) {
 			t.Skip("SQLite has no schemas")
 		}
 		ctx := t.Context()
-		schema := fmt.Sprintf("River_%d", time.Now().UnixNano()%1e12)
+		schema := fmt.Sprintf("River_%d_%d", os.Getpid(), schemas.Add(1))
 		require.NoError(t, h.exec(ctx, "DROP TABLE river_job CASCADE"))
 		require.NoError(t, h.exec(ctx, "DROP TYPE river_job_state CASCADE"))
 		require.NoError(t, h.exec(ctx, `CREATE SCHEMA "`+schema+`"`))
@@ -195,12 +196,12 @@ func TestSendInASchemaOfRiversOwn(t *testing.T) {
 			return nil
 		}))
 		done := `SELECT count(*) FROM "` + schema + `".river_job WHERE state = 'completed' AND kind = $1`
-		require.Eventually(t, func() bool { return h.count(t, done, "plain") == 3 }, 20*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return h.count(t, done, "plain") == 3 }, time.Minute, 5*time.Millisecond)
 		// A job that is due later is not notified of: one that comes is.
 		require.Eventually(t, func() bool {
 			require.NoError(t, h.transact(ctx, func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
 			return h.count(t, done+" AND metadata ->> 'tidings_key' = 'key'", "ordered") == 3
-		}, 20*time.Second, 100*time.Millisecond)
+		}, time.Minute, 100*time.Millisecond)
 		mu.Lock()
 		defer mu.Unlock()
 		require.Subset(t, order, []int64{0, 1, 2})

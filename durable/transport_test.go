@@ -16,7 +16,7 @@ func TestTransport(t *testing.T) {
 	for name, open := range map[string]func(testing.TB) harness{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			features := tidingstest.Features{Unordered: true, NoDrain: true, OneWriter: name == "sqlite", Patience: time.Minute}
+			features := tidingstest.Features{Unordered: true, NoDrain: true, OneWriter: name == "sqlite", Patience: 5 * time.Minute}
 			tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
 				h := open(t)
 				jobs := h.jobs(t, river.Config{})

@@ -21,6 +21,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -45,8 +46,9 @@ type load struct {
 const publishers = 4
 
 // run publishes messages until the server has confirmed them, calls fail
-// halfway, and returns when all that was confirmed was handled.
-func (l *load) run(total int, consumers []relay.Broker, fail func()) {
+// halfway, and returns when all that was confirmed was handled. server is the URL
+// of the server without anything in between.
+func (l *load) run(total int, server string, consumers []relay.Broker, fail func()) {
 	l.topic, l.halfway = newName(), make(chan struct{})
 	l.confirmed, l.handled = map[string]bool{}, map[string]int{}
 	var consuming, publishing sync.WaitGroup
@@ -60,23 +62,30 @@ func (l *load) run(total int, consumers []relay.Broker, fail func()) {
 	<-l.halfway
 	fail()
 	publishing.Wait()
-	require.Eventually(l.t, func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for id := range l.confirmed {
-			if l.handled[id] == 0 {
-				return false
-			}
-		}
-		return len(l.confirmed) == total/publishers*publishers
-	}, 60*time.Second, 10*time.Millisecond, "what was confirmed is lost")
+	if !assert.Eventually(l.t, func() bool { return l.unhandled() == 0 }, 60*time.Second, 10*time.Millisecond, "what was confirmed is lost") {
+		queue, err := rawClient(l.t, server).QueueDeclarePassive("group@"+l.topic, true, false, false, false, nil)
+		require.FailNow(l.t, "lost", "%d of %d confirmed messages; of the queue the server says %+v, %v", l.unhandled(), total, queue, err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	require.Len(l.t, l.confirmed, total/publishers*publishers)
 	twice := 0
 	for _, n := range l.handled {
 		twice += n - 1
 	}
 	l.t.Logf("%d confirmed, %d refused, slowest Publish %v, %d handled, %d of them again", len(l.confirmed), l.refused, l.slowest, len(l.handled), twice)
+}
+
+// unhandled returns how many messages were confirmed and not handled.
+func (l *load) unhandled() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.confirmed {
+		if l.handled[id] == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *load) publish(n int) {
@@ -116,7 +125,7 @@ func TestConnectionsBreak(t *testing.T) {
 	u := serverURL(t)
 	p := newProxy(t, listen(t), u)
 	l := &load{t: t, publisher: newBroker(t, p.url(u), amqp.Config{})}
-	l.run(2000, []relay.Broker{newBroker(t, p.url(u), amqp.Config{}), newBroker(t, p.url(u), amqp.Config{})}, func() {
+	l.run(2000, u, []relay.Broker{newBroker(t, p.url(u), amqp.Config{}), newBroker(t, p.url(u), amqp.Config{})}, func() {
 		for range 5 { // a pool that loses a channel each time would be empty
 			p.cut(false)
 			<-time.After(100 * time.Millisecond)
@@ -132,7 +141,7 @@ func TestServerIsKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	server := startChild(t)
 	l := &load{t: t, publisher: newBroker(t, server.url(), amqp.Config{})}
-	l.run(2000, []relay.Broker{newBroker(t, server.url(), amqp.Config{}), newBroker(t, server.url(), amqp.Config{})}, func() {
+	l.run(2000, server.url(), []relay.Broker{newBroker(t, server.url(), amqp.Config{}), newBroker(t, server.url(), amqp.Config{})}, func() {
 		server.kill()
 		server.up()
 	})

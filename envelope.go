@@ -54,9 +54,6 @@ type Envelope struct {
 	Data          json.RawMessage
 }
 
-// timeFormat is RFC 3339, with as many digits as microseconds need.
-const timeFormat = "2006-01-02T15:04:05.999999Z07:00"
-
 // maxVersion is where the Integer of CloudEvents ends.
 const maxVersion = math.MaxInt32
 
@@ -82,7 +79,7 @@ func (e *Envelope) text() []byte {
 	b = append(b, `,"type":`...)
 	b = appendString(b, e.Type)
 	b = append(b, `,"time":"`...)
-	b = e.OccurredAt.UTC().AppendFormat(b, timeFormat)
+	b = e.OccurredAt.UTC().Truncate(time.Microsecond).AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","datacontenttype":"application/json","dataversion":`...)
 	b = strconv.AppendInt(b, int64(e.Version), 10)
 	b = append(b, `,"correlationid":"`...)

@@ -130,13 +130,18 @@ func skipValue(text string, i int) int {
 }
 
 // unquote returns the string that value, valid JSON, is; "" for "".
-func unquote(value string) (s string, err error) {
+func unquote(value string) (string, error) {
 	switch {
 	case value == "":
 		return "", nil
 	case value[0] == '"' && strings.IndexByte(value, '\\') < 0:
 		return value[1 : len(value)-1], nil
 	}
+	return unescape(value)
+}
+
+// unescape is apart from unquote since its s is on the heap.
+func unescape(value string) (s string, err error) {
 	err = json.Unmarshal([]byte(value), &s)
 	return s, err
 }

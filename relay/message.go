@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -33,18 +34,19 @@ type encoded struct {
 // EncodeEvent returns the message for event. Its error, of an event that is not
 // registered or too large, is that of the publish.
 func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
-	e, err := r.registry.Wrap(event)
+	body, err := r.registry.Encode(event)
 	if err != nil {
 		return nil, err
 	}
-	body, err := e.MarshalJSON()
+	k, err := r.kindOf(event)
 	if err != nil {
 		return nil, err
 	}
 	if len(body) > r.config.maxSize {
-		return nil, fmt.Errorf("relay: the message for %q has %d bytes, and the limit is %d: send a reference to what is large, or raise relay.MaxSize if the broker takes more", e.Type, len(body), r.config.maxSize)
+		return nil, fmt.Errorf("relay: the message for %q has %d bytes, and the limit is %d: send a reference to what is large, or raise relay.MaxSize if the broker takes more", k.name, len(body), r.config.maxSize)
 	}
-	metadata := attributesOf(&e)
+	id := event.EventID().String()
+	metadata := attributesOf(event, id, k)
 	for _, key := range r.config.keys {
 		if k, ok := key(event); ok {
 			if k != "" {
@@ -58,21 +60,42 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 			metadata[k] = v
 		}
 	}
-	return &encoded{r.topicOf(e.Type), e.ID.String(), body, metadata}, nil
+	return &encoded{k.topic, id, body, metadata}, nil
 }
 
-func attributesOf(e *tidings.Envelope) message.Metadata {
-	m := make(message.Metadata, 10)
+// A kind is what all events of one type have in common.
+type kind struct{ name, source, version, topic string }
+
+// kindOf returns that of a stamped event.
+func (r *Relay) kindOf(event tidings.Event) (*kind, error) {
+	typ := reflect.TypeOf(event)
+	if k, ok := r.kinds.Load(typ); ok {
+		return k.(*kind), nil
+	}
+	e, err := r.registry.Wrap(event)
+	if err != nil {
+		return nil, err
+	}
+	k := &kind{e.Type, e.Source, strconv.Itoa(e.Version), r.topicOf(e.Type)}
+	r.kinds.Store(typ, k)
+	return k, nil
+}
+
+func attributesOf(event tidings.Event, id string, k *kind) message.Metadata {
+	m := make(message.Metadata, 8) // more attributes are rare, and cost twice the room
 	m[contentTypeKey] = contentType
 	m["ce-specversion"] = "1.0"
-	m["ce-id"] = e.ID.String()
-	m["ce-source"] = e.Source
-	m["ce-type"] = e.Type
-	m["ce-time"] = e.OccurredAt.UTC().Format(time.RFC3339Nano)
-	m["ce-dataversion"] = strconv.Itoa(e.Version)
-	m["ce-correlationid"] = e.CorrelationID.String()
-	if e.CausationID != uuid.Nil {
-		m["ce-causationid"] = e.CausationID.String()
+	m["ce-id"] = id
+	m["ce-source"] = k.source
+	m["ce-type"] = k.name
+	m["ce-time"] = event.OccurredAt().Format(time.RFC3339Nano)
+	m["ce-dataversion"] = k.version
+	m["ce-correlationid"] = id
+	if correlation := event.CorrelationID(); correlation != event.EventID() {
+		m["ce-correlationid"] = correlation.String()
+	}
+	if causation := event.CausationID(); causation != uuid.Nil {
+		m["ce-causationid"] = causation.String()
 	}
 	return m
 }
@@ -92,7 +115,7 @@ func (c *consumer) open(body []byte, topic string) (tidings.Event, error) {
 	}
 	eventType, known := c.relay.registry.TypeOf(e.Type)
 	if !known || !isA(eventType, c.event) {
-		if c.relay.ruledTopic(e.Type) == topic {
+		if c.relay.topicOf(e.Type) == topic {
 			return nil, nil
 		}
 		if known {

@@ -127,9 +127,11 @@ func TestTopics(t *testing.T) {
 		return strings.ToUpper(event)
 	}))
 	g.handle("h", func(context.Context, ordered) error { return nil })
-	g.publish(1, 2, 3)
+	g.publish(1)
+	before := asked
+	g.publish(2, 3)
 	require.Equal(t, 3, g.broker.count("SHOP.ORDERED"))
-	require.Equal(t, 1, asked)
+	require.Equal(t, before, asked, "not once for each event")
 }
 
 // What a handler does not take is skipped where it belongs, and a dead letter

@@ -20,7 +20,7 @@ type Relay struct {
 	broker   Broker
 	registry *tidings.Registry
 	config   config
-	topics   sync.Map // of names of events: string to string
+	kinds    sync.Map // of types of events: reflect.Type to *kind
 
 	forwarding atomic.Bool // somebody has called Forward
 	closed     atomic.Bool // nothing more is sent
@@ -180,16 +180,6 @@ func (v *view) HandleType(name string, eventType reflect.Type, deliver func(cont
 
 // topicOf returns the topic of the events of that name.
 func (r *Relay) topicOf(event string) string {
-	if topic, ok := r.topics.Load(event); ok {
-		return topic.(string)
-	}
-	topic := r.ruledTopic(event)
-	r.topics.Store(event, topic)
-	return topic
-}
-
-// ruledTopic is topicOf for names that come from outside, which are not kept.
-func (r *Relay) ruledTopic(event string) string {
 	if r.config.topics != nil {
 		return r.config.topics(event)
 	}

@@ -58,12 +58,20 @@ func headerOf(key string) string {
 // fits reports whether a header arrives as it was sent.
 func fits(name, value string) bool {
 	for i := range len(name) {
-		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"()/,:;<=>?@[\]{}`, c) >= 0 { // what the client refuses
+		if !inNames[name[i]] {
 			return false
 		}
 	}
 	return name != "" && !strings.ContainsAny(value, "\r\n") && strings.Trim(value, " \t") == value
 }
+
+// inNames are the bytes that the client does not refuse in the name of a header.
+var inNames = func() (in [256]bool) {
+	for c := '!'; c <= '~'; c++ {
+		in[c] = !strings.ContainsRune(`"()/,:;<=>?@[\]{}`, c)
+	}
+	return in
+}()
 
 // unmarshal returns the message in raw, whoever has sent it.
 func unmarshal(raw *nats.Msg) *message.Message {

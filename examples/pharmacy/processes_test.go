@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -59,9 +60,9 @@ func TestKilledWorker(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("processes cannot be interrupted there")
 	}
-	const orders = 100
+	const orders = 300 // seconds of work, within which the worker is killed
 	file := filepath.Join(t.TempDir(), "pharmacy.db")
-	out, err := command(t, "-db", file, "-publish", "100").Output()
+	out, err := command(t, "-db", file, "-publish", strconv.Itoa(orders)).Output()
 	require.NoError(t, err)
 	require.Equal(t, tally{ready: orders, todo: 2 * orders}.String(), string(out))
 

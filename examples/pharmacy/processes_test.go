@@ -60,7 +60,7 @@ func TestKilledWorker(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("processes cannot be interrupted there")
 	}
-	const orders = 300 // seconds of work, within which the worker is killed
+	const orders = 150 // seconds of work, within which the worker is killed
 	file := filepath.Join(t.TempDir(), "pharmacy.db")
 	out, err := command(t, "-db", file, "-publish", strconv.Itoa(orders)).Output()
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestKilledWorker(t *testing.T) {
 	require.Less(t, killed.shipped, orders)
 
 	worker, rest := startWorker(t, file)
-	require.Eventually(t, func() bool { return now().todo == 0 }, 2*time.Minute, 100*time.Millisecond,
+	require.Eventually(t, func() bool { return now().todo == 0 }, 5*time.Minute, 100*time.Millisecond,
 		"the dead one leads for 15 s, then its jobs are rescued")
 	require.NoError(t, worker.Process.Signal(os.Interrupt))
 	text, err := io.ReadAll(rest)

@@ -48,16 +48,16 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 	id := event.EventID().String()
 	metadata := attributesOf(event, id, k)
 	for _, key := range r.config.keys {
-		if k, ok := key(event); ok {
-			if k != "" {
-				metadata[PartitionKey] = k
+		if value, ok := key(event); ok {
+			if value != "" {
+				metadata[PartitionKey] = value
 			}
 			break
 		}
 	}
 	if r.config.inject != nil {
-		for k, v := range r.config.inject(ctx) {
-			metadata[k] = v
+		for name, value := range r.config.inject(ctx) {
+			metadata[name] = value
 		}
 	}
 	return &encoded{k.topic, id, body, metadata}, nil

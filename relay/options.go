@@ -44,7 +44,8 @@ func Prefix(prefix string) Option {
 // Topics sets which topic the events of a registered name are sent to, in
 // place of the broker's rule: one per name, see [Broker]. Events of several
 // names may share a topic, then all of them keep their order, and each handler
-// skips those that it does not take. topic is called once for each name.
+// skips those that it does not take. topic may be called concurrently, and
+// returns the same for a name each time; it is not called for each event.
 // [Prefix] does not apply to what it returns. All processes need the same rule.
 func Topics(topic func(event string) string) Option {
 	mustNotBeNil(topic == nil, "Topics", "function")

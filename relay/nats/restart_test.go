@@ -10,8 +10,12 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	relaynats "github.com/tidings-go/tidings/relay/nats"
 )
 
 // The server is stopped and started in the middle of 3,000 messages: each publish
@@ -175,19 +179,20 @@ func TestFailedPublishIsNotSentLater(t *testing.T) {
 func TestAcknowledgedWithoutServer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	b := openBroker(t, s.url())
-	g := group("g")
-	g.AckWait = 3 * time.Second
-	messages := subscribe(t, subscriber(t, b, g), "topic")
+	conn, js := s.client(nats.ReconnectBufSize(-1))
+	b, err := relaynats.New(js, jetstream.StreamConfig{}, jetstream.ConsumerConfig{})
+	require.NoError(t, err)
+	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
 	publish(t, b, "topic", 1, 1)
 	m := receive(t, messages)
 	s.stop()
-	time.Sleep(200 * time.Millisecond) // until the client knows
+	require.Eventually(t, func() bool { return !conn.IsConnected() }, 15*time.Second, time.Millisecond)
 	m.Ack()
 	s.start()
-	time.Sleep(g.AckWait)
-	publish(t, b, "topic", 2, 2)
-	require.Equal(t, numbers(2, 2), bodies(t, messages, 1), "and not the first one again")
+	require.Eventually(t, func() bool {
+		consumer, err := js.Consumer(t.Context(), "topic", "g")
+		return err == nil && consumer.CachedInfo().NumAckPending == 0
+	}, 30*time.Second, 50*time.Millisecond, "AckWait is a minute")
 }
 
 // A subscriber that is closed while the server is away does not hang.

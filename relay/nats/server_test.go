@@ -73,9 +73,9 @@ func (s *natsServer) host() string {
 func (s *natsServer) url() string { return "nats://" + s.host() }
 
 // client returns a client of its own, for what another program does.
-func (s *natsServer) client() (*nats.Conn, jetstream.JetStream) {
+func (s *natsServer) client(options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	s.t.Helper()
-	conn, err := nats.Connect(s.url(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	conn, err := nats.Connect(s.url(), append(options, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))...)
 	require.NoError(s.t, err)
 	s.t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)

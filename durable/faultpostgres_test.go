@@ -3,8 +3,6 @@ package durable_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testport"
 )
 
 // A faultServer is a Postgres of the test's own, which it may stop.
@@ -45,26 +44,12 @@ func newFaultServer(t *testing.T) *faultServer {
 		s.owner = "nobody"
 		require.NoError(t, exec.Command("chown", "nobody", s.dir).Run())
 	}
-	s.port = lastingPort(t)
+	s.port = fmt.Sprint(testport.Reserve(t))
 
 	s.run(t, "initdb", "-D", s.data(), "-N", "--encoding=UTF8", "--locale=C", "--username=tidings", "--auth=trust")
 	s.start(t)
 	t.Cleanup(func() { s.stop(t, "immediate") })
 	return s
-}
-
-// lastingPort returns a port that nobody listens on. The ports that the kernel
-// gives are above these: there another process may get it while the server is
-// stopped, and who connects to it then may be given it, and meet himself.
-func lastingPort(t *testing.T) string {
-	t.Helper()
-	for {
-		port := fmt.Sprint(10_000 + rand.IntN(10_000))
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			require.NoError(t, l.Close())
-			return port
-		}
-	}
 }
 
 func (s *faultServer) data() string { return filepath.Join(s.dir, "data") }

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
+	"github.com/tidings-go/tidings/internal/testport"
 )
 
 // hurry has the server give what a dead process had to another one after two
@@ -125,26 +123,12 @@ func TestKilled(t *testing.T) {
 	require.GreaterOrEqual(t, end.calls, orders+killed.parcels-killed.shipped, "the carrier is called again for those whose answer the dead process did not hear")
 }
 
-// lastingPort returns a port that nobody listens on. The ports that the kernel
-// gives are above these: there another process may get it while the broker is
-// stopped.
-func lastingPort(t *testing.T) int {
-	t.Helper()
-	for {
-		port := 10_000 + rand.IntN(10_000)
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			require.NoError(t, l.Close())
-			return port
-		}
-	}
-}
-
 // The broker ends and starts again while orders are approved, which nobody who
 // approves notices.
 func TestBrokerStops(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	port := lastingPort(t)
+	port := testport.Reserve(t)
 	server, err := startNATS(dir, port)
 	require.NoError(t, err)
 	defer func() { stopNATS(server) }()

@@ -7,12 +7,13 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/internal/testport"
 	_ "github.com/tidings-go/tidings/relay/nats"
 )
 
 func init() {
 	brokers["NATS"] = func(t *testing.T) server {
-		s := &natsServer{port: freePort(t), dir: t.TempDir()}
+		s := &natsServer{port: testport.Reserve(t), dir: t.TempDir()}
 		s.start(t)
 		t.Cleanup(func() { s.stop(t) })
 		return s

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/internal/testport"
 	_ "github.com/tidings-go/tidings/relay/amqp"
 )
 
@@ -24,7 +25,7 @@ func init() {
 		if _, err := os.Stat(path); err != nil {
 			unavailable(t, "RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)")
 		}
-		s := &rabbitServer{path: path, port: freePort(t), dist: freePort(t), epmd: freePort(t), dir: sharedDir(t)}
+		s := &rabbitServer{path: path, port: testport.Reserve(t), dist: testport.Reserve(t), epmd: testport.Reserve(t), dir: sharedDir(t)}
 		s.start(t)
 		t.Cleanup(func() { s.end(t) })
 		return s

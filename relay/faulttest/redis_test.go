@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/internal/testport"
 	_ "github.com/tidings-go/tidings/relay/redis"
 )
 
@@ -20,7 +21,7 @@ func init() {
 		if err != nil {
 			unavailable(t, "redis-server is not installed (Debian: apt-get install redis-server)")
 		}
-		s := &redisServer{path: path, port: freePort(t), dir: t.TempDir()}
+		s := &redisServer{path: path, port: testport.Reserve(t), dir: t.TempDir()}
 		s.start(t)
 		t.Cleanup(func() { s.stop(t) })
 		return s

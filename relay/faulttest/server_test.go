@@ -1,13 +1,9 @@
 package faulttest_test
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // A server is a broker that can be stopped and started again. Both return when
@@ -34,26 +30,6 @@ func forEach(t *testing.T, test func(*testing.T, server)) {
 		})
 	}
 }
-
-// freePort returns a port that nobody listens on, and that no other test gets.
-// The ports that the kernel gives are above these: there another process may
-// get it while the server is stopped, and who connects to it then may be given
-// it, and meet himself.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for {
-		port := 10_000 + rand.IntN(10_000)
-		if _, given := givenPorts.LoadOrStore(port, true); given {
-			continue
-		}
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			require.NoError(t, l.Close())
-			return port
-		}
-	}
-}
-
-var givenPorts sync.Map
 
 // A line is a listener whose connections can be cut, as if the server were gone.
 type line struct {

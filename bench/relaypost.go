@@ -164,6 +164,10 @@ func (c *capture) Publish(_ string, messages ...*message.Message) error {
 	return nil
 }
 
+func (c *capture) Enqueue(relay.Group, ...*message.Message) error {
+	return errors.New("nobody consumes")
+}
+
 func (c *capture) Subscriber(context.Context, relay.Group) (message.Subscriber, error) {
 	return nil, errors.New("nobody consumes")
 }

@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -33,7 +32,7 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 			return
 		}
 		if long {
-			c.hand(m, topic, m)
+			c.hand(m, retryQueue, m)
 			return
 		}
 	}
@@ -114,14 +113,14 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 	if a.number >= c.attempts || isPermanent(err) {
 		a.due = time.Time{}
 		a.failedAt = time.Now()
-		if c.hand(m, c.relay.deadTopic(c.name), a.addTo(m)) {
+		if c.hand(m, deadQueue, a.addTo(m)) {
 			log.ErrorContext(c.ctx, "relay: a message is a dead letter")
 		}
 		return
 	}
 	wait := c.waitAfter(a.number, err)
 	a.due = time.Now().Add(wait)
-	if c.hand(m, c.relay.retryTopic(c.name), a.addTo(m)) {
+	if c.hand(m, retryQueue, a.addTo(m)) {
 		log.WarnContext(c.ctx, "relay: an attempt has failed", slog.Duration("again_in", wait))
 	}
 }
@@ -141,22 +140,19 @@ func (c *consumer) waitAfter(attempt int, err error) (wait time.Duration) {
 	return max(0, c.backoff(attempt))
 }
 
-// hand publishes next to a topic and then acknowledges m, which it stands for.
-// If the process dies in between, there are both. It tries for a while, and
-// then gives m back; it reports whether next was published.
-func (c *consumer) hand(m *message.Message, topic string, next *message.Message) bool {
+// hand puts next into a queue of the handler's own, and then acknowledges m,
+// which it stands for. If the process dies in between, there are both. It tries
+// for a while, and then gives m back; it reports whether next is in the queue.
+func (c *consumer) hand(m *message.Message, queue string, next *message.Message) bool {
 	copied := message.NewMessageWithContext(context.WithoutCancel(c.ctx), next.UUID, next.Payload)
 	copied.Metadata = next.Metadata
 	for n := 1; ; n++ {
-		err := c.declareDead(topic)
-		if err == nil {
-			err = c.relay.publishMessage(topic, copied)
-		}
+		err := c.relay.enqueue(c.queue(queue), copied)
 		if err == nil {
 			m.Ack()
 			return true
 		}
-		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.name), slog.String("topic", topic),
+		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.name), slog.String("queue", queue),
 			slog.String("message_id", m.UUID), slog.Any("error", err))
 		if n == handAttempts || !c.pause(giveBackAfter) {
 			m.Nack()
@@ -166,21 +162,3 @@ func (c *consumer) hand(m *message.Message, topic string, next *message.Message)
 }
 
 const handAttempts = 5
-
-// declareDead has the broker keep dead letters, before the first one is sent.
-func (c *consumer) declareDead(topic string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead || topic != c.relay.deadTopic(c.name) {
-		return nil
-	}
-	s, err := c.subscriber(c.ctx, ".dead", topic)
-	if err == nil {
-		err = s.Close()
-	}
-	if err != nil {
-		return fmt.Errorf("relay: the dead letters of %q: %w", c.name, err)
-	}
-	c.dead = true
-	return nil
-}

@@ -189,7 +189,7 @@ func TestTimeoutIsPartOfWhatTheBrokerIsTold(t *testing.T) {
 		g.start()
 		require.Equal(t, []relay.Group{
 			{Name: "staging.slow", AckWait: 14 * time.Second, Workers: 3},
-			{Name: "staging.slow.retry", AckWait: 14 * time.Second, Workers: 3},
+			{Name: "staging.slow.retry", AckWait: 14 * time.Second, Workers: 3, Queue: true},
 		}, g.broker.asked())
 		require.Equal(t, map[string]int{"staging.slow staging." + orderedName: 3, "staging.slow.retry staging.slow.retry": 1}, g.broker.subscriptions())
 	})

@@ -7,22 +7,47 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// A Broker is what a relay needs of one: a Publisher of Watermill, and its
-// Subscribers, each for one group of consumers.
+// A Broker is what a relay needs of one: a Publisher of Watermill for the topics
+// of events, queues of single groups, and Subscribers, each for one group of
+// consumers.
 //
-// Publish returns nil once the broker has the messages as safely as it can,
-// and creates the topic if it has to. It must accept what [message.Message]
-// can hold, but may leave out metadata that begins with "ce-": all of that is
-// in the body. It is called concurrently, and not after Close. It should end
-// within seconds if the broker does not answer.
+// All methods may be called concurrently, and none after Close. Each ends within
+// seconds, also if the broker does not answer or does not read.
 type Broker interface {
+	// Publish returns nil once the broker has the messages as safely as it
+	// can, for all groups that it knows for the topic. It creates the topic
+	// if it has to. It must accept what [message.Message] can hold, but may
+	// leave out metadata that begins with "ce-": all of that is in the body.
+	// The error for a message that is larger than the broker takes wraps
+	// [ErrTooLarge].
+	//
+	// A topic that exists no more, although it did before, has lost its
+	// groups as well. Publish says so in the log, and accepts nothing for the
+	// topic until the groups that are alive have had the time to declare
+	// themselves again ([DeclareEvery]), unless the topic keeps messages
+	// for groups that come later.
 	message.Publisher
+
+	// Enqueue puts messages into the queue of a group whose Queue is true,
+	// and returns nil once they are in that queue as safely as Publish has
+	// them: it makes sure that the queue exists, also if it did before and
+	// somebody has deleted it. Its error wraps [ErrTooLarge] as that of
+	// Publish does.
+	Enqueue(group Group, messages ...*message.Message) error
 
 	// Subscriber returns a new Subscriber for a group, which the relay
 	// closes. A message on a topic goes to every group that has subscribed
 	// to it, and there to one of the subscriptions. What was published
 	// after a group's SubscribeInitialize or Subscribe is not lost for it;
-	// whether it gets what was there before is the broker's affair.
+	// whether it gets what was there before is the broker's affair, but a
+	// group whose Queue is true gets all that is in its queue.
+	//
+	// The relay calls SubscribeInitialize of all topics again every
+	// [DeclareEvery], and a subscription does the same when its connection
+	// was lost. It looks at the broker, not at what it remembers, and makes
+	// again what is missing: a group that this process has had before goes
+	// on where it was or, where that is not known any more, begins with all
+	// that is there.
 	//
 	// A message that cannot be understood is handed on with what there is of
 	// it, and not refused. One that is neither acknowledged nor refused
@@ -35,9 +60,19 @@ type Broker interface {
 	Topic(name string) string
 }
 
-// A Group is that of the consumers of one handler.
+// DeclareEvery is how often the relay declares its groups again, in case that
+// somebody has deleted them at the broker.
+const DeclareEvery = 5 * time.Second
+
+// A Group is that of the consumers of one handler, or a queue of the handler's
+// own.
 type Group struct {
 	Name    string        // the handler's, with the relay's Prefix
 	AckWait time.Duration // how long a consumer may be silent about a message before another gets it
 	Workers int           // how many subscriptions there will be for each topic
+
+	// Queue: the group has one topic, the one that Topic returns for its
+	// Name, and that is its own. Only Enqueue puts messages there: what the
+	// handler is to try again, or has given up.
+	Queue bool
 }

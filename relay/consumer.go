@@ -35,7 +35,6 @@ type consumer struct {
 	main     message.Subscriber
 	retry    message.Subscriber
 	fetching map[string]int // how many workers each topic has
-	dead     bool           // the topic of dead letters is declared
 	workers  sync.WaitGroup // added to under mu, and not after quit is closed
 }
 
@@ -43,8 +42,23 @@ func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deli
 	return &consumer{relay: r, name: name, settings: s, event: eventType, deliver: deliver, quit: make(chan struct{}), fetching: map[string]int{}}
 }
 
-func (c *consumer) group(suffix string) Group {
-	return Group{Name: c.relay.config.prefix + c.name + suffix, AckWait: c.ackWait(), Workers: c.settings.workers}
+// group returns the group for the topics of events.
+func (c *consumer) group() Group {
+	return Group{Name: c.relay.config.prefix + c.name, AckWait: c.ackWait(), Workers: c.settings.workers}
+}
+
+// The queues of a handler's own.
+const (
+	retryQueue = ".retry" // what it is to try again
+	deadQueue  = ".dead"  // what it has given up
+)
+
+// queue returns the group of such a queue.
+func (c *consumer) queue(kind string) Group {
+	g := c.group()
+	g.Name += kind
+	g.Queue = true
+	return g
 }
 
 // topics returns the topics of the events that the handler takes, as far as
@@ -75,12 +89,12 @@ func (c *consumer) declareLocked(ctx context.Context) (err error) {
 		return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed)
 	}
 	if c.main == nil {
-		if c.main, err = c.relay.broker.Subscriber(ctx, c.group("")); err != nil {
+		if c.main, err = c.relay.broker.Subscriber(ctx, c.group()); err != nil {
 			return fmt.Errorf("relay: the handler %q: %w", c.name, err)
 		}
 	}
 	if c.retry == nil {
-		if c.retry, err = c.relay.broker.Subscriber(ctx, c.group(".retry")); err != nil {
+		if c.retry, err = c.relay.broker.Subscriber(ctx, c.queue(retryQueue)); err != nil {
 			return fmt.Errorf("relay: the handler %q: %w", c.name, err)
 		}
 	}
@@ -99,8 +113,8 @@ func (c *consumer) declareLocked(ctx context.Context) (err error) {
 
 // subscriber returns a subscriber for a topic of the handler's own, of which the
 // broker keeps messages from now on.
-func (c *consumer) subscriber(ctx context.Context, suffix, topic string) (message.Subscriber, error) {
-	s, err := c.relay.broker.Subscriber(ctx, c.group(suffix))
+func (c *consumer) subscriber(ctx context.Context, queue, topic string) (message.Subscriber, error) {
+	s, err := c.relay.broker.Subscriber(ctx, c.queue(queue))
 	if err != nil {
 		return nil, err
 	}

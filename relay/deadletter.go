@@ -101,14 +101,14 @@ const (
 func (d *redrive) through(ctx context.Context) (err error) {
 	topic := d.relay.deadTopic(d.handler)
 	c := newConsumer(d.relay, d.handler, newSettings(nil), nil, nil) // which fetches no events
-	retry, err := c.subscriber(ctx, ".retry", d.relay.retryTopic(d.handler))
+	retry, err := c.subscriber(ctx, retryQueue, d.relay.retryTopic(d.handler))
 	if err != nil {
 		return err
 	}
 	if err := retry.Close(); err != nil {
 		return err
 	}
-	dead, err := c.subscriber(ctx, ".dead", topic)
+	dead, err := c.subscriber(ctx, deadQueue, topic)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (d *redrive) through(ctx context.Context) (err error) {
 				m.Nack()
 				return err
 			}
-			if err := d.move(ctx, topic, m); err != nil {
+			if err := d.move(ctx, c, m); err != nil {
 				m.Nack()
 				return err
 			}
@@ -156,8 +156,8 @@ func (d *redrive) through(ctx context.Context) (err error) {
 	}
 }
 
-// move publishes a letter to where it belongs by the verdict.
-func (d *redrive) move(ctx context.Context, topic string, m *message.Message) error {
+// move puts a letter where it belongs by the verdict.
+func (d *redrive) move(ctx context.Context, c *consumer, m *message.Message) error {
 	a := attemptOf(m)
 	letter := DeadLetter{
 		Handler: d.handler, Reason: a.reason, Attempts: a.number, Origin: a.origin, FailedAt: a.failedAt,
@@ -170,13 +170,13 @@ func (d *redrive) move(ctx context.Context, topic string, m *message.Message) er
 		next := a.addTo(m)
 		next.Metadata[redriveKey] = d.run
 		next.SetContext(ctx)
-		return d.relay.publishMessage(topic, next)
+		return d.relay.enqueue(c.queue(deadQueue), next)
 	case Redeliver:
 		a.number, a.failedAt = 0, time.Time{}
 		next := a.addTo(m)
 		next.Metadata[redriveKey] = d.run // if it fails again at once, it is not moved again
 		next.SetContext(ctx)
-		if err := d.relay.publishMessage(d.relay.retryTopic(d.handler), next); err != nil {
+		if err := d.relay.enqueue(c.queue(retryQueue), next); err != nil {
 			return err
 		}
 		d.redelivered++

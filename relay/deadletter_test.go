@@ -255,7 +255,7 @@ type partitions struct {
 	second chan *message.Message
 }
 
-func (p *partitions) Publish(_ string, messages ...*message.Message) error {
+func (p *partitions) Enqueue(_ relay.Group, messages ...*message.Message) error {
 	for _, m := range messages {
 		p.second <- m
 	}

@@ -9,6 +9,10 @@ import (
 // ErrClosed is wrapped by the errors of a relay after [Relay.Close].
 var ErrClosed = errors.New("relay: closed")
 
+// ErrTooLarge is wrapped by the errors of a [Broker] for a message that is larger
+// than it takes.
+var ErrTooLarge = errors.New("the message is larger than the broker takes")
+
 // An UnreachableError is the error of [Open] for a broker that does not answer,
 // or refuses the credentials: the address may be right, and it may be worth
 // trying again.

@@ -55,6 +55,14 @@ func (m memoryBroker) Publish(topic string, messages ...*message.Message) error 
 	return nil
 }
 
+func (m memoryBroker) Enqueue(group Group, messages ...*message.Message) error {
+	q := m.queue(m.Topic(group.Name), group.Name)
+	for _, msg := range messages {
+		q.push(msg.Copy())
+	}
+	return nil
+}
+
 func (m memoryBroker) Subscriber(_ context.Context, group Group) (message.Subscriber, error) {
 	return &memorySubscriber{memory: m.memory, group: group.Name, closed: make(chan struct{})}, nil
 }

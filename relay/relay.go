@@ -188,12 +188,12 @@ func (r *Relay) topicOf(event string) string {
 
 // retryTopic returns the topic of what a handler is to try again.
 func (r *Relay) retryTopic(handler string) string {
-	return r.broker.Topic(r.config.prefix + handler + ".retry")
+	return r.broker.Topic(r.config.prefix + handler + retryQueue)
 }
 
 // deadTopic returns the topic of what a handler has given up.
 func (r *Relay) deadTopic(handler string) string {
-	return r.broker.Topic(r.config.prefix + handler + ".dead")
+	return r.broker.Topic(r.config.prefix + handler + deadQueue)
 }
 
 func (r *Relay) logger() *slog.Logger {

@@ -219,6 +219,14 @@ func (b *broker) set(change func()) {
 }
 
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	return b.pass(topic, messages, func(m *message.Message) error { return b.Broker.Publish(topic, m) })
+}
+
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	return b.pass(b.Topic(group.Name), messages, func(m *message.Message) error { return b.Broker.Enqueue(group, m) })
+}
+
+func (b *broker) pass(topic string, messages []*message.Message, on func(*message.Message) error) error {
 	for _, m := range messages {
 		b.mu.Lock()
 		b.published[topic]++
@@ -229,7 +237,7 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 				return err
 			}
 		}
-		if err := b.Broker.Publish(topic, m); err != nil {
+		if err := on(m); err != nil {
 			return err
 		}
 	}

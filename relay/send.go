@@ -64,14 +64,18 @@ func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err erro
 func (r *Relay) publish(ctx context.Context, e *encoded) error {
 	m := message.NewMessageWithContext(ctx, e.id, e.body)
 	m.Metadata = e.metadata
-	return r.publishMessage(e.topic, m)
-}
-
-func (r *Relay) publishMessage(topic string, m *message.Message) error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
-	return r.broker.Publish(topic, m)
+	return r.broker.Publish(e.topic, m)
+}
+
+// enqueue hands a message to the broker, for a queue of a handler's own.
+func (r *Relay) enqueue(queue Group, m *message.Message) error {
+	if r.closed.Load() {
+		return ErrClosed
+	}
+	return r.broker.Enqueue(queue, m)
 }
 
 // declare makes sure that the broker keeps events for these handlers, also

@@ -68,6 +68,19 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 	return newSubscriber(b, group), nil
 }
 
+// Enqueue puts messages into the queue of a group.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	s, err := b.Subscriber(context.Background(), group)
+	if err != nil {
+		return err
+	}
+	topic := b.Topic(group.Name)
+	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(b.Publish(topic, messages...), s.Close())
+}
+
 // Close closes both connections. What is being published fails.
 func (b *broker) Close() error {
 	b.consuming.close()

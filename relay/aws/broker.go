@@ -130,6 +130,19 @@ func (b *broker) publish(topic string, m *message.Message) error {
 	}
 }
 
+// Enqueue puts messages into the queue of a group.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	s, err := b.Subscriber(context.Background(), group)
+	if err != nil {
+		return err
+	}
+	topic := b.Topic(group.Name)
+	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(b.Publish(topic, messages...), s.Close())
+}
+
 // topicARN returns the ARN of a topic, which it creates if there is none.
 func (b *broker) topicARN(ctx context.Context, topic string) (string, error) {
 	if arn, ok := b.topics.Load(topic); ok {

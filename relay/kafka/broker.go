@@ -100,6 +100,19 @@ func (b *broker) dial() (err error) {
 // Topic returns the topic for a name: see the package.
 func (b *broker) Topic(name string) string { return topicOf(name) }
 
+// Enqueue puts messages into the queue of a group.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	s, err := b.Subscriber(context.Background(), group)
+	if err != nil {
+		return err
+	}
+	topic := b.Topic(group.Name)
+	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(b.Publish(topic, messages...), s.Close())
+}
+
 // Subscriber returns a Subscriber that connects when it subscribes.
 func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
 	if group.Name == "" {

@@ -80,6 +80,19 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	return nil
 }
 
+// Enqueue puts messages into the queue of a group.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	s, err := b.Subscriber(context.Background(), group)
+	if err != nil {
+		return err
+	}
+	topic := b.Topic(group.Name)
+	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(b.Publish(topic, messages...), s.Close())
+}
+
 // publish tries for as long as it may do good.
 func (b *broker) publish(topic string, m *message.Message) error {
 	if err := checkSubject(topic); err != nil {

@@ -43,9 +43,7 @@ func (s *subscriber) declare(ctx context.Context, topic string) (jetstream.Consu
 	if err := checkSubject(topic); err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	// A topic that is called like the group is that group's alone: it holds
-	// what a handler is to try again, or has given up.
-	k := kind(topic == s.Topic(s.group.Name))
+	k := kind(s.group.Queue)
 	if err := s.streams.ensure(ctx, topic, k); err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}

@@ -88,6 +88,19 @@ func newBroker(c Config) *broker {
 // Topic returns name: keys and groups of Redis are any bytes.
 func (b *broker) Topic(name string) string { return name }
 
+// Enqueue puts messages into the queue of a group.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	s, err := b.Subscriber(context.Background(), group)
+	if err != nil {
+		return err
+	}
+	topic := b.Topic(group.Name)
+	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(b.Publish(topic, messages...), s.Close())
+}
+
 // Subscriber returns a subscriber that shares the connections of b, which it
 // does not close.
 func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {

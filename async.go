@@ -14,8 +14,9 @@ import (
 // a queue are handled at once, and no queue starves. Workers are goroutines
 // started on demand, which end when the line is empty.
 type asyncTransport struct {
-	bus    *EventBus
-	serial atomic.Uint64 // numbers handlers without a name
+	bus     *EventBus
+	serial  atomic.Uint64 // numbers handlers without a name
+	entered *topicInfo    // by the nodes of its handlers
 
 	mu      sync.Mutex
 	queues  map[string]*asyncQueue
@@ -35,7 +36,7 @@ type asyncTask struct {
 }
 
 func newAsyncTransport(bus *EventBus) *asyncTransport {
-	return &asyncTransport{bus: bus, queues: map[string]*asyncQueue{}}
+	return &asyncTransport{bus: bus, entered: &topicInfo{bus: bus}, queues: map[string]*asyncQueue{}}
 }
 
 func (a *asyncTransport) Phase() Phase { return AfterCommit }
@@ -56,9 +57,10 @@ func (a *asyncTransport) forget(name string) {
 
 // Send queues every event for every handler that has room.
 func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error {
-	// The handlers' context: the values of the publisher's, and leave to
-	// publish while Close drains the queue.
-	base := context.WithoutCancel(ctx)
+	// The handlers' context: the values of the publisher's, leave to publish
+	// while Close drains the queue, and the depth at which it was published:
+	// a circle ends here as well.
+	base := newNode(context.WithoutCancel(ctx), place{up: nodeFrom(ctx), topic: a.entered})
 	var errs []error
 	for _, d := range deliveries {
 		for _, name := range d.Handlers {
@@ -71,7 +73,7 @@ func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error 
 	return errors.Join(errs...)
 }
 
-func (a *asyncTransport) send(ctx context.Context, event Event, name string) error {
+func (a *asyncTransport) send(ctx *node, event Event, name string) error {
 	a.bus.inflight.start()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,8 +89,7 @@ func (a *asyncTransport) send(ctx context.Context, event Event, name string) err
 		a.bus.inflight.finish()
 		return ErrQueueFull
 	}
-	n := newNode(ctx, place{topic: &topicInfo{bus: a.bus}})
-	q.tasks = append(q.tasks, asyncTask{n, event})
+	q.tasks = append(q.tasks, asyncTask{ctx, event})
 	if !q.busy {
 		q.busy = true
 		a.line = append(a.line, q)
@@ -121,11 +122,8 @@ func (a *asyncTransport) workOne() bool {
 		a.mu.Unlock()
 		return false
 	}
-	q := a.line[0]
-	a.line = a.line[1:]
-	task := q.tasks[0]
-	q.tasks[0] = asyncTask{}
-	q.tasks = q.tasks[1:]
+	q := shift(&a.line)
+	task := shift(&q.tasks)
 	a.mu.Unlock()
 
 	defer func() {
@@ -142,4 +140,16 @@ func (a *asyncTransport) workOne() bool {
 		a.bus.report(a.bus.topicOf(task.event).contextOf(task.ctx, task.event), err)
 	}
 	return true
+}
+
+// shift removes the first element. An empty slice lets go of its array, which
+// after a burst is large; append makes a new one for a slice that is not.
+func shift[T any](s *[]T) T {
+	var none T
+	first := (*s)[0]
+	(*s)[0] = none
+	if *s = (*s)[1:]; len(*s) == 0 {
+		*s = nil
+	}
+	return first
 }

@@ -153,9 +153,9 @@ func TestAsyncQueuesTakeTurns(t *testing.T) {
 
 func TestAsyncHandlerPublishesToItsOwnQueue(t *testing.T) {
 	for name, opts := range map[string][]tidings.Option{
-		"one worker": {tidings.WithWorkers(1)},
-		"four":       {tidings.WithWorkers(4), tidings.WithMaxDepth(3)},
-		"a limit":    {tidings.WithWorkers(1), tidings.WithQueueLimit(1)},
+		"one worker": {tidings.WithWorkers(1), tidings.WithMaxDepth(500)},
+		"four":       {tidings.WithWorkers(4), tidings.WithMaxDepth(500)},
+		"a limit":    {tidings.WithWorkers(1), tidings.WithQueueLimit(1), tidings.WithMaxDepth(500)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -174,6 +174,112 @@ func TestAsyncHandlerPublishesToItsOwnQueue(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A circle ends, whatever it goes through, and the error shows it.
+func TestAsyncCircleIsBounded(t *testing.T) {
+	for _, tt := range []struct {
+		reason  string
+		publish func(context.Context, *tidings.EventBus) error
+	}{
+		{"straight from the handler", func(ctx context.Context, bus *tidings.EventBus) error {
+			return tidings.Publish(ctx, bus, clientCreated{})
+		}},
+		{"in a transaction of the handler", func(ctx context.Context, bus *tidings.EventBus) error {
+			return tidings.Transact(ctx, bare, func(ctx context.Context) error { return tidings.Publish(ctx, bus, clientCreated{}) })
+		}},
+		{"in a context that was detached", func(ctx context.Context, bus *tidings.EventBus) error {
+			return tidings.Publish(context.WithoutCancel(ctx), bus, clientCreated{})
+		}},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f, calls := &failures{}, 0
+				bus := tidings.New(tidings.WithWorkers(1), tidings.WithMaxDepth(7), tidings.WithErrorHandler(f.handle))
+				tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
+					calls++
+					return tt.publish(ctx, bus)
+				}, tidings.Async())
+				publish(t, bus, clientCreated{})
+				require.NoError(t, bus.Close(t.Context()))
+				require.Equal(t, 7, calls)
+				require.Len(t, f.errs, 1)
+				require.ErrorIs(t, f.errs[0], tidings.ErrMaxDepth)
+				require.ErrorContains(t, f.errs[0], "clientCreated > tidings_test.clientCreated > ")
+			})
+		})
+	}
+}
+
+// A context from outside begins a new chain, for handlers that go on for ever.
+func TestAsyncChainWithAContextFromOutside(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		outside, calls := t.Context(), 0
+		bus := tidings.New(tidings.WithMaxDepth(1))
+		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			if calls++; calls == 10 {
+				return nil
+			}
+			return tidings.Publish(outside, bus, clientCreated{})
+		}, tidings.Async())
+		publish(t, bus, clientCreated{})
+		synctest.Wait()
+		require.Equal(t, 10, calls)
+		require.NoError(t, bus.Close(t.Context()))
+	})
+}
+
+// What goes on for ever ends with a Close that has given up.
+func TestAsyncChainDoesNotOutliveClose(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f, calls := &failures{}, 0
+		bus := tidings.New(tidings.WithMaxDepth(1_000_000), tidings.WithErrorHandler(f.handle))
+		tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
+			calls++
+			time.Sleep(time.Second)
+			return tidings.Publish(ctx, bus, clientCreated{})
+		}, tidings.Async())
+		publish(t, bus, clientCreated{})
+		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, bus.Close(ctx), context.DeadlineExceeded)
+		require.NoError(t, bus.Close(t.Context()), "a second call waits for what still runs")
+		require.Equal(t, 4, calls)
+		require.ErrorIs(t, errors.Join(f.errs...), tidings.ErrClosed)
+	})
+}
+
+// A queue that has been long keeps nothing of it. Not parallel: it looks at
+// the memory of the process.
+func TestAsyncKeepsNoMemoryOfABurst(t *testing.T) {
+	const events = 200_000
+	bus, release := tidings.New(tidings.WithWorkers(2)), make(chan struct{})
+	var handled sync.WaitGroup
+	handled.Add(2 * events)
+	for range 2 {
+		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			<-release
+			handled.Done()
+			return nil
+		}, tidings.Async())
+	}
+	before := heapInUse()
+	for n := range events {
+		publish(t, bus, clientCreated{ClientID: int64(n)})
+	}
+	require.Greater(t, heapInUse()-before, int64(10<<20), "else this test shows nothing")
+	close(release)
+	handled.Wait()
+	require.Eventually(t, func() bool { return heapInUse()-before < 1<<20 }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, bus.Close(t.Context()))
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestAsyncContainsFailures(t *testing.T) {

@@ -24,7 +24,7 @@ type EventBus struct {
 	// without a lock; it is replaced under mu and never changed.
 	topics  atomic.Pointer[map[typeID]anyTopic]
 	closed  atomic.Bool // Close was called
-	drained atomic.Bool // and has nothing more to wait for
+	drained atomic.Bool // and has returned, or has nothing more to wait for
 
 	inflight inflight
 	async    *asyncTransport
@@ -62,7 +62,7 @@ func Default() *EventBus {
 
 // SetDefault makes bus the one that [Default] returns.
 func SetDefault(bus *EventBus) {
-	mustNotBeNil(bus == nil, "SetDefault", "*EventBus")
+	bus.mustBeMade("SetDefault")
 	defaultBus.Store(bus)
 }
 
@@ -91,10 +91,27 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 	if ctx == nil {
 		return errNilContext
 	}
-	if t, ok := (*bus.topics.Load())[idOf(reflect.TypeFor[E]())].(*topic[E]); ok {
+	topics := bus.topics.Load()
+	if topics == nil {
+		return errZeroBus("Publish")
+	}
+	if t, ok := (*topics)[idOf(reflect.TypeFor[E]())].(*topic[E]); ok {
 		return t.publish(ctx, &event)
 	}
 	return publishUnknown(ctx, bus, event)
+}
+
+// errZeroBus is the error of a function that was given a bus not made by New.
+func errZeroBus(function string) error {
+	return fmt.Errorf("tidings: %s on the zero EventBus: make the bus with tidings.New", function)
+}
+
+// mustBeMade panics if the bus is nil or the zero EventBus.
+func (b *EventBus) mustBeMade(function string) {
+	mustNotBeNil(b == nil, function, "*EventBus")
+	if b.topics.Load() == nil {
+		panic(errZeroBus(function).Error())
+	}
 }
 
 var (
@@ -177,8 +194,9 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 // Close refuses new events with [ErrClosed] and waits until the handlers
 // that run have returned and the queues of [Async] handlers are empty, or
 // returns ctx.Err(). Meanwhile events that are published with the context
-// of a handler of b are accepted: they are part of what Close waits for. A
-// second call waits again.
+// of a handler of b are accepted: they are part of what Close waits for. Once
+// Close has returned, also with ctx.Err(), they are refused as well. A second
+// call waits again for what still runs.
 //
 // Close finds out with the help of the garbage collector whether publishers
 // are still at work, which it therefore runs, once or a few times.
@@ -194,10 +212,11 @@ func (b *EventBus) Close(ctx context.Context) error {
 	if nodeFrom(ctx).within(b, false) {
 		return errors.New("tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)")
 	}
-	if err := b.inflight.wait(ctx, nil); err != nil {
+	err := b.inflight.wait(ctx, nil)
+	b.drained.Store(true)
+	if err != nil {
 		return err
 	}
-	b.drained.Store(true)
 	return b.inflight.wait(ctx, nil) // for what was accepted in between
 }
 

@@ -254,3 +254,20 @@ func TestNewPanicsOnImpossibleOptions(t *testing.T) {
 		require.PanicsWithValue(t, message, func() { tidings.New(option()) })
 	}
 }
+
+// A bus that New has not made says so, and does nothing else.
+func TestZeroBus(t *testing.T) {
+	t.Parallel()
+	var bus tidings.EventBus
+	remedy := " on the zero EventBus: make the bus with tidings.New"
+	event := tidings.Stamp(t.Context(), clientCreated{})
+	require.EqualError(t, tidings.Publish(t.Context(), &bus, event), "tidings: Publish"+remedy)
+	require.EqualError(t, tidings.Publish[tidings.Event](t.Context(), &bus, event), "tidings: Publish"+remedy)
+	require.EqualError(t, bus.Deliver(t.Context(), "clients.onboard", event), "tidings: Deliver"+remedy)
+	require.PanicsWithValue(t, "tidings: Subscribe"+remedy, func() {
+		tidings.Subscribe(&bus, func(context.Context, clientCreated) error { return nil })
+	})
+	require.PanicsWithValue(t, "tidings: SetDefault"+remedy, func() { tidings.SetDefault(&bus) })
+	require.Empty(t, bus.Subscriptions())
+	require.NoError(t, bus.Close(t.Context()))
+}

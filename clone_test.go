@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -48,6 +49,88 @@ func TestCloneIsCalledOncePerHandler(t *testing.T) {
 		}
 		require.NoError(t, tidings.Publish(t.Context(), bus, placed(w)))
 		require.Equal(t, int32(2*handlers), w.count.Load())
+	}
+}
+
+// What a handler does to its copy is seen nowhere else: not by a second
+// attempt, not through the context, not by a middleware or the error handler.
+func TestCloneForEachCall(t *testing.T) {
+	t.Parallel()
+	apples := func(e tidings.Event) int { return e.(orderPlaced).Stock["apples"] }
+	for _, tt := range []struct {
+		reason    string
+		subscribe func(bus *tidings.EventBus, handler func(context.Context, tidings.Event) error, opts ...tidings.SubscribeOption)
+	}{
+		{"a struct", func(bus *tidings.EventBus, handler func(context.Context, tidings.Event) error, opts ...tidings.SubscribeOption) {
+			tidings.Subscribe(bus, func(ctx context.Context, e orderPlaced) error { return handler(ctx, e) }, opts...)
+		}},
+		{"an interface", func(bus *tidings.EventBus, handler func(context.Context, tidings.Event) error, opts ...tidings.SubscribeOption) {
+			tidings.Subscribe(bus, handler, opts...)
+		}},
+	} {
+		for _, way := range []struct {
+			reason string
+			opts   []tidings.SubscribeOption
+			send   func(context.Context, *tidings.EventBus, orderPlaced) error
+		}{
+			{"published", nil, tidings.Publish[orderPlaced]},
+			{"published behind an interface", nil, func(ctx context.Context, bus *tidings.EventBus, e orderPlaced) error {
+				return tidings.Publish[tidings.Event](ctx, bus, e)
+			}},
+			{"after a commit", nil, func(ctx context.Context, bus *tidings.EventBus, e orderPlaced) error {
+				return tidings.Transact(ctx, bare, func(ctx context.Context) error { return tidings.Publish(ctx, bus, e) })
+			}},
+			{"before a commit", []tidings.SubscribeOption{tidings.BeforeCommit}, tidings.Publish[orderPlaced]},
+			{"async", []tidings.SubscribeOption{tidings.Async()}, tidings.Publish[orderPlaced]},
+			{"delivered", nil, func(ctx context.Context, bus *tidings.EventBus, e orderPlaced) error {
+				return bus.Deliver(ctx, "counts", tidings.Stamp(ctx, e))
+			}},
+		} {
+			t.Run(tt.reason+", "+way.reason, func(t *testing.T) {
+				var mu sync.Mutex
+				seen := map[string][]int{}
+				see := func(where string, e tidings.Event) {
+					mu.Lock()
+					defer mu.Unlock()
+					seen[where] = append(seen[where], apples(e))
+				}
+				twice := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+					return func(ctx context.Context, d tidings.Delivery) error {
+						first := next(ctx, d)
+						see("middleware", d.Event())
+						return errors.Join(first, next(ctx, d))
+					}
+				})
+				bus := tidings.New(tidings.WithErrorHandler(func(ctx context.Context, err error) {
+					e, ok := tidings.EventFrom(ctx)
+					require.True(t, ok)
+					see("error handler", e)
+				}))
+				failed := errors.New("no more apples")
+				tt.subscribe(bus, func(ctx context.Context, e tidings.Event) error {
+					see("handler", e)
+					e.(orderPlaced).Stock["apples"] = 99
+					again, _ := tidings.EventFrom(ctx)
+					see("context", again)
+					return failed
+				}, append(way.opts, tidings.Named("counts"), twice)...)
+				event := placed(nil)
+				if err := way.send(t.Context(), bus, event); err != nil {
+					he := (*tidings.HandlerError)(nil)
+					require.ErrorAs(t, err, &he)
+					see("error", he.Event)
+				}
+				require.NoError(t, bus.Close(t.Context()))
+				require.Equal(t, 1, apples(event))
+				for where, all := range seen {
+					for _, n := range all {
+						require.Equal(t, 1, n, where)
+					}
+				}
+				require.Equal(t, []int{1, 1}, seen["handler"])
+				require.Len(t, append(seen["error handler"], seen["error"]...), 1)
+			})
+		}
 	}
 }
 

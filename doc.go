@@ -92,7 +92,7 @@
 // slice, map, pointer, channel, function or interface in it is refused by
 // [Subscribe] (a panic) and [Publish] (an error), which name the field. Use
 // a [List] instead of a slice, or give the event a method Clone() that
-// returns a deep copy, which the bus calls once per handler, or declare a
+// returns a deep copy, which the bus calls for each call of a handler, or declare a
 // type that does not let its memory be changed with [WithImmutable].
 //
 // # Names and versions

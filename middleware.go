@@ -21,8 +21,9 @@ type HandlerFunc func(ctx context.Context, d Delivery) error
 //		}
 //	}
 //
-// The context may be replaced by one derived from it. A panic of the
-// handler reaches the middleware as a [*PanicError]. A Middleware is a
+// The context may be replaced by one derived from it. If next is called
+// again, for a second attempt, the handler gets a new copy of the event. A
+// panic of the handler reaches the middleware as a [*PanicError]. A Middleware is a
 // [SubscribeOption]; for all handlers of a bus use [WithMiddleware].
 type Middleware func(next HandlerFunc) HandlerFunc
 
@@ -35,7 +36,8 @@ type Delivery struct {
 // A boxer is a *frame[E] to code that does not know E.
 type boxer interface{ boxed() Event }
 
-// Event returns the event: a copy, as the handler gets one.
+// Event returns the event as it was published: a copy of its own each time, in
+// which nothing shows that the handler has done to its copy.
 func (d Delivery) Event() Event { return d.source.boxed() }
 
 // Handler returns the handler's name: that of [Named], or the function's.

@@ -50,6 +50,45 @@ func TestOnceEndsWithAFailureToo(t *testing.T) {
 	}
 }
 
+// An event that a middleware keeps from the handler does not use it up, and a
+// second attempt belongs to the call that did.
+func TestOnceCountsCallsOfTheHandler(t *testing.T) {
+	t.Parallel()
+	even := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error {
+			if d.Event().(clientCreated).ClientID%2 != 0 {
+				return nil
+			}
+			return next(ctx, d)
+		}
+	})
+	twice := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error { return errors.Join(next(ctx, d), next(ctx, d)) }
+	})
+	for _, tt := range []struct {
+		reason    string
+		subscribe func(*tidings.EventBus, func(int64))
+	}{
+		{"a struct", func(bus *tidings.EventBus, got func(int64)) {
+			tidings.Subscribe(bus, func(_ context.Context, e clientCreated) error { got(e.ClientID); return nil }, tidings.Once(), even, twice)
+		}},
+		{"an interface", func(bus *tidings.EventBus, got func(int64)) {
+			tidings.Subscribe(bus, func(_ context.Context, e tidings.Event) error { got(e.(clientCreated).ClientID); return nil }, even, twice, tidings.Once())
+		}},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			bus := tidings.New()
+			var got []int64
+			tt.subscribe(bus, func(id int64) { got = append(got, id) })
+			for id := range int64(5) {
+				require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{ClientID: id + 1}))
+			}
+			require.Equal(t, []int64{2, 2}, got)
+			require.Empty(t, bus.Subscriptions())
+		})
+	}
+}
+
 func TestOnceIsNotReentered(t *testing.T) {
 	t.Parallel()
 	timeLimit(t)

@@ -91,7 +91,7 @@ func WithClock(now func() time.Time) Option {
 
 // WithMaxDepth bounds how deeply handlers may nest, when what they publish
 // is handled and its handlers publish again; the default is 100. It holds
-// through transactions and after their commit.
+// through transactions, after their commit, and through [Async] handlers.
 func WithMaxDepth(n int) Option {
 	mustBePositive(n, "WithMaxDepth")
 	return option(func(c *config) { c.maxDepth = n })

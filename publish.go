@@ -162,10 +162,10 @@ func (r *run[E]) pass() (done bool) {
 			done = r.interrupted(recover())
 		}
 	}()
-	if r.frame.Context.Done() == nil && r.topic.event.clone < 0 {
+	if done := r.frame.Done(); done == nil {
 		r.plainly()
 	} else {
-		r.carefully()
+		r.carefully(done)
 	}
 	return true
 }
@@ -176,32 +176,24 @@ func (r *run[E]) plainly() {
 	event := r.frame.event
 	for _, call := range r.lane.calls[r.next:] {
 		r.next++
-		if err := call(ctx, event); err != nil && r.fail(r.frame, err) {
+		if err := call(ctx, event); err != nil && r.fail(err) {
 			return
 		}
 	}
 }
 
-// carefully calls the handlers, each with a clone of the event if it has a
-// Clone method, and as long as the context is not cancelled.
-func (r *run[E]) carefully() {
-	cancelled := r.frame.Done()
+// carefully calls the handlers as long as the context is not cancelled.
+func (r *run[E]) carefully(cancelled <-chan struct{}) {
 	total := len(r.lane.calls)
 	for r.next < total {
-		if cancelled != nil && closed(cancelled) {
+		if closed(cancelled) {
 			err := fmt.Errorf("tidings: %d of %d handlers of %s skipped: %w", total-r.next, total, r.topic.event.name, r.frame.Err())
 			r.failures = append(r.failures, failure{r.frame, r.topic.bus, err})
 			return
 		}
-		f, call := r.frame, r.lane.calls[r.next]
+		call := r.lane.calls[r.next]
 		r.next++
-		if r.topic.event.clone >= 0 {
-			// The handler's context carries the clone as well: no other
-			// handler sees what this one does to it.
-			event := r.topic.event.cloneBoxed(f.event).(E)
-			f = r.topic.newFrame(f.Context, f.up, f.tx, &event)
-		}
-		if err := call(f, f.event); err != nil && r.fail(f, err) {
+		if err := call(r.frame, r.frame.event); err != nil && r.fail(err) {
 			return
 		}
 	}
@@ -223,9 +215,9 @@ func closed(c <-chan struct{}) bool {
 // it rolls back. It reports whether the run is over.
 func (r *run[E]) interrupted(p any) bool {
 	if p != nil {
-		return r.fail(r.frame, &PanicError{Value: p, Stack: debug.Stack()})
+		return r.fail(&PanicError{Value: p, Stack: debug.Stack()})
 	}
-	if !r.fail(r.frame, errGoexit) {
+	if !r.fail(errGoexit) {
 		for !r.pass() {
 		}
 	}
@@ -233,14 +225,14 @@ func (r *run[E]) interrupted(p any) bool {
 	return true
 }
 
-// fail notes that the handler just called, in f, has failed. It reports
-// whether the run is over.
-func (r *run[E]) fail(f *frame[E], err error) bool {
+// fail notes that the handler just called has failed. It reports whether the
+// run is over.
+func (r *run[E]) fail(err error) bool {
 	event, cloneErr := r.topic.copyBoxed(&r.frame.event)
 	if cloneErr != nil {
 		event = r.frame.event // better the shared one than none
 	}
 	sub := r.lane.subs[r.next-1]
-	r.failures = append(r.failures, failure{f, r.topic.bus, &HandlerError{Handler: sub.name, Event: event, Err: err}})
+	r.failures = append(r.failures, failure{r.frame, r.topic.bus, &HandlerError{Handler: sub.name, Event: event, Err: err}})
 	return r.stop
 }

@@ -25,13 +25,13 @@ import (
 // that what it publishes is correlated.
 //
 // The same function may be subscribed several times; each call is a
-// subscription of its own. Subscribe panics on a nil bus or handler, an
+// subscription of its own. Subscribe panics on a nil or zero bus, a nil handler, an
 // event type that handlers could share memory through, a second handler of
 // the same [Named] name, and options that contradict each other. It is safe
 // to call concurrently; inside a handler it takes effect from the next
 // event.
 func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, opts ...SubscribeOption) *Subscription {
-	mustNotBeNil(bus == nil, "Subscribe", "*EventBus")
+	bus.mustBeMade("Subscribe")
 	mustNotBeNil(handler == nil, "Subscribe", "handler")
 
 	sub := &Subscription{bus: bus, event: reflect.TypeFor[E](), name: functionName(reflect.ValueOf(handler).Pointer())}
@@ -42,29 +42,29 @@ func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, o
 	SubscribeOptions(opts).subscribe(&s)
 	middleware := slices.Concat(bus.middleware, s.middleware)
 
+	// The event in a frame is never handed out: what calls the handler
+	// copies it first, each time that a middleware calls it as well.
+	if s.once {
+		handler = onlyOnce(sub, handler)
+	}
 	if sub.event.Kind() == reflect.Interface {
-		call := func(ctx context.Context, event Event) error { return handler(ctx, event.(E)) }
+		call := func(ctx context.Context, source boxer) error { return handler(ctx, source.boxed().(E)) }
 		if len(middleware) > 0 {
-			chain := compose(func(ctx context.Context, d Delivery) error {
-				return handler(ctx, d.Event().(E))
-			}, middleware)
-			call = func(ctx context.Context, _ Event) error { return chain(ctx, Delivery{sub, ctx.(boxer)}) }
-		}
-		if s.once {
-			call = onlyOnce(sub, call)
+			chain := compose(func(ctx context.Context, d Delivery) error { return handler(ctx, d.Event().(E)) }, middleware)
+			call = func(ctx context.Context, source boxer) error { return chain(ctx, Delivery{sub, source}) }
 		}
 		sub.call = call
 	} else {
-		topicFor[E](bus).mustAccept()
+		t := topicFor[E](bus)
+		t.mustAccept()
 		call := handler
-		if len(middleware) > 0 {
-			chain := compose(func(ctx context.Context, d Delivery) error {
-				return handler(ctx, d.source.(*frame[E]).event)
-			}, middleware)
-			call = func(ctx context.Context, _ E) error { return chain(ctx, Delivery{sub, ctx.(boxer)}) }
+		if t.event.clone >= 0 {
+			call = func(ctx context.Context, event E) error { return handler(ctx, t.event.cloneBoxed(event).(E)) }
 		}
-		if s.once {
-			call = onlyOnce(sub, call)
+		if len(middleware) > 0 {
+			inner := call
+			chain := compose(func(ctx context.Context, d Delivery) error { return inner(ctx, d.source.(*frame[E]).event) }, middleware)
+			call = func(ctx context.Context, _ E) error { return chain(ctx, Delivery{sub, ctx.(boxer)}) }
 		}
 		sub.call = call
 	}
@@ -73,15 +73,18 @@ func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, o
 	return sub
 }
 
-// onlyOnce lets the first call pass, and unsubscribes.
-func onlyOnce[E Event](sub *Subscription, call func(context.Context, E) error) func(context.Context, E) error {
-	var called atomic.Bool
+// onlyOnce lets the calls for one event pass, the first that gets here, and
+// unsubscribes. There are several calls if a middleware tries again.
+func onlyOnce[E Event](sub *Subscription, handler func(context.Context, E) error) func(context.Context, E) error {
+	var first atomic.Pointer[uuid.UUID]
 	return func(ctx context.Context, event E) error {
-		if !called.CompareAndSwap(false, true) {
+		id := event.EventID()
+		if first.CompareAndSwap(nil, &id) {
+			sub.Unsubscribe()
+		} else if *first.Load() != id {
 			return nil
 		}
-		sub.Unsubscribe()
-		return call(ctx, event)
+		return handler(ctx, event)
 	}
 }
 
@@ -100,7 +103,8 @@ type Subscription struct {
 	caller    uintptr   // program counter of the call of Subscribe
 
 	// call is a func(context.Context, E) error, or where E is an interface
-	// a func(context.Context, Event) error.
+	// a func(context.Context, boxer) error. The context of the former is a
+	// *frame[E], and the boxer of the latter the frame.
 	call any
 }
 
@@ -210,6 +214,9 @@ func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[anyTopic] {
 func (b *EventBus) Deliver(ctx context.Context, handler string, event Event) error {
 	if ctx == nil || event == nil {
 		return errors.New("tidings: Deliver with a nil context or event")
+	}
+	if b.topics.Load() == nil {
+		return errZeroBus("Deliver")
 	}
 	info := b.topicOf(event).info()
 	if info.err != nil {

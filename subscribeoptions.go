@@ -48,8 +48,10 @@ func Named(name string) SubscribeOption {
 	})
 }
 
-// Once ends the subscription with the first event that reaches the handler,
-// whether or not it fails. Of several events published at once, one does.
+// Once ends the subscription with the first event that the handler is called
+// for, whether or not it fails. Of several events published at once, that is
+// one. An event that a [Middleware] keeps from the handler does not count, and a
+// middleware that tries again calls the handler again, for the same event.
 func Once() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.once = true })
 }

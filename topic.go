@@ -173,8 +173,8 @@ func (t *topic[E]) callOf(sub *Subscription) func(context.Context, E) error {
 	if call, ok := sub.call.(func(context.Context, E) error); ok {
 		return call
 	}
-	call := sub.call.(func(context.Context, Event) error)
-	return func(ctx context.Context, event E) error { return call(ctx, event) }
+	call := sub.call.(func(context.Context, boxer) error)
+	return func(ctx context.Context, _ E) error { return call(ctx, ctx.(boxer)) }
 }
 
 // copyBoxed returns a copy of event that its receiver may keep. The error is

@@ -96,8 +96,11 @@ func Via(t Transport) SubscribeOption {
 // one event at a time, in the order of publishing. The publisher does not
 // wait, and never for room in the queue, see [WithQueueLimit]. Failures go
 // to the bus's error handler. The handler's context has the values of the
-// publisher's, but neither its cancellation nor its transaction. What is
-// queued when the process dies is lost; [EventBus.Close] drains it.
+// publisher's, but neither its cancellation nor its transaction, and events
+// that handlers publish with it are nested as everywhere: a chain that is longer
+// than [WithMaxDepth] ends with [ErrMaxDepth]. A handler that goes on for ever by
+// publishing to itself does so with a context from outside. What is queued when
+// the process dies is lost; [EventBus.Close] drains it.
 func Async() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.via(s.sub.bus.async) })
 }

@@ -79,7 +79,7 @@ func (a *asyncTransport) send(ctx *node, event Event, name string) error {
 	defer a.mu.Unlock()
 	q := a.queues[name]
 	switch {
-	case a.bus.drained.Load():
+	case a.bus.gaveUp.Load(), a.bus.drained.Load():
 		a.bus.inflight.finish()
 		return ErrClosed
 	case q == nil: // unsubscribed while the event was published

@@ -24,7 +24,8 @@ type EventBus struct {
 	// without a lock; it is replaced under mu and never changed.
 	topics  atomic.Pointer[map[typeID]anyTopic]
 	closed  atomic.Bool // Close was called
-	drained atomic.Bool // and has returned, or has nothing more to wait for
+	gaveUp  atomic.Bool // and has returned before it was done
+	drained atomic.Bool // and has nothing more to wait for
 
 	inflight inflight
 	async    *asyncTransport
@@ -195,8 +196,8 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 // that run have returned and the queues of [Async] handlers are empty, or
 // returns ctx.Err(). Meanwhile events that are published with the context
 // of a handler of b are accepted: they are part of what Close waits for. Once
-// Close has returned, also with ctx.Err(), they are refused as well. A second
-// call waits again for what still runs.
+// Close has returned ctx.Err(), Async handlers get no more of these, so that the
+// work comes to an end. A second call waits again.
 //
 // Close finds out with the help of the garbage collector whether publishers
 // are still at work, which it therefore runs, once or a few times.
@@ -212,11 +213,11 @@ func (b *EventBus) Close(ctx context.Context) error {
 	if nodeFrom(ctx).within(b, false) {
 		return errors.New("tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)")
 	}
-	err := b.inflight.wait(ctx, nil)
-	b.drained.Store(true)
-	if err != nil {
+	if err := b.inflight.wait(ctx, nil); err != nil {
+		b.gaveUp.Store(true)
 		return err
 	}
+	b.drained.Store(true)
 	return b.inflight.wait(ctx, nil) // for what was accepted in between
 }
 

@@ -55,7 +55,7 @@ func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (parent *Tx
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
 			s := &txState{value: tx, db: db, fate: &txFate{}}
-			return parent, oneAtATime(&b.Mu, s.fate.decide(savepoint(s, nil))), nil
+			return parent, inTest(b, s.fate.decide(savepoint(s, nil))), nil
 		}
 	}
 	return parent, begin(db, opts), nil
@@ -154,11 +154,13 @@ func (s *txState) scopeIn(outer *txState) *TxHook {
 	return s.hook
 }
 
-func oneAtATime(mu *sync.Mutex, run TxFunc) TxFunc {
+// inTest returns run, a savepoint in the transaction of a test, as what counts
+// as a transaction there: one at a time, and with what a COMMIT checks.
+func inTest(b *testhook.Base, run TxFunc) TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
-		mu.Lock()
-		defer mu.Unlock()
-		return run(ctx, body)
+		b.Mu.Lock()
+		defer b.Mu.Unlock()
+		return run(ctx, b.Committing(body))
 	}
 }
 

@@ -35,6 +35,12 @@ import (
 // after the commit, joined. Where tx has the ExecContext of database/sql,
 // what fn wrote before it failed is undone.
 //
+// Where tx is a [*sql.Tx], it is also an error that a constraint does not hold
+// which the database checks at the COMMIT: one that is deferred, on Postgres and
+// SQLite. The same goes for transactions that InTx begins on db. With another
+// library, and for a TxFunc of one's own, such a constraint counts as kept: end
+// the test with SET CONSTRAINTS ALL IMMEDIATE, or PRAGMA foreign_key_check.
+//
 // Everybody shares the connection of tx here, where otherwise each
 // transaction has its own. Those that InTx begins take turns; the test
 // itself should wait ([Drain]) for [tidings.Async] handlers before it goes
@@ -50,7 +56,7 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 	entered, doomed := testhook.WithTx(outside, db, tx)
 	inside, hook := tidings.Begin(entered)
 	defer hook.Rollback(outside)
-	err := undoable(ctx, base, func() error {
+	err := undoable(ctx, base, base.Committing(func(context.Context) error {
 		if err := fn(inside); err != nil {
 			return err
 		}
@@ -58,7 +64,7 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 			return err
 		}
 		return doomed()
-	})
+	}))
 	if err != nil {
 		return err
 	}
@@ -73,7 +79,7 @@ func withBase(ctx context.Context, db, tx any) (context.Context, *testhook.Base)
 			return ctx, b
 		}
 	}
-	ctx = testhook.WithBase(ctx, db, tx)
+	ctx = testhook.WithBase(ctx, db, tx, checksOf(tx))
 	return ctx, testhook.BaseFrom(ctx)
 }
 
@@ -87,12 +93,12 @@ var savepoints atomic.Uint64
 
 // undoable runs fn in a savepoint of base's transaction, if that can set
 // one, while no handler in another goroutine has one there.
-func undoable(ctx context.Context, base *testhook.Base, fn func() error) (err error) {
+func undoable(ctx context.Context, base *testhook.Base, fn func(context.Context) error) (err error) {
 	base.Mu.Lock()
 	defer base.Mu.Unlock()
 	db, ok := base.Tx.(execer)
 	if !ok {
-		return fn()
+		return fn(ctx)
 	}
 	name := fmt.Sprintf("tidings_test_%d", savepoints.Add(1))
 	if _, err := db.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
@@ -109,7 +115,7 @@ func undoable(ctx context.Context, base *testhook.Base, fn func() error) (err er
 			err = errors.Join(err, fmt.Errorf("tidingstest: Commit: undoing what failed: %w", rerr))
 		}
 	}()
-	err = fn()
+	err = fn(ctx)
 	returned = true
 	if err != nil {
 		return err
@@ -123,8 +129,9 @@ func undoable(ctx context.Context, base *testhook.Base, fn func() error) (err er
 // Sandbox begins a transaction on db, to be rolled back at the end of the
 // test, and returns a context in which this stands for db: where code
 // begins a transaction with [tidings.InTx], it gets a savepoint, and counts
-// as committed when that is released. So code that is written to commit can
-// be tested, with all of its handlers, and leaves no trace:
+// as committed when that is released, and when constraints hold that are checked
+// at a COMMIT. So code that is written to commit can be tested, with all of its
+// handlers, and leaves no trace:
 //
 //	ctx, tx := tidingstest.Sandbox(t, db)
 //	err := crm.Accept(ctx, 7) // calls tidings.InTx(ctx, db, ...)
@@ -146,5 +153,5 @@ func Sandbox(t testing.TB, db *sql.DB) (context.Context, *sql.Tx) {
 			t.Errorf("tidingstest: Sandbox: rolling back: %v", err)
 		}
 	})
-	return testhook.WithBase(t.Context(), db, tx), tx
+	return testhook.WithBase(t.Context(), db, tx, checksOf(tx)), tx
 }

@@ -47,7 +47,7 @@ func TestCommitInTxInside(t *testing.T) {
 		"SAVEPOINT tidings_3", "INSERT 2", "ROLLBACK TO SAVEPOINT tidings_3", "RELEASE SAVEPOINT tidings_3",
 		"SAVEPOINT tidings_4", "INSERT 4", "RELEASE SAVEPOINT tidings_4",
 		"RELEASE SAVEPOINT tidings_1",
-	}, log.Statements())
+	}, statements(log))
 }
 
 // A savepoint that cannot be rolled back to spoils the whole.
@@ -98,7 +98,7 @@ func TestCommitRecursively(t *testing.T) {
 		"SAVEPOINT tidings_2", "INSERT 2", "RELEASE SAVEPOINT tidings_2",
 		"SAVEPOINT tidings_3", "INSERT 3", "RELEASE SAVEPOINT tidings_3",
 		"SAVEPOINT tidings_4", "INSERT 4", "RELEASE SAVEPOINT tidings_4",
-	}, log.Statements())
+	}, statements(log))
 }
 
 // A handler's own transaction that fails undoes itself alone.
@@ -121,7 +121,7 @@ func TestCommitHandlerRollsBack(t *testing.T) {
 	require.Equal(t, []string{
 		"SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1",
 		"SAVEPOINT tidings_2", "ROLLBACK TO SAVEPOINT tidings_2", "RELEASE SAVEPOINT tidings_2",
-	}, log.Statements())
+	}, statements(log))
 }
 
 // Another database has its own transactions, and its own commits.
@@ -147,7 +147,7 @@ func TestCommitOtherDatabase(t *testing.T) {
 	}), errDeclined)
 	require.Equal(t, []int64{2}, numbersOf(t, rec.Delivered()))
 	require.Equal(t, []int64{1, 3}, numbersOf(t, rec.RolledBack()))
-	require.Equal(t, []string{"BEGIN", "COMMIT"}, log.Statements())
+	require.Equal(t, []string{"BEGIN", "COMMIT"}, statements(log))
 }
 
 // Two databases may be under test.
@@ -169,8 +169,8 @@ func TestCommitInSandbox(t *testing.T) {
 		return nil
 	}))
 	require.Equal(t, []int64{2, 1}, numbersOf(t, rec.Delivered()))
-	require.Equal(t, []string{"SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, log.Statements())
-	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, otherLog.Statements())
+	require.Equal(t, []string{"SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, statements(log))
+	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, statements(otherLog))
 }
 
 // An orm is a handle of a library that has one type for both databases and
@@ -262,7 +262,7 @@ func TestSandbox(t *testing.T) {
 		"SAVEPOINT tidings_1", "INSERT proposal", "ROLLBACK TO SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1",
 		"SAVEPOINT tidings_2", "INSERT proposal", "RELEASE SAVEPOINT tidings_2",
 		"ROLLBACK",
-	}, log.Statements())
+	}, statements(log))
 	require.Empty(t, log.Committed())
 }
 
@@ -283,7 +283,7 @@ func TestSandboxTxFuncOfInTx(t *testing.T) {
 		return tidings.Publish(ctx, bus, accepted{ProposalID: 1})
 	}))
 	require.Equal(t, []int64{1}, numbersOf(t, rec.Delivered()))
-	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, log.Statements())
+	require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1"}, statements(log))
 }
 
 func TestSandboxFails(t *testing.T) {
@@ -335,7 +335,7 @@ func TestCommitAsyncHandlers(t *testing.T) {
 	tidingstest.Drain(t, bus)
 	require.Len(t, tidingstest.All[created](rec.Delivered()), 60)
 	open := "" // the savepoint that is set
-	for _, s := range log.Statements() {
+	for _, s := range statements(log) {
 		if name, ok := strings.CutPrefix(s, "SAVEPOINT "); ok {
 			require.Empty(t, open, "%s inside another", s)
 			open = name
@@ -374,7 +374,7 @@ func TestCommitWaits(t *testing.T) {
 		"SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1",
 		"SAVEPOINT tidings_2", "INSERT client", "RELEASE SAVEPOINT tidings_2",
 		"SAVEPOINT tidings_3", "INSERT proposal", "RELEASE SAVEPOINT tidings_3",
-	}, log.Statements())
+	}, statements(log))
 }
 
 // In a sandbox, too, a savepoint that cannot be rolled back to spoils the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"regexp"
 	"sync"
@@ -44,6 +45,10 @@ type registration struct {
 	encode  func(Event) ([]byte, error)
 	decode  func(data []byte, header DomainEvent) (any, error)
 	upcasts map[int]*upcast // by the version that they take
+
+	// shape is found when the first event is written, or by Validate: it calls
+	// methods of users. The error says why no event can be written.
+	shape func() (*eventShape, error)
 }
 
 // An upcast brings data from one version to the next.
@@ -81,7 +86,8 @@ func Register[E Event](r *Registry, name string, version int) {
 	if reg.event != nil {
 		panic(fmt.Sprintf("tidings: Register: %q is taken by %s: a name stands for one type; older shapes of an event get an Upcast", name, reg.event.name))
 	}
-	reg.event, reg.version, reg.encode, reg.decode = event, version, encodeAs[E], decodeAs[E](event)
+	reg.event, reg.version, reg.encode, reg.decode = event, version, encodeAs[E](reg), decodeAs[E](event, json.Unmarshal)
+	reg.shape = sync.OnceValues(func() (*eventShape, error) { return shapeOf(event) })
 	if r.byEvent == nil {
 		r.byEvent = map[reflect.Type]*registration{}
 	}
@@ -111,7 +117,7 @@ func Upcast[From, To any](r *Registry, name string, from int, fn func(From) (To,
 	}
 	reg.upcasts[from] = &upcast{
 		from: reflect.TypeFor[From](), to: reflect.TypeFor[To](),
-		decode: decodeAs[From](event),
+		decode: decodeAs[From](event, unmarshalOld),
 		call: func(v any, header DomainEvent) (any, error) {
 			old := v.(From)
 			if event.err == nil {
@@ -146,20 +152,30 @@ func (r *Registry) registrationLocked(name string) *registration {
 	return reg
 }
 
-// encodeAs returns the JSON of event, an E. Behind a pointer, methods
-// MarshalJSON of pointers are called as well, as UnmarshalJSON will be:
-// without it, a big.Int is written as {}.
-func encodeAs[E Event](event Event) ([]byte, error) {
-	e := event.(E)
-	return json.Marshal(&e)
+// encodeAs returns the function that writes the JSON of an E. Behind a
+// pointer, methods MarshalJSON of pointers are called as well, as
+// UnmarshalJSON will be: without it, a big.Int is written as {}.
+func encodeAs[E Event](reg *registration) func(Event) ([]byte, error) {
+	return func(event Event) ([]byte, error) {
+		shape, err := reg.shape()
+		if err != nil {
+			return nil, err
+		}
+		e := event.(E)
+		data, err := json.Marshal(&e)
+		if err == nil {
+			err = shape.verify(reflect.ValueOf(&e), data)
+		}
+		return data, err
+	}
 }
 
-// decodeAs returns the function that reads data into a T, which gets the
+// decodeAs returns the function that unmarshals data into a T, which gets the
 // header if event says that it has one.
-func decodeAs[T any](event *eventType) func([]byte, DomainEvent) (any, error) {
+func decodeAs[T any](event *eventType, unmarshal func([]byte, any) error) func([]byte, DomainEvent) (any, error) {
 	return func(data []byte, header DomainEvent) (any, error) {
 		var v T
-		if err := json.Unmarshal(data, &v); err != nil {
+		if err := unmarshal(data, &v); err != nil {
 			return nil, err
 		}
 		if event.err == nil {
@@ -167,6 +183,21 @@ func decodeAs[T any](event *eventType) func([]byte, DomainEvent) (any, error) {
 		}
 		return v, nil
 	}
+}
+
+// unmarshalOld is json.Unmarshal, but a number that goes into an interface is
+// a json.Number: in the old type it may have been an integer that no float64
+// holds.
+func unmarshalOld(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("its data is more than one JSON value")
+	}
+	return nil
 }
 
 // Encode returns event as a CloudEvent, see [Envelope]. The error wraps
@@ -216,9 +247,6 @@ func (r *Registry) Wrap(event Event) (Envelope, error) {
 		data, err = reg.encode(event)
 		return err
 	})
-	if err == nil && replacedRunes(data) {
-		err = errors.New("a string in it is not UTF-8")
-	}
 	e := Envelope{
 		ID: head.id, Source: r.Source, Type: reg.name, Version: reg.version, OccurredAt: head.OccurredAt(),
 		CorrelationID: head.correlation, CausationID: head.causation, Data: data,
@@ -236,23 +264,6 @@ func (r *Registry) Wrap(event Event) (Envelope, error) {
 		return Envelope{}, fmt.Errorf("tidings: encoding %s: %w", typ, err)
 	}
 	return e, nil
-}
-
-// replacedRunes reports whether encoding/json has replaced invalid UTF-8 by
-// an escaped U+FFFD. (It leaves one that was there unescaped. A MarshalJSON
-// that escapes it itself is mistaken for that: an error, never a lost rune.)
-func replacedRunes(data []byte) bool {
-	for escape := []byte(`\ufffd`); ; {
-		i := bytes.Index(data, escape)
-		if i < 0 {
-			return false
-		}
-		before := len(data[:i]) - len(bytes.TrimRight(data[:i], `\`))
-		if before%2 == 0 { // else the backslash is itself escaped
-			return true
-		}
-		data = data[i+len(escape):]
-	}
 }
 
 // Unwrap returns the event in e, brought up to the registered version, with
@@ -310,8 +321,26 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 	event := v.(Event)
 	if len(steps) > 0 {
 		event = reg.event.withHeader(event, header)
+		if err := reg.checkUpcast(event); err != nil {
+			return nil, fmt.Errorf("upcast to version %d: %w", reg.version, err)
+		}
 	}
 	return event, nil
+}
+
+// checkUpcast returns an error if event, which an Upcast has made, is not as
+// one that was read: a json.Number where others have a float64.
+func (reg *registration) checkUpcast(event Event) error {
+	shape, err := reg.shape()
+	if err != nil {
+		return nil // it cannot be written, but this is reading
+	}
+	v := reflect.New(reg.event.typ).Elem()
+	v.Set(reflect.ValueOf(event))
+	if lost := shape.root.check(v, false); lost != nil {
+		return lost
+	}
+	return nil
 }
 
 // resolveLocked returns the registration of name and the upcasts that lead

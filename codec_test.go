@@ -126,7 +126,7 @@ func TestDecodeRestoresWhatEncodeWrote(t *testing.T) {
 			Codes: tidings.ListOf[byte](0, 255), Due: at.Round(0).UTC(), Weight: 0.1, From: netip.MustParseAddr("2001:db8::1"),
 			Note: "quote \" back\\slash <&> \u2028 \ufffd \\ufffd \x00 ü €",
 		}),
-		stamped(t, at, parcelGeneric[int]{Value: math.MinInt64}),
+		stamped(t, at, parcelGeneric[int]{Value: math.MinInt}),
 		stamped(t, at, parcelGeneric[string]{Value: strings.Repeat("ü", 100_000)}),
 		stamped(t, at, parcelGeneric[float64]{Value: math.MaxFloat64}),
 		stamped(t, at, parcelCustom{cents: 12345}),
@@ -210,12 +210,12 @@ func TestEncodeRefuses(t *testing.T) {
 		{stamped(t, now, stranger{}), `tidings: tidings_test.stranger is not registered: an event that is stored or sent needs a lasting name: tidings.Register[tidings_test.stranger](registry, "…", 1)`, ""},
 		{&parcelCloned{}, "tidings: *tidings_test.parcelCloned is a pointer, which handlers would share: publish and subscribe to the struct tidings_test.parcelCloned itself", ""},
 		{parcelCloned{}, "tidings: encoding tidings_test.parcelCloned: the event has no header: publish it, or use Stamp", ""},
-		{stamped(t, now, parcelGeneric[string]{Value: "caf\xe9"}), "tidings: encoding tidings_test.parcelGeneric[string]: a string in it is not UTF-8", "encoding/json would replace the byte"},
-		{stamped(t, now, parcelGeneric[string]{Value: `\` + "\xff"}), "tidings: encoding tidings_test.parcelGeneric[string]: a string in it is not UTF-8", "an escaped backslash before it"},
-		{stamped(t, now, parcelGeneric[string]{Value: `\ufffd` + "\xff"}), "tidings: encoding tidings_test.parcelGeneric[string]: a string in it is not UTF-8", "the text of an escape before it"},
-		{stamped(t, now, parcelGeneric[json.RawMessage]{Value: json.RawMessage("\"caf\xe9\"")}), "tidings: encoding tidings_test.parcelGeneric[encoding/json.RawMessage]: its data is not UTF-8", "json.RawMessage is not looked into"},
-		{stamped(t, now, parcelGeneric[float64]{Value: math.NaN()}), "tidings: encoding tidings_test.parcelGeneric[float64]: json: unsupported value: NaN", ""},
-		{stamped(t, now, parcelGeneric[any]{Value: make(chan int)}), "tidings: encoding tidings_test.parcelGeneric[interface {}]: json: unsupported type: chan int", ""},
+		{stamped(t, now, parcelGeneric[string]{Value: "caf\xe9"}), "tidings: encoding tidings_test.parcelGeneric[string]: its field Value is not UTF-8", "encoding/json would replace the byte"},
+		{stamped(t, now, parcelGeneric[string]{Value: `\` + "\xff"}), "tidings: encoding tidings_test.parcelGeneric[string]: its field Value is not UTF-8", "an escaped backslash before it"},
+		{stamped(t, now, parcelGeneric[string]{Value: `\ufffd` + "\xff"}), "tidings: encoding tidings_test.parcelGeneric[string]: its field Value is not UTF-8", "the text of an escape before it"},
+		{stamped(t, now, parcelGeneric[json.RawMessage]{Value: json.RawMessage("\"caf\xe9\"")}), fmt.Sprintf("tidings: encoding %T: its field Value is not UTF-8", parcelGeneric[json.RawMessage]{}), "it is written as it is, or replaced"},
+		{stamped(t, now, parcelGeneric[float64]{Value: math.NaN()}), "tidings: encoding tidings_test.parcelGeneric[float64]: " + jsonError(math.NaN()), ""},
+		{stamped(t, now, parcelGeneric[any]{Value: make(chan int)}), "tidings: encoding tidings_test.parcelGeneric[interface {}]: " + jsonError(parcelGeneric[any]{Value: make(chan int)}), ""},
 		{stamped(t, now, parcelGeneric[panics]{}), "tidings: encoding tidings_test.parcelGeneric[github.com/tidings-go/tidings_test.panics]: panic: no JSON today", "a panic in MarshalJSON is an error"},
 		{stamped(t, time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), parcelGeneric[int]{}), "tidings: encoding tidings_test.parcelGeneric[int]: time 10000-01-01 00:00:00 +0000 UTC: RFC 3339 has years from 1 to 9999", ""},
 		{stamped(t, time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC), parcelGeneric[int]{}), "tidings: encoding tidings_test.parcelGeneric[int]: time -0001-01-01 00:00:00 +0000 UTC: RFC 3339 has years from 1 to 9999", ""},
@@ -232,6 +232,15 @@ func TestEncodeRefuses(t *testing.T) {
 	_, err := bad.Encode(stamped(t, now, parcelGeneric[int]{}))
 	require.EqualError(t, err, "tidings: encoding tidings_test.parcelGeneric[int]: its source or type is not UTF-8")
 }
+
+// jsonError returns what encoding/json says of v, which is not ours.
+func jsonError(v any) string {
+	_, err := json.Marshal(v)
+	return err.Error()
+}
+
+// notInto returns what encoding/json says when it reads data into a T.
+func notInto[T any](data string) string { return json.Unmarshal([]byte(data), new(T)).Error() }
 
 func TestEncodeWritesACloudEvent(t *testing.T) {
 	t.Parallel()
@@ -277,28 +286,29 @@ func TestThePayloadIsReadAsEncodingJSONDoes(t *testing.T) {
 	tidings.Register[parcelLined](r, "shop.parcel_lined", 1)
 	tidings.Register[parcelGeneric[panics]](r, "shop.parcel_panics", 1)
 	for _, tt := range []struct {
-		data, wantErr, reason string
-		want                  parcelLined
+		data, reason string
+		fails        bool
+		want         parcelLined
 	}{
-		{`{"SKU":"A","Copies":2}`, "", "", parcelLined{SKU: "A", Copies: 2}},
-		{`{}`, "", "missing fields are zero", parcelLined{}},
-		{`{"Copies":null}`, "", "null leaves the zero value", parcelLined{}},
-		{`{"SKU":"A","Colour":"red","More":[{}]}`, "", "unknown fields are ignored", parcelLined{SKU: "A"}},
-		{`{"sku":"A"}`, "", "names match in upper and lower case", parcelLined{SKU: "A"}},
-		{`{"SKU":"A","SKU":"B"}`, "", "the last one counts", parcelLined{SKU: "B"}},
-		{`{"DomainEvent":{"id":"x"},"id":"y","correlation":1}`, "", "data cannot change the header", parcelLined{}},
-		{`{"SKU":7}`, "json: cannot unmarshal number into Go struct field parcelLined.SKU of type string", "", parcelLined{}},
-		{`{"Copies":1.5}`, "json: cannot unmarshal number 1.5 into Go struct field parcelLined.Copies of type int", "", parcelLined{}},
-		{`{"Copies":99999999999999999999}`, "json: cannot unmarshal number 99999999999999999999 into Go struct field parcelLined.Copies of type int", "no silent overflow", parcelLined{}},
-		{`[1]`, "json: cannot unmarshal array into Go value of type tidings_test.parcelLined", "", parcelLined{}},
-		{`"text"`, "json: cannot unmarshal string into Go value of type tidings_test.parcelLined", "", parcelLined{}},
+		{`{"SKU":"A","Copies":2}`, "", false, parcelLined{SKU: "A", Copies: 2}},
+		{`{}`, "missing fields are zero", false, parcelLined{}},
+		{`{"Copies":null}`, "null leaves the zero value", false, parcelLined{}},
+		{`{"SKU":"A","Colour":"red","More":[{}]}`, "unknown fields are ignored", false, parcelLined{SKU: "A"}},
+		{`{"sku":"A"}`, "names match in upper and lower case", false, parcelLined{SKU: "A"}},
+		{`{"SKU":"A","SKU":"B"}`, "the last one counts", false, parcelLined{SKU: "B"}},
+		{`{"DomainEvent":{"id":"x"},"id":"y","correlation":1}`, "data cannot change the header", false, parcelLined{}},
+		{`{"SKU":7}`, "", true, parcelLined{}},
+		{`{"Copies":1.5}`, "", true, parcelLined{}},
+		{`{"Copies":99999999999999999999}`, "no silent overflow", true, parcelLined{}},
+		{`[1]`, "", true, parcelLined{}},
+		{`"text"`, "", true, parcelLined{}},
 	} {
 		id := uuid.New()
 		event, err := r.Unwrap(tidings.Envelope{
 			ID: id, Source: "s", Type: "shop.parcel_lined", Version: 1, OccurredAt: time.Now(), CorrelationID: id, Data: json.RawMessage(tt.data),
 		})
-		if tt.wantErr != "" {
-			require.EqualError(t, err, fmt.Sprintf(`tidings: decoding "shop.parcel_lined" version 1, event %s: %s`, id, tt.wantErr))
+		if tt.fails {
+			require.EqualError(t, err, fmt.Sprintf(`tidings: decoding "shop.parcel_lined" version 1, event %s: %s`, id, notInto[parcelLined](tt.data)))
 			require.Nil(t, event)
 			continue
 		}

@@ -125,16 +125,17 @@ func TestEnvelopesOfOtherProducers(t *testing.T) {
 func TestMalformedEnvelopes(t *testing.T) {
 	t.Parallel()
 	const about = `tidings: decoding the CloudEvent with id "` + envelopeID + `" of type "shop.parcel_int": `
-	const noJSON = "tidings: decoding a CloudEvent: it is not JSON: "
+	const noJSON = "tidings: decoding a CloudEvent: it is not JSON: " // and what encoding/json says
+	_, notATime := time.Parse(time.RFC3339, "yesterday")
 	for _, tt := range []struct {
 		text, want, reason string
 	}{
-		{"", noJSON + "unexpected end of JSON input", ""},
-		{envelopeText + "}", noJSON + "invalid character '}' after top-level value", "garbage after it"},
-		{envelopeText + envelopeText, noJSON + "invalid character '{' after top-level value", "one at a time"},
-		{envelopeText + "\x00", noJSON + `invalid character '\x00' after top-level value`, ""},
-		{"\ufeff" + envelopeText, noJSON + "invalid character 'ï' looking for beginning of value", "a byte order mark"},
-		{with("data", strings.Repeat("[", 10_001)+strings.Repeat("]", 10_001)), noJSON + "invalid character '[' exceeded max depth", "no stack overflow"},
+		{"", noJSON, ""},
+		{envelopeText + "}", noJSON, "garbage after it"},
+		{envelopeText + envelopeText, noJSON, "one at a time"},
+		{envelopeText + "\x00", noJSON, ""},
+		{"\ufeff" + envelopeText, noJSON, "a byte order mark"},
+		{with("data", strings.Repeat("[", 10_001)+strings.Repeat("]", 10_001)), noJSON, "no stack overflow"},
 		{"null", "tidings: decoding a CloudEvent: it is no JSON object", ""},
 		{"[" + envelopeText + "]", "tidings: decoding a CloudEvent: it is no JSON object", "the batch format"},
 		{`"x"`, "tidings: decoding a CloudEvent: it is no JSON object", ""},
@@ -168,7 +169,7 @@ func TestMalformedEnvelopes(t *testing.T) {
 		{with("source", `""`), about + "it has no source", ""},
 		{without("type"), `tidings: decoding the CloudEvent with id "` + envelopeID + `" of type (none): it has no type`, ""},
 		{without("time"), about + "it has no time", "optional in CloudEvents, but part of the header"},
-		{with("time", `"yesterday"`), about + `time "yesterday" is not as in RFC 3339: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`, ""},
+		{with("time", `"yesterday"`), about + `time "yesterday" is not as in RFC 3339: ` + notATime.Error(), ""},
 		{with("time", `"0000-01-01T00:00:00Z"`), about + "time 0000-01-01 00:00:00 +0000 UTC: RFC 3339 has years from 1 to 9999", "it could not be written again"},
 		{with("time", `"9999-12-31T23:59:59-01:00"`), about + "time 10000-01-01 00:59:59 +0000 UTC: RFC 3339 has years from 1 to 9999", ""},
 		{with("time", `1772357400`), about + "time is 1772357400: it has to be a string", ""},
@@ -187,6 +188,9 @@ func TestMalformedEnvelopes(t *testing.T) {
 		{with("dataversion", `[2]`), about + `dataversion [2] is no whole number from 1 to 2147483647`, ""},
 		{with("dataversion", `true`), about + `dataversion true is no whole number from 1 to 2147483647`, ""},
 	} {
+		if tt.want == noJSON {
+			tt.want += notInto[any](tt.text)
+		}
 		e := tidings.Envelope{Type: "before"}
 		err := e.UnmarshalJSON([]byte(tt.text))
 		require.EqualError(t, err, tt.want, tt.reason)
@@ -204,7 +208,7 @@ func TestTruncatedEventsAreErrors(t *testing.T) {
 	require.NoError(t, err)
 	for i := range envelopeText {
 		event, err := r.Decode([]byte(envelopeText[:i]))
-		require.ErrorContains(t, err, "unexpected end of JSON input", "%d bytes", i)
+		require.ErrorContains(t, err, "it is not JSON: "+notInto[any](envelopeText[:i]), "%d bytes", i)
 		require.Nil(t, event)
 	}
 	for i := 1; i < len(envelopeText); i++ { // a beginning that is missing

@@ -36,9 +36,9 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 		return []byte("[]"), nil
 	}
 	if reflect.TypeFor[T]().Kind() == reflect.Uint8 { // of which json would make a string
-		items := make([]any, len(l.items))
-		for i, item := range l.items {
-			items[i] = item
+		items := make([]*T, len(l.items)) // pointers, so that their methods are called too
+		for i := range l.items {
+			items[i] = &l.items[i]
 		}
 		return json.Marshal(items)
 	}
@@ -59,10 +59,16 @@ func (l *List[T]) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func (List[T]) element() reflect.Type { return reflect.TypeFor[T]() }
+func (List[T]) element() reflect.Type     { return reflect.TypeFor[T]() }
+func (l List[T]) elements() reflect.Value { return reflect.ValueOf(l.items) }
 
 // lists is implemented by every List, and by structs that embed one.
-type lists interface{ element() reflect.Type }
+type lists interface {
+	element() reflect.Type
+	elements() reflect.Value
+}
+
+var listsInterface = reflect.TypeFor[lists]()
 
 // knownImmutable holds types whose memory nobody can change through a copy,
 // although they contain pointers.
@@ -138,19 +144,27 @@ func (im *immutability) shared(typ reflect.Type, path string, seen map[reflect.T
 
 // listElement returns T if typ is a List[T], else nil.
 func listElement(typ reflect.Type) reflect.Type {
-	if typ.PkgPath() != domainEventType.PkgPath() || !strings.HasPrefix(typ.Name(), "List[") {
+	if typ.PkgPath() != domainEventType.PkgPath() || !typ.Implements(listsInterface) {
 		return nil
 	}
 	return reflect.Zero(typ).Interface().(lists).element()
+}
+
+// elementsOf returns the elements of v, a List.
+func elementsOf(v reflect.Value) reflect.Value {
+	if v.CanAddr() {
+		return v.Addr().Interface().(lists).elements()
+	}
+	return v.Interface().(lists).elements()
 }
 
 // handleElement returns T if typ is a unique.Handle[T], else nil. The
 // pointer in it leads to memory that only package unique sees; what users
 // get is the T.
 func handleElement(typ reflect.Type) reflect.Type {
-	if typ.PkgPath() != "unique" || !strings.HasPrefix(typ.Name(), "Handle[") {
+	value, ok := typ.MethodByName("Value")
+	if typ.PkgPath() != "unique" || !ok {
 		return nil
 	}
-	value, _ := typ.MethodByName("Value")
 	return value.Type.Out(0)
 }

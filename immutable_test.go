@@ -105,7 +105,7 @@ func TestSharedMemoryIsRefused(t *testing.T) {
 		shares[holding[*int]]("a pointer", "Field", "*int", ""),
 		shares[holding[[]string]]("a slice", "Field", "[]string", "use a tidings.List[string], or "),
 		shares[holding[ids]]("a named slice", "Field", "tidings_test.ids", "use a tidings.List[int64], or "),
-		shares[holding[json.RawMessage]]("a slice of bytes", "Field", "json.RawMessage", "use a tidings.List[uint8], or "),
+		shares[holding[json.RawMessage]]("a slice of bytes", "Field", fmt.Sprintf("%T", json.RawMessage{}), "use a tidings.List[uint8], or "),
 		shares[holding[map[string]int]]("a map", "Field", "map[string]int", ""),
 		shares[holding[chan int]]("a channel", "Field", "chan int", ""),
 		shares[holding[func()]]("a function, which may close over memory", "Field", "func()", ""),
@@ -186,7 +186,7 @@ func TestWithImmutable(t *testing.T) {
 		"the event itself":          tidings.WithImmutable[priced](),
 	} {
 		t.Run(reason, func(t *testing.T) {
-			bus, called := tidings.New(tidings.WithImmutable[net](), option), false
+			bus, called := tidings.New(tidings.WithImmutable[octets](), option), false
 			tidings.Subscribe(bus, func(_ context.Context, e priced) error {
 				called = e.Field.value.Int64() == 42
 				return nil
@@ -198,7 +198,7 @@ func TestWithImmutable(t *testing.T) {
 	row.requireRefused(t, tidings.WithImmutable[*int]()) // each bus decides, and about no other type
 }
 
-type net []byte
+type octets []byte
 
 func TestWithImmutableOfAnInterface(t *testing.T) {
 	t.Parallel()

@@ -10,28 +10,52 @@ import (
 )
 
 // Validate returns an error, joined of all there are, if some version that
-// has an [Upcast] does not reach the registered one: for a test, or the
-// start of a program. It cannot know of versions that were stored and have
-// no Upcast; those fail when they are read.
+// has an [Upcast] does not reach the registered one, and for types whose
+// events [Registry.Encode] refuses, since they would not be read back as they
+// were: for a test, or the start of a program. It cannot know of versions that
+// were stored and have no Upcast; those fail when they are read.
+//
+// Methods such as MarshalJSON of the registered types and their fields are
+// called, with values that are made up. That they refuse these is no error.
 func (r *Registry) Validate() error {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
-		reg := r.byName[name]
-		if reg.event == nil {
-			errs = append(errs, fmt.Errorf("tidings: there are Upcasts of %q, but it is %w", name, ErrUnregistered))
-			continue
-		}
-		for _, from := range slices.Sorted(maps.Keys(reg.upcasts)) {
-			if from >= reg.version {
-				errs = append(errs, fmt.Errorf("tidings: there is an Upcast of %q from version %d, but the registered version is %d", name, from, reg.version))
-			} else if _, _, err := r.resolveLocked(name, from); err != nil {
-				errs = append(errs, err)
+	for _, found := range r.validate() {
+		errs = append(errs, found.errs...)
+		if reg := found.reg; reg != nil {
+			if _, err := reg.shape(); err != nil {
+				errs = append(errs, fmt.Errorf("tidings: %s, which is registered as %q, would not be read back as it was: %w", reg.event.name, reg.name, err))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// A validation is what is wrong with the upcasts of one name.
+type validation struct {
+	errs []error
+	reg  *registration // nil without a type
+}
+
+func (r *Registry) validate() (all []validation) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
+		reg := r.byName[name]
+		if reg.event == nil {
+			all = append(all, validation{errs: []error{fmt.Errorf("tidings: there are Upcasts of %q, but it is %w", name, ErrUnregistered)}})
+			continue
+		}
+		v := validation{reg: reg}
+		for _, from := range slices.Sorted(maps.Keys(reg.upcasts)) {
+			if from >= reg.version {
+				v.errs = append(v.errs, fmt.Errorf("tidings: there is an Upcast of %q from version %d, but the registered version is %d", name, from, reg.version))
+			} else if _, _, err := r.resolveLocked(name, from); err != nil {
+				v.errs = append(v.errs, err)
+			}
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // A RegistrationInfo describes a registered type, see [Registry.Registrations].

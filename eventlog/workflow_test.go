@@ -2,6 +2,7 @@ package eventlog_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -133,7 +134,7 @@ func TestWorkflowAsText(t *testing.T) {
 ├─ crm.accepted …00000002 +1ms
 │  └─ crm.accepted …00000003 +5ms: cannot be decoded: tidings: version 9 of "crm.accepted" is not registered: the newest known is 1, so it was written by a newer program
 │     └─ crm.accepted …00000004 +5ms
-└─ crm.accepted …00000005 -2ms: cannot be decoded: tidings: decoding "crm.accepted" version 1, event 01978000-0000-7000-8000-000000000005: json: cannot unmarshal array into Go value of type eventlog_test.Accepted
+└─ crm.accepted …00000005 -2ms: cannot be decoded: tidings: decoding "crm.accepted" version 1, event 01978000-0000-7000-8000-000000000005: `+json.Unmarshal([]byte("[1]"), new(Accepted)).Error()+`
 crm.accepted …00000006 2026-03-01T09:31:00.000123Z
 └─ crm.accepted …00000007 +1.5s
 `, tree.String())

@@ -2,8 +2,10 @@ package tidings_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -105,4 +107,44 @@ func BenchmarkStamp(b *testing.B) {
 	for b.Loop() {
 		sum += int64(tidings.Stamp(ctx, proposalAccepted{}).EventID()[15])
 	}
+}
+
+// BenchmarkEncode sets Registry.Encode beside encoding/json.
+func BenchmarkEncode(b *testing.B) {
+	type line struct {
+		SKU    string
+		Copies int
+	}
+	type order struct {
+		tidings.DomainEvent
+		ID       int64
+		Customer uuid.UUID
+		Number   string
+		Note     string
+		Currency string
+		Due      time.Time
+		Lines    tidings.List[line]
+	}
+	r := &tidings.Registry{}
+	tidings.Register[order](r, "shop.ordered", 1)
+	event := tidings.Stamp(context.Background(), order{
+		ID: 7, Customer: uuid.New(), Number: "PROP-007", Note: "ring twice, the bell is quiet", Currency: "EUR",
+		Due: time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC), Lines: tidings.ListOf(line{"A-1", 2}, line{"B-2", 1}, line{"C-3", 4}),
+	})
+	b.Run("json.Marshal", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := json.Marshal(&event); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Registry.Encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := r.Encode(event); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -59,14 +59,12 @@ func (l *List[T]) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func (List[T]) element() reflect.Type     { return reflect.TypeFor[T]() }
-func (l List[T]) elements() reflect.Value { return reflect.ValueOf(l.items) }
+func (List[T]) element() reflect.Type { return reflect.TypeFor[T]() }
+
+func (l *List[T]) elements() reflect.Value { return reflect.ValueOf(&l.items).Elem() }
 
 // lists is implemented by every List, and by structs that embed one.
-type lists interface {
-	element() reflect.Type
-	elements() reflect.Value
-}
+type lists interface{ element() reflect.Type }
 
 var listsInterface = reflect.TypeFor[lists]()
 
@@ -150,12 +148,14 @@ func listElement(typ reflect.Type) reflect.Type {
 	return reflect.Zero(typ).Interface().(lists).element()
 }
 
-// elementsOf returns the elements of v, a List.
-func elementsOf(v reflect.Value) reflect.Value {
-	if v.CanAddr() {
-		return v.Addr().Interface().(lists).elements()
+// elementsOf returns the elements of list, a List.
+func elementsOf(list reflect.Value) reflect.Value {
+	if !list.CanAddr() {
+		addressable := reflect.New(list.Type()).Elem()
+		addressable.Set(list)
+		list = addressable
 	}
-	return v.Interface().(lists).elements()
+	return list.Addr().Interface().(interface{ elements() reflect.Value }).elements()
 }
 
 // handleElement returns T if typ is a unique.Handle[T], else nil. The

@@ -478,9 +478,9 @@ func TestTypesThatWouldNotComeBackAreRefused(t *testing.T) {
 		fieldsOf("the same in a List", tidings.ListOf(stampOf{uuid.New(), "ada"})).because("its field Field[] of type tidings_test.stampOf has the methods of uuid.UUID"),
 		shapeOf("two embedded types", twice{UUID: uuid.New(), Time: now}).because("it has the methods of time.Time, " + alone),
 
-		fieldsOf("a text that is not read", named(1)).because("its field Field of type tidings_test.named has a method MarshalText and none that reads what it writes: add UnmarshalText"),
-		fieldsOf("a text that hides the value", secret("x")).because("has a method MarshalText and none that reads"),
-		fieldsOf("JSON that is not read", amount{5}).because("its field Field of type tidings_test.amount has a method MarshalJSON and none that reads what it writes: add UnmarshalJSON"),
+		fieldsOf("a text that is not read", named(1)).because("its field Field of type tidings_test.named has a method MarshalText and no UnmarshalText that reads what is written: add it"),
+		fieldsOf("a text that hides the value", secret("x")).because("has a method MarshalText and no UnmarshalText"),
+		fieldsOf("JSON that is not read", amount{5}).because("its field Field of type tidings_test.amount has a method MarshalJSON and no UnmarshalJSON that reads what is written: add it"),
 		fieldsOf("methods that are not inverse", cents(5)).because("its field Field of type tidings_test.cents: it writes"),
 		fieldsOf("methods of text that are not inverse", hexed("x")).because("its methods have to be each other's inverse"),
 		fieldsOf("a big.Int in a map", map[string]big.Int{"a": *big.NewInt(5)}).because("its field Field[] of type big.Int is in a map, where encoding/json does not call the methods of *big.Int that write it: use *big.Int"),

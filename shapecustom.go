@@ -178,12 +178,16 @@ func stays(v reflect.Value) error {
 // tryWriter looks at a type that writes its own JSON or text, and that
 // encoding/json reads.
 func (s *shaper) tryWriter(typ reflect.Type, path string, addressable bool) error {
-	method := "JSON"
-	if !reflect.PointerTo(typ).Implements(jsonMarshaler) {
-		method = "Text"
+	pointer := reflect.PointerTo(typ)
+	method, text := "that writes its JSON and none", false
+	switch {
+	case pointer.Implements(jsonMarshaler):
+		method = "MarshalJSON and no UnmarshalJSON"
+	case pointer.Implements(textMarshaler):
+		method, text = "MarshalText and no UnmarshalText", true
 	}
-	refused := fmt.Errorf("%s has a method Marshal%s and none that reads what it writes: add Unmarshal%[2]s", at(path, typ), method)
-	if method == "Text" && typ.Kind() != reflect.String {
+	refused := fmt.Errorf("%s has a method %s that reads what is written: add it", at(path, typ), method)
+	if text && typ.Kind() != reflect.String {
 		return refused
 	}
 	if _, err := s.findByKind(&shape{typ: typ}, path, addressable); err != nil {

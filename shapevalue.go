@@ -103,6 +103,12 @@ func fieldAt(v reflect.Value, index []int) (field reflect.Value, ok bool) {
 		}
 		v = v.Field(x)
 	}
+	if !v.CanInterface() { // an embedded type that is not exported
+		if !v.CanAddr() {
+			return v, false
+		}
+		v = reachable(v)
+	}
 	return v, true
 }
 

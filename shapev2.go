@@ -1,0 +1,16 @@
+//go:build go1.27 && goexperiment.jsonv2
+
+package tidings
+
+import (
+	jsonv2 "encoding/json/v2"
+	"reflect"
+)
+
+// Where encoding/json is built on its second version, as in Go 1.27, it calls
+// the methods of that one too.
+func init() {
+	writers = append(writers, reflect.TypeFor[jsonv2.MarshalerTo]())
+	readers = append(readers, reflect.TypeFor[jsonv2.UnmarshalerFrom]())
+	marshalInterfaces = append(marshalInterfaces, reflect.TypeFor[jsonv2.MarshalerTo](), reflect.TypeFor[jsonv2.UnmarshalerFrom]())
+}

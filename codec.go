@@ -64,8 +64,9 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._/:-][A-Za-z0-9_]+|_+[A-Za-z
 // stored and sent, and the version of their shape, at least 1. A name is
 // for good: "crm.proposal_accepted", whatever becomes of the Go type. Raise
 // the version whenever the JSON of E changes so that older data would be
-// misread, and add an [Upcast] from the one before. What encoding/json does
-// not write, such as unexported fields, is not kept.
+// misread, and add an [Upcast] from the one before. Of a type that could not
+// be read back as it was written, events can be read and not written, see
+// [Registry.Validate].
 //
 // It panics if the name is not made of letters, digits and separators, if
 // the version is out of range, and if E or the name is registered already.
@@ -96,7 +97,8 @@ func Register[E Event](r *Registry, name string, version int) {
 
 // Upcast says how data of version from becomes data of version from+1: it is
 // read as JSON into From, a struct as that version was, and fn makes a To of
-// it. The last To is the registered event type, each other one the From of
+// it. From may be a map[string]any too; numbers in an interface are a
+// [json.Number], since a float64 does not hold every integer. The last To is the registered event type, each other one the From of
 // the next Upcast. The header is not fn's business: the event has it in the
 // end, and a From that is an event type has it already. A panic of fn is an
 // error of Decode.
@@ -202,7 +204,9 @@ func unmarshalOld(data []byte, v any) error {
 
 // Encode returns event as a CloudEvent, see [Envelope]. The error wraps
 // [ErrUnregistered] if its type is not registered; it says so if the event
-// is not stamped, cannot be marshalled or has a string that is not UTF-8.
+// is not stamped, cannot be marshalled, or would not be read back as it was:
+// its type is one that [Registry.Validate] refuses, a string is not UTF-8, an
+// interface holds what JSON has no type for.
 func (r *Registry) Encode(event Event) ([]byte, error) {
 	e, err := r.Wrap(event)
 	if err != nil {

@@ -100,8 +100,10 @@
 // An event that is stored or sent outlives the code that wrote it. A
 // [Registry] gives its type a lasting name and a version; [Registry.Encode]
 // makes a CloudEvent of it, and [Registry.Decode] gives the same event back,
-// header and all. When its shape changes, raise the version and say with an
-// [Upcast] how older data becomes the new shape:
+// header and all. What would not be read back as it was is an error, which
+// [Registry.Validate] finds beforehand where the type shows it. When its
+// shape changes, raise the version and say with an [Upcast] how older data
+// becomes the new shape:
 //
 //	tidings.Register[events.ProposalAccepted](registry, "crm.proposal_accepted", 2)
 //	tidings.Upcast(registry, "crm.proposal_accepted", 1, proposalAcceptedV1to2)

@@ -39,6 +39,10 @@ type Event interface {
 // [Publish] fills it in on its own copy of the event, or [Stamp] does. It
 // has no setters, and no methods but the accessors: a String, Equal or
 // MarshalJSON here would be promoted and hide the rest of the event.
+//
+// So json.Marshal of an event gives its fields without the header, which
+// [Registry.Encode] writes beside them. Another embedded field does have such
+// methods promoted: embed no uuid.UUID, time.Time or [List], but name it.
 type DomainEvent struct {
 	id          uuid.UUID
 	correlation uuid.UUID

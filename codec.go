@@ -98,10 +98,10 @@ func Register[E Event](r *Registry, name string, version int) {
 // Upcast says how data of version from becomes data of version from+1: it is
 // read as JSON into From, a struct as that version was, and fn makes a To of
 // it. From may be a map[string]any too; numbers in an interface are a
-// [json.Number], since a float64 does not hold every integer. The last To is the registered event type, each other one the From of
-// the next Upcast. The header is not fn's business: the event has it in the
-// end, and a From that is an event type has it already. A panic of fn is an
-// error of Decode.
+// [json.Number], since a float64 does not hold every integer. The last To is
+// the registered event type, each other one the From of the next Upcast. The
+// header is not fn's business: the event has it in the end, and a From that is
+// an event type has it already. A panic of fn is an error of Decode.
 //
 // Upcasts may be added in any order, also before Register. Upcast panics if
 // there is one from that version already; [Registry.Validate] finds gaps, and

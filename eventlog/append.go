@@ -49,11 +49,20 @@ func (l *Log) append(ctx context.Context, rows []row, on conflict) error {
 	case err != nil:
 		return err
 	case tx != nil:
-		return l.insert(ctx, tx, rows, on)
+		if err := l.insert(ctx, tx, rows, on); err != nil {
+			return err
+		}
+		l.wakeOnCommit(ctx)
+		return nil
 	case len(rows) == 1:
-		return l.insert(ctx, l.db.Pool(), rows, on)
+		err = l.insert(ctx, l.db.Pool(), rows, on)
+	default:
+		err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error { return l.insert(ctx, tx, rows, on) })
 	}
-	return l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error { return l.insert(ctx, tx, rows, on) })
+	if err == nil {
+		l.wake()
+	}
+	return err
 }
 
 // insert runs the statements for rows, in order.

@@ -32,10 +32,11 @@
 //
 // # Databases
 //
-// [SQLite] and [Postgres] take a *sql.DB; package pgxlog takes a pgx pool. The
-// transaction is the one that ctx is in: InTx puts a *sql.Tx there, and other
-// code says [tidings.WithTx]. With a library of its own kind of transaction,
-// such as GORM, the TxFunc adds the *sql.Tx under it too:
+// [SQLite] and [Postgres] take a *sql.DB, of whichever driver: for Postgres
+// those of pgx, lib/pq and bun's pgdriver are tested. Package pgxlog takes a
+// pgx pool. The transaction is the one that ctx is in: InTx puts a *sql.Tx
+// there, and other code says [tidings.WithTx]. With a library of its own kind
+// of transaction, such as GORM, the TxFunc adds the *sql.Tx under it too:
 //
 //	tidings.WithTx(tidings.WithTx(ctx, tx.Statement.ConnPool), tx)
 //

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -44,14 +45,24 @@ func UpTo(p Position) Filter {
 // Types selects the events registered under these names.
 func Types(names ...string) Filter {
 	return filterFunc(func(s *selection) {
-		if len(names) == 0 {
+		var possible []string
+		for _, name := range names {
+			if storable(name) {
+				possible = append(possible, name)
+			}
+		}
+		if len(possible) == 0 {
 			s.where("1 = 0")
 			return
 		}
-		condition, args := in("type", names)
+		condition, args := in("type", possible)
 		s.where(condition, args...)
 	})
 }
+
+// storable reports whether every database takes text. What some drivers are
+// given else is an error, and what others are given finds another text.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 // in returns the condition that a column has one of values, which are some.
 func in(column string, values []string) (condition string, args []any) {
@@ -136,12 +147,24 @@ func (s *selection) where(condition string, args ...any) {
 // time returns t as the database stores it.
 func (s *selection) time(t time.Time) any { return dbTime(s.dialect, t) }
 
-// dbTime returns t as a dialect stores it.
+// dbTime returns t as an argument for a dialect, to the microsecond. For
+// Postgres it is text: of times, drivers round what is smaller or cut it off,
+// and one takes the zero time for NULL.
 func dbTime(dialect backend.Dialect, t time.Time) any {
 	if dialect == backend.Postgres {
-		return t
+		return postgresTime(t)
 	}
 	return t.UnixMicro()
+}
+
+// postgresTime returns t as text, see
+// https://www.postgresql.org/docs/current/datatype-datetime.html.
+func postgresTime(t time.Time) string {
+	t = t.UTC()
+	if year := t.Year(); year <= 0 { // of which Postgres has none: 1 BC is before 1
+		return fmt.Sprintf("%04d%s BC", 1-year, t.Format("-01-02T15:04:05.999999Z07:00"))
+	}
+	return t.Format(recordedFormat)
 }
 
 // sql returns the clause, "" if everything is selected, and its arguments.

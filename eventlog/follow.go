@@ -10,9 +10,10 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// PollInterval sets how often [Log.Follow] asks the database for new events.
-// The defaults are 100ms on SQLite, 250ms on Postgres, and 1s where Postgres
-// tells of new events (package pgxlog), so that asking is the fallback.
+// PollInterval sets how often [Log.Follow] asks the database for new events,
+// where nothing wakes it before; see there. The defaults are 100ms on SQLite,
+// 250ms on Postgres, and 1s where other processes tell of new events (package
+// pgxlog). A look that finds nothing is one lookup in an index.
 func PollInterval(d time.Duration) Option {
 	if d <= 0 {
 		panic(fmt.Sprintf("eventlog: PollInterval(%s): must be positive", d))
@@ -32,6 +33,15 @@ func PollInterval(d time.Duration) Option {
 // Postgres an event is seen once no running transaction can put another one
 // before it: a long transaction that writes, to any table of the server,
 // holds followers back until it ends.
+//
+// What is appended through the same Log wakes it after the commit, on every
+// database. With package pgxlog so does what other processes append: they
+// notify outside of their transactions, while somebody listens. Everything
+// else it sees at the next [PollInterval]: what other processes append, if the
+// Log is of [SQLite] or [Postgres]; what other programs insert, unless they
+// NOTIFY tidings_events; and all of it on a standby of Postgres, where nobody
+// can listen, and behind a pooler in transaction mode, which passes no
+// notifications on.
 //
 // An event that cannot be decoded comes with a [*DecodeError]; the loop may
 // go on to the next one. After any other error, such as that of a database
@@ -60,18 +70,22 @@ func (l *Log) follow(ctx context.Context, s *selection, yield func(Recorded, err
 	ctx, cancel := context.WithCancel(ctx) // ends listening
 	defer cancel()
 	// Before the first look: nothing that comes after that is overheard.
-	told, err := l.db.Listen(ctx, "tidings_events")
+	woken, remove := l.followers.add()
+	defer remove()
+	told, err := l.db.Listen(ctx, channel)
 	if err != nil {
 		return fmt.Errorf("eventlog: Follow: listening: %w", err)
 	}
-	w := waiter{told: told, longest: l.pollInterval(told != nil)}
+	w := waiter{woken: woken, told: told, longest: l.pollInterval(told != nil)}
+	if w.first = w.longest; l.dialect == backend.Postgres {
+		w.first = min(shortest, w.longest)
+	}
 	defer w.stop()
 	for {
-		found, goOn, err := l.followOnce(ctx, s, yield)
-		if err != nil || !goOn {
+		if goOn, err := l.followOnce(ctx, s, yield); err != nil || !goOn {
 			return err
 		}
-		if err := w.wait(ctx, found); err != nil {
+		if err := w.wait(ctx); err != nil {
 			return err
 		}
 	}
@@ -79,22 +93,22 @@ func (l *Log) follow(ctx context.Context, s *selection, yield func(Recorded, err
 
 // followOnce passes on what is there after s.after, and moves that. goOn is
 // false when the loop or the limit is through.
-func (l *Log) followOnce(ctx context.Context, s *selection, yield func(Recorded, error) bool) (found, goOn bool, err error) {
+func (l *Log) followOnce(ctx context.Context, s *selection, yield func(Recorded, error) bool) (goOn bool, err error) {
 	left := s.left()
 	for r, err := range l.read(ctx, s, l.settled()...) {
 		if err != nil && !isDecode(err) {
-			return found, false, err
+			return false, err
 		}
 		if !yield(r, err) {
-			return found, false, nil
+			return false, nil
 		}
-		found, s.after = true, r.Position
+		s.after = r.Position
 		left--
 	}
 	if s.limit != nil {
 		s.limit = &left // its own: a Filter may be used again
 	}
-	return found, left != 0, nil
+	return left != 0, nil
 }
 
 // settled returns the condition for events that no running transaction can
@@ -132,27 +146,22 @@ func (l *Log) outsideTx(ctx context.Context, function string) error {
 
 // A waiter waits for events that may have come.
 type waiter struct {
-	told    <-chan struct{} // nil: nobody tells
+	woken   <-chan struct{} // by this process
+	told    <-chan struct{} // by the database; nil: it does not
+	first   time.Duration   // the pause after a wake-up
 	longest time.Duration
 	pause   time.Duration // the last one
 	timer   *time.Timer
 }
 
-// shortest is the first pause after a reader was told of events that it did
-// not find, since they were not settled yet.
+// shortest is the first pause after a wake-up on Postgres, where the events
+// that a reader was woken for may not be settled yet.
 const shortest = 2 * time.Millisecond
 
 // wait returns when it is time to look again, or with ctx. Pauses grow from
-// the last event or notification on.
-func (w *waiter) wait(ctx context.Context, found bool) error {
-	switch {
-	case w.told == nil:
-		w.pause = w.longest
-	case found || w.pause == 0:
-		w.pause = min(shortest, w.longest)
-	default:
-		w.pause = min(2*w.pause, w.longest)
-	}
+// the last wake-up on.
+func (w *waiter) wait(ctx context.Context) error {
+	w.pause = min(max(2*w.pause, w.first), w.longest)
 	if w.timer == nil {
 		w.timer = time.NewTimer(w.pause)
 	} else {
@@ -161,12 +170,13 @@ func (w *waiter) wait(ctx context.Context, found bool) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-w.woken:
+		w.pause = 0
 	case <-w.told:
 		w.pause = 0
-		return nil
 	case <-w.timer.C:
-		return nil
 	}
+	return nil
 }
 
 func (w *waiter) stop() {

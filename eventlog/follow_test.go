@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -230,29 +232,89 @@ func TestFollowWaitsForEarlierTransactions(t *testing.T) {
 	})
 }
 
-func TestFollowIsToldByPgx(t *testing.T) {
+// An hour is longer than the test: nothing but a wake-up lets a follower look.
+func TestFollowIsWokenInItsProcess(t *testing.T) {
 	t.Parallel()
-	url := postgresSchema(t)
-	pool, err := pgxpool.New(t.Context(), url)
-	require.NoError(t, err)
-	defer pool.Close()
-	log, err := eventlog.Open(t.Context(), pgxlog.Postgres(pool), newRegistry(), eventlog.PollInterval(time.Hour))
-	require.NoError(t, err)
-	bus := tidings.New()
-	log.Attach(bus)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	fill(t, bus, 1, 1)
-	seen := 0
-	for _, err := range log.Follow(ctx) {
-		require.NoError(t, err, "an hour is longer than the test")
-		if seen++; seen == 5 {
-			break
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t, eventlog.PollInterval(time.Hour))
+		bus := tidings.New()
+		log.Attach(bus)
+		publish := func(ctx context.Context, number string) error {
+			return tidings.Publish(ctx, bus, Accepted{Number: number})
 		}
-		require.NoError(t, tidings.Publish(ctx, bus, Accepted{}))
-	}
-	require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, patience, time.Millisecond,
-		"the connection that listens is given back")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		writes := []func() error{
+			func() error { return publish(ctx, "outside of a transaction") },
+			func() error {
+				return h.inTx(ctx, func(ctx context.Context) error { return publish(ctx, "in a transaction") })
+			},
+			func() error {
+				return h.inTx(ctx, func(ctx context.Context) error {
+					return h.inTx(ctx, func(ctx context.Context) error { return publish(ctx, "in a savepoint") })
+				})
+			},
+			func() error {
+				_, err := log.AppendTo(ctx, "s", eventlog.AnyVersion, Accepted{Number: "to a stream"})
+				return err
+			},
+			func() error {
+				return h.inTx(ctx, func(ctx context.Context) error {
+					_, err := log.AppendTo(ctx, "s", eventlog.AnyVersion, Accepted{Number: "to a stream in a transaction"})
+					return err
+				})
+			},
+			func() error {
+				_, err := log.Import(ctx, strings.NewReader(line("imported")))
+				return err
+			},
+		}
+		fill(t, bus, 1, 1)
+		var seen []string
+		for r, err := range log.Follow(ctx) {
+			require.NoError(t, err)
+			seen = append(seen, r.Event.(Accepted).Number)
+			if len(seen) > len(writes) {
+				break
+			}
+			require.NoError(t, writes[len(seen)-1]())
+		}
+		require.Equal(t, []string{"1", "outside of a transaction", "in a transaction", "in a savepoint", "to a stream", "to a stream in a transaction", "imported"}, seen)
+	})
+}
+
+// line is an event to import.
+func line(number string) string {
+	return fmt.Sprintf(`{"specversion":"1.0","id":"%s","source":"/x","type":"crm.accepted","time":"2026-03-01T09:30:00Z","data":{"number":"%s"}}`, uuid.New(), number)
+}
+
+// Another log on another pool is what another process has.
+func TestFollowIsToldOfOtherProcesses(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		if !h.postgres() {
+			t.Skip("SQLite tells nobody")
+		}
+		_, bus := h.attached(t)
+		pool, err := pgxpool.New(t.Context(), h.url)
+		require.NoError(t, err)
+		defer pool.Close()
+		log, err := eventlog.Open(t.Context(), pgxlog.Postgres(pool), newRegistry(), eventlog.PollInterval(time.Hour))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		fill(t, bus, 1, 1)
+		seen := 0
+		for _, err := range log.Follow(ctx) {
+			require.NoError(t, err, "an hour is longer than the test")
+			if seen++; seen == 5 {
+				break
+			}
+			require.NoError(t, h.inTx(ctx, func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))
+		}
+		require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, patience, time.Millisecond,
+			"the connection that listens is given back")
+	})
 }
 
 // The connection that listens may break.
@@ -313,8 +375,7 @@ func TestPollInterval(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t, eventlog.PollInterval(time.Millisecond))
-		bus := tidings.New()
-		log.Attach(bus)
+		_, bus := h.attached(t) // another log, which wakes nobody here
 		fill(t, bus, 1, 1)
 		seen := 0
 		for _, err := range log.Follow(t.Context(), eventlog.Limit(20)) {
@@ -331,8 +392,7 @@ func TestPollIntervalIsHowOftenItLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openSQLite(t)
 		log := h.open(t, eventlog.PollInterval(time.Hour))
-		bus := tidings.New()
-		log.Attach(bus)
+		_, bus := h.attached(t) // another log, which wakes nobody here
 		fill(t, bus, 1, 1)
 		start := time.Now()
 		var looks []time.Duration
@@ -343,7 +403,6 @@ func TestPollIntervalIsHowOftenItLooks(t *testing.T) {
 		}
 		require.Equal(t, []time.Duration{0, time.Hour, 2 * time.Hour}, looks)
 		time.Sleep(2 * time.Minute)
-		require.NoError(t, bus.Close(t.Context()))
 		h.close()
 	})
 }

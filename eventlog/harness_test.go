@@ -16,8 +16,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	_ "github.com/lib/pq"              // the driver postgres
 	"github.com/stretchr/testify/require"
-	_ "modernc.org/sqlite" // the driver sqlite
+	_ "github.com/uptrace/bun/driver/pgdriver" // the driver pg
+	_ "modernc.org/sqlite"                     // the driver sqlite
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog"
@@ -93,8 +95,8 @@ func openAt(t *testing.T, name, url string) harness {
 	switch name {
 	case "sqlite":
 		return sqliteAt(t, url)
-	case "postgres":
-		return postgresAt(t, url)
+	case "postgres", "pq", "pgdriver":
+		return postgresThrough(t, name, url)
 	case "pgx":
 		return pgxAt(t, url)
 	}
@@ -103,6 +105,14 @@ func openAt(t *testing.T, name, url string) harness {
 }
 
 func (h harness) postgres() bool { return h.name != "sqlite" }
+
+// newest is the version of the schema.
+func (h harness) newest() int {
+	if h.postgres() {
+		return 2
+	}
+	return 1
+}
 
 // open opens the log.
 func (h harness) open(t *testing.T, opts ...eventlog.Option) *eventlog.Log {
@@ -124,10 +134,14 @@ func (h harness) attached(t *testing.T) (*eventlog.Log, *tidings.EventBus) {
 // each runs test on every database that there is.
 func each(t *testing.T, test func(t *testing.T, h harness)) {
 	t.Helper()
-	for name, open := range map[string]func(*testing.T) harness{"sqlite": openSQLite, "postgres": openPostgres, "pgx": openPgx} {
+	for _, name := range []string{"sqlite", "postgres", "pgx", "pq", "pgdriver"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, open(t))
+			url := filepath.Join(t.TempDir(), "log.db")
+			if name != "sqlite" {
+				url = postgresSchema(t)
+			}
+			test(t, openAt(t, name, url))
 		})
 	}
 }
@@ -192,10 +206,19 @@ func openPostgres(t *testing.T) harness {
 // postgresAt opens a connection string, a second time too.
 func postgresAt(t *testing.T, url string) harness {
 	t.Helper()
-	db, err := sql.Open("pgx", url)
+	return postgresThrough(t, "postgres", url)
+}
+
+// postgresThrough opens a connection string with one of the drivers of
+// database/sql: that of pgx, which is called "postgres" here, lib/pq or
+// pgdriver.
+func postgresThrough(t *testing.T, name, url string) harness {
+	t.Helper()
+	driver := map[string]string{"postgres": "pgx", "pq": "postgres", "pgdriver": "pg"}[name]
+	db, err := sql.Open(driver, url)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(12)
-	h := sqlHarness(t, "postgres", url, db, eventlog.Postgres(db))
+	h := sqlHarness(t, name, url, db, eventlog.Postgres(db))
 	h.narrow = func() { db.SetMaxOpenConns(1) }
 	return h
 }
@@ -251,6 +274,12 @@ func postgresSchema(t *testing.T) string {
 		}
 		t.Skip("SKIPPED, NO POSTGRES: TIDINGS_POSTGRES_URL is not set. Run scripts/services up, then eval \"$(scripts/services env)\"")
 	}
+	return schemaOn(t, server)
+}
+
+// schemaOn makes a schema for the test on a server.
+func schemaOn(t *testing.T, server string) string {
+	t.Helper()
 	schema := fmt.Sprintf("eventlog_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
 	db, err := sql.Open("pgx", server)
 	require.NoError(t, err)
@@ -261,12 +290,25 @@ func postgresSchema(t *testing.T) string {
 		require.NoError(t, err)
 		require.NoError(t, db.Close())
 	})
+	return withSearchPath(t, server, schema)
+}
+
+func withSearchPath(t *testing.T, server, schema string) string {
+	t.Helper()
 	u, err := url.Parse(server)
 	require.NoError(t, err)
 	q := u.Query()
 	q.Set("search_path", schema)
 	u.RawQuery = q.Encode()
 	return u.String()
+}
+
+// onServer returns the connection string of a schema on another server.
+func onServer(t *testing.T, schema, server string) string {
+	t.Helper()
+	u, err := url.Parse(schema)
+	require.NoError(t, err)
+	return withSearchPath(t, server, u.Query().Get("search_path"))
 }
 
 // patience is for what has to come. A follower waits for every transaction of

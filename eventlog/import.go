@@ -110,6 +110,9 @@ func (l *Log) appendImported(ctx context.Context, rows []row) (inserted int64, e
 			return err
 		})
 	})
+	if err == nil && inserted > 0 {
+		l.wakeOnCommit(ctx)
+	}
 	return inserted, err
 }
 

@@ -15,7 +15,7 @@ const (
 
 func insertPostgresOne(rows []row, now time.Time) (query string, args []any) {
 	r := &rows[0]
-	args = []any{r.ID.String(), r.Type, r.Version, string(r.Data), r.OccurredAt, r.recorded(now), r.CorrelationID.String()}
+	args = []any{r.ID.String(), r.Type, r.Version, string(r.Data), postgresTime(r.OccurredAt), postgresTime(r.recorded(now)), r.CorrelationID.String()}
 	return postgresOne, appendNullable(args, r)
 }
 
@@ -47,18 +47,18 @@ func insertPostgresSlices(rows []row, now time.Time) (query string, args []any) 
 // insertPostgresText sends arrays as text, which every driver can.
 func insertPostgresText(rows []row, now time.Time) (query string, args []any) {
 	var arrays [columns]array
-	appended := now.Format(recordedFormat)
+	appended := postgresTime(now)
 	for i := range rows {
 		r, recorded := &rows[i], appended
 		if !r.recordedAt.IsZero() {
-			recorded = r.recordedAt.Format(recordedFormat)
+			recorded = postgresTime(r.recordedAt)
 		}
 		arrays[0].plain(r.ID.String())
 		arrays[1].quoted(r.Type)
 		arrays[2].plain(strconv.Itoa(r.Version))
 		arrays[3].quoted(string(r.Data))
-		arrays[4].plain(r.OccurredAt.Format(recordedFormat))
-		arrays[5].plain(recorded)
+		arrays[4].quoted(postgresTime(r.OccurredAt))
+		arrays[5].quoted(recorded)
 		arrays[6].plain(r.CorrelationID.String())
 		if r.CausationID != uuid.Nil {
 			arrays[7].plain(r.CausationID.String())

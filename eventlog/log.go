@@ -25,6 +25,8 @@ type Log struct {
 
 	gates      gates // of handlers that catch up
 	publishers publishers
+	followers  followers
+	notifier   notifier
 }
 
 // An Option is an option of [Open].

@@ -2,6 +2,7 @@ package eventlog_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,7 @@ func TestOpenNoMigrate(t *testing.T) {
 		h.exec(t, `INSERT INTO tidings_schema (version) VALUES (-1)`)
 		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.NoMigrate())
 		require.ErrorIs(t, err, eventlog.ErrSchema)
-		require.EqualError(t, err, "eventlog: the schema of the event log does not fit: it has version -1, and this program needs 1: call eventlog.Migrate, or run the SQL of eventlog.Migrations")
+		require.EqualError(t, err, "eventlog: the schema of the event log does not fit: it has version -1, and this program needs "+strconv.Itoa(h.newest())+": call eventlog.Migrate, or run the SQL of eventlog.Migrations")
 		h.exec(t, `DELETE FROM tidings_schema`)
 
 		h.open(t)
@@ -44,7 +45,7 @@ func TestOpenNoMigrate(t *testing.T) {
 		for _, opts := range [][]eventlog.Option{nil, {eventlog.NoMigrate()}} {
 			_, err = eventlog.Open(t.Context(), h.db, newRegistry(), opts...)
 			require.ErrorIs(t, err, eventlog.ErrSchema)
-			require.EqualError(t, err, "eventlog: the schema of the event log does not fit: it has version 7, and this program knows 1: it was migrated by a newer one")
+			require.EqualError(t, err, "eventlog: the schema of the event log does not fit: it has version 7, and this program knows "+strconv.Itoa(h.newest())+": it was migrated by a newer one")
 		}
 	})
 }

@@ -164,7 +164,7 @@ func (l *Log) place(ctx context.Context, s *selection, from *place, size int) (t
 	case *int64:
 		to.occurred = *at
 	case *time.Time:
-		to.occurred = *at
+		to.occurred = dbTime(l.dialect, *at)
 	}
 	return to, rows == size, nil
 }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -27,7 +25,13 @@ const (
 
 // Stream selects the events of a stream.
 func Stream(name string) Filter {
-	return filterFunc(func(s *selection) { s.where("stream = ?", name) })
+	return filterFunc(func(s *selection) {
+		if !storable(name) {
+			s.where("1 = 0")
+			return
+		}
+		s.where("stream = ?", name)
+	})
 }
 
 // FromVersion selects the events of streams whose stream version is version
@@ -81,7 +85,7 @@ func checkStream(stream string) error {
 	if stream == "" {
 		return errors.New("eventlog: a stream with an empty name")
 	}
-	if !utf8.ValidString(stream) || strings.ContainsRune(stream, 0) {
+	if !storable(stream) {
 		return fmt.Errorf("eventlog: stream %q: a name is UTF-8 without NUL", stream)
 	}
 	return nil
@@ -152,6 +156,10 @@ func (l *Log) appendWith(ctx context.Context, stream string, expected int64, rec
 		}
 		return then(ctx, tx)
 	})
+	if err == nil {
+		l.wakeOnCommit(ctx)
+		return h, nil
+	}
 	if overtaken {
 		// Now that its own events are gone, see how far the others are.
 		if q, qErr := l.querier(ctx); qErr == nil {
@@ -203,8 +211,7 @@ func (l *Log) insertInto(ctx context.Context, tx backend.Querier, stream string,
 // asConflict returns err, as an ErrConflict if a transaction of Postgres
 // failed because of another that it cannot see.
 func asConflict(err error) error {
-	var state interface{ SQLState() string } // of pgx and pq
-	if errors.As(err, &state) && state.SQLState() == "40001" {
+	if backend.SQLState(err) == "40001" {
 		return fmt.Errorf("%w: another transaction was faster: %w", ErrConflict, err)
 	}
 	return err

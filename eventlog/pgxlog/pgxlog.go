@@ -18,7 +18,8 @@ import (
 
 // Postgres returns the database of pool, for [eventlog.Open]. The log writes
 // in the pgx.Tx that tidings.TxFrom[pgx.Tx] finds. [eventlog.Log.Follow]
-// takes a connection out of the pool for as long as it runs, to LISTEN.
+// takes a connection out of the pool for as long as it runs, to LISTEN; not
+// from a standby, which does not allow it.
 func Postgres(pool *pgxpool.Pool) eventlog.Database {
 	if pool == nil {
 		panic("pgxlog: Postgres with a nil pool")
@@ -95,8 +96,14 @@ func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) 
 // retryListen is how long Listen waits before it connects again.
 const retryListen = time.Second
 
+// readOnly is the SQLSTATE of a LISTEN on a standby.
+const readOnly = "25006"
+
 func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error) {
 	conn, err := d.listen(ctx, channel)
+	if backend.SQLState(err) == readOnly {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +152,8 @@ func (d db) listen(ctx context.Context, channel string) (*pgxpool.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+	statements := fmt.Sprintf("LISTEN %s; SELECT pg_advisory_lock_shared(%d)", pgx.Identifier{channel}.Sanitize(), backend.ListenLock)
+	if _, err := conn.Exec(ctx, statements); err != nil {
 		conn.Release()
 		return nil, err
 	}

@@ -41,11 +41,16 @@ type DB interface {
 	// Go slice; otherwise it has to be text.
 	TakesSlices() bool
 
-	// Listen returns a channel that receives after the database was told
-	// of new events, and now and then without. It ends with ctx. A nil
-	// channel: this driver is not told.
+	// Listen returns a channel that receives after a notification, and now
+	// and then without. It ends with ctx. While it listens, a session holds
+	// [ListenLock]. A nil channel: this driver, or this server, does not tell.
 	Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 }
+
+// ListenLock is the advisory lock of Postgres that the sessions share which
+// listen. Who cannot have it for itself knows that there is one. It is an
+// arbitrary number of our own.
+const ListenLock = 7498337274922
 
 // A Querier runs statements, on a pool or in a transaction.
 type Querier interface {

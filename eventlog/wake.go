@@ -1,0 +1,131 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/eventlog/internal/backend"
+)
+
+// Followers are woken after the commit, never by a NOTIFY in the transaction
+// of the publisher. A transaction of Postgres that has notified holds a lock
+// of the whole server while it commits, and flushes to disk under it, so that
+// all that publish would commit one by one; and it cannot be prepared for a
+// two-phase commit. A wake-up may be lost, with the process for instance:
+// followers also look by themselves, see [PollInterval].
+
+// wakeOnCommit wakes followers once the transaction of ctx has committed, and
+// now where there is none.
+func (l *Log) wakeOnCommit(ctx context.Context) {
+	// It fails for callbacks that are nested too deep. Nothing is lost then.
+	_ = tidings.OnCommit(ctx, func(context.Context) error {
+		l.wake()
+		return nil
+	})
+}
+
+// wake wakes the followers of the log in this process, and has those in
+// others told soon.
+func (l *Log) wake() {
+	l.followers.wake()
+	if l.dialect == backend.Postgres {
+		l.notifier.notify(l.db.Pool())
+	}
+}
+
+// followers are those of one Log.
+type followers struct {
+	mu    sync.Mutex
+	woken map[chan struct{}]struct{} // each holds one wake-up
+}
+
+// add returns a channel that receives after a commit, until remove is called.
+func (f *followers) add() (woken <-chan struct{}, remove func()) {
+	c := make(chan struct{}, 1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.woken == nil {
+		f.woken = map[chan struct{}]struct{}{}
+	}
+	f.woken[c] = struct{}{}
+	return c, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.woken, c)
+	}
+}
+
+func (f *followers) wake() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.woken {
+		select {
+		case c <- struct{}{}:
+		default: // it has not looked since the last one
+		}
+	}
+}
+
+// channel is that of Postgres on which followers listen.
+const channel = "tidings_events"
+
+// notifyListeners notifies if somebody listens, and returns whether. A
+// transaction that does nothing but notify flushes nothing to disk.
+var notifyListeners = fmt.Sprintf(`SELECT count(pg_notify('%s', '')) FROM (SELECT) AS one WHERE NOT pg_try_advisory_xact_lock(%d)`,
+	channel, backend.ListenLock)
+
+// How long a notifier leaves the server alone after it has notified, and
+// after there was nobody to notify, or an error.
+const (
+	notifiedPause = 5 * time.Millisecond
+	nobodyPause   = time.Second
+)
+
+// A notifier notifies listeners in other processes, outside of all
+// transactions. It runs one statement at a time, and one for all that was
+// committed meanwhile.
+type notifier struct {
+	mu      sync.Mutex
+	due     bool      // something was committed since the last statement began
+	running bool      // a statement runs, or is about to
+	next    time.Time // not before
+}
+
+// notify has listeners notified soon, and does not wait for that.
+func (n *notifier) notify(pool backend.Querier) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.due = true
+	if !n.running {
+		n.planLocked(pool)
+	}
+}
+
+func (n *notifier) planLocked(pool backend.Querier) {
+	n.running = true
+	time.AfterFunc(time.Until(n.next), func() { n.run(pool) })
+}
+
+func (n *notifier) run(pool backend.Querier) {
+	n.mu.Lock()
+	n.due = false
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var notified int
+	pause := nobodyPause
+	// Nobody is to be told of an error: a server that is down says so to the
+	// next publisher, and listeners look by themselves.
+	if _, err := backend.One(ctx, pool, notifyListeners, nil, &notified); err == nil && notified > 0 {
+		pause = notifiedPause
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.running, n.next = false, time.Now().Add(pause)
+	if n.due {
+		n.planLocked(pool)
+	}
+}

@@ -1,0 +1,120 @@
+// Package testpostgres has servers of Postgres of a test's own, on loopback:
+// with settings that those of scripts/services do not have, or as a standby of
+// another one.
+package testpostgres
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/tidings-go/tidings/internal/testport"
+)
+
+// A Server runs until the test has ended.
+type Server struct {
+	bin, dir string
+	port     int
+}
+
+// Start starts a new server. Each setting is one of postgresql.conf,
+// "name=value". Without the programs of Postgres the test is skipped, or
+// fails where TIDINGS_REQUIRE_SERVICES is 1.
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s := newServer(t)
+	s.run(t, "initdb", "-D", s.data(), "-N", "--encoding=UTF8", "--locale=C", "--username=tidings", "--auth=trust")
+	s.start(t, settings)
+	return s
+}
+
+// Standby starts a hot standby of s, which answers queries and follows what s
+// commits.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	standby := newServer(t)
+	standby.run(t, "pg_basebackup", "-h", "127.0.0.1", "-p", fmt.Sprint(s.port), "-U", "tidings",
+		"-D", standby.data(), "-R", "-X", "stream", "-c", "fast", "-N")
+	standby.start(t, nil)
+	return standby
+}
+
+// Promote makes a standby a server that is written to.
+func (s *Server) Promote(t testing.TB) {
+	t.Helper()
+	s.run(t, "pg_ctl", "promote", "-D", s.data(), "-w", "-t", "60")
+}
+
+// URL returns the connection string.
+func (s *Server) URL() string {
+	return fmt.Sprintf("postgres://tidings@127.0.0.1:%d/postgres?sslmode=disable&connect_timeout=60", s.port)
+}
+
+func newServer(t testing.TB) *Server {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is right
+	if initdb, err := exec.LookPath("initdb"); err == nil {
+		// The others are where it really is.
+		if initdb, err = filepath.EvalSymlinks(initdb); err == nil {
+			found = append(found, initdb)
+		}
+	}
+	if len(found) == 0 {
+		const text = "no initdb, neither on the PATH nor in /usr/lib/postgresql: install postgresql"
+		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
+			t.Fatal(text)
+		}
+		t.Skip("SKIPPED, NO POSTGRES: " + text)
+	}
+	dir, err := os.MkdirTemp("", "tidings-postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{bin: filepath.Dir(found[len(found)-1]), dir: dir, port: testport.Reserve(t)}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if os.Getuid() == 0 { // Postgres refuses to run as root
+		if out, err := exec.Command("chown", "nobody", dir).CombinedOutput(); err != nil {
+			t.Fatalf("chown: %v: %s", err, out)
+		}
+	}
+	return s
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) start(t testing.TB, settings []string) {
+	t.Helper()
+	options := fmt.Sprintf("-p %d -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories=", s.port)
+	for _, setting := range settings {
+		options += " -c " + setting
+	}
+	s.run(t, "pg_ctl", "start", "-D", s.data(), "-w", "-t", "60", "-l", filepath.Join(s.dir, "log"), "-o", options)
+	t.Cleanup(func() { s.run(t, "pg_ctl", "stop", "-D", s.data(), "-m", "immediate", "-w", "-t", "60") })
+}
+
+// run runs a program of Postgres.
+func (s *Server) run(t testing.TB, program string, args ...string) {
+	t.Helper()
+	line := append([]string{filepath.Join(s.bin, program)}, args...)
+	if os.Getuid() == 0 {
+		line = append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"}, line...)
+	}
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Dir = "/"
+	out, err := os.CreateTemp("", "tidings-postgres") // no pipe, which the server would keep open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = out.Close(), os.Remove(out.Name()) }()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(out.Name())
+		t.Fatalf("%s: %v: %s", line, err, text)
+	}
+}

@@ -56,6 +56,10 @@ type engine interface {
 
 	insert(ctx context.Context, jobs []river.InsertManyParams) error
 
+	// notifyOnCommit tells River's workers on Postgres that there is work in
+	// queues, once the transaction of ctx, which is tx, has committed.
+	notifyOnCommit(ctx context.Context, tx querier, queues []string) error
+
 	subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func())
 	start(ctx context.Context) error
 	stop(ctx context.Context) error
@@ -79,10 +83,12 @@ type riverEngine[TTx any] struct {
 	client *river.Client[TTx]
 	driver riverdriver.Driver[TTx]
 	clock  func() time.Time // nil: the database's
+
+	notifier notifier
 }
 
 func newEngine[TTx any](client *river.Client[TTx], clock func() time.Time) engine {
-	return &riverEngine[TTx]{client, client.Driver(), clock}
+	return &riverEngine[TTx]{client: client, driver: client.Driver(), clock: clock}
 }
 
 func (e *riverEngine[TTx]) onSQLite() bool {
@@ -119,6 +125,21 @@ func (e *riverEngine[TTx]) insert(ctx context.Context, jobs []river.InsertManyPa
 	return err
 }
 
+func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queues []string) error {
+	// Where the end of the transaction cannot be seen, and for callbacks that
+	// are nested too deep, the notification is part of it.
+	if tidings.WithinTx(ctx) {
+		err := tidings.OnCommit(ctx, func(context.Context) error {
+			e.notifier.notify(e, queues)
+			return nil
+		})
+		if err == nil {
+			return nil
+		}
+	}
+	return notifyQueues(ctx, tx, e.schema(), queues)
+}
+
 func (e *riverEngine[TTx]) subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func()) {
 	return e.client.SubscribeConfig(config)
 }
@@ -151,7 +172,7 @@ func (t riverTx[TTx]) change(ctx context.Context, s statement, args ...any) (int
 		}
 		return changeSQLite(ctx, tx, t.engine.schema(), s.text(t.engine), args)
 	}
-	return changePostgres(ctx, t, s.text(t.engine), args)
+	return changePostgres(ctx, t, t.engine, s.text(t.engine), args)
 }
 
 func (t riverTx[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {

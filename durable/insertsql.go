@@ -13,7 +13,7 @@ import (
 
 // A sqlTx is a transaction of database/sql on the Postgres of a client whose
 // driver is another one. River cannot insert through it, so it is done here,
-// as River does: the row, and the notification for those who listen.
+// as River does: the row, and a notification for those who listen.
 type sqlTx struct {
 	tx     *sql.Tx
 	engine engine
@@ -21,7 +21,7 @@ type sqlTx struct {
 }
 
 func (t sqlTx) change(ctx context.Context, s statement, args ...any) (int, error) {
-	return changePostgres(ctx, t, s.text(t.engine), args)
+	return changePostgres(ctx, t, t.engine, s.text(t.engine), args)
 }
 
 func (t sqlTx) row(ctx context.Context, query string, args []any, dest ...any) error {

@@ -26,12 +26,11 @@ func (s statement) text(e engine) string {
 
 // changing returns the statement for changes of river_job that may make jobs
 // available. Each ends with RETURNING the queue in which there is work now,
-// or NULL. The workers there are told, as River tells them of new jobs.
+// or NULL. The workers there are told, as River tells them of new jobs. On
+// Postgres it returns how many rows it has changed, and the queues as JSON.
 func changing(sqlite, postgres string) statement {
 	return statement{sqlite, "WITH changed (queue) AS (" + postgres + ") " + `
-SELECT (SELECT count(*) FROM changed), (
-	SELECT count(pg_notify({topic}, json_build_object('queue', queue)::text))
-	FROM (SELECT DISTINCT queue FROM changed WHERE queue IS NOT NULL) AS queues)`}
+SELECT count(*), coalesce(jsonb_agg(DISTINCT queue) FILTER (WHERE queue IS NOT NULL), '[]')::text FROM changed`}
 }
 
 // inSchema fills in the schema of a statement. River has checked its name,
@@ -44,12 +43,18 @@ func inSchema(schema, query string) string {
 	return strings.NewReplacer("{schema}", prefix, "{topic}", topic).Replace(query)
 }
 
-// changePostgres runs a statement of changing, and returns how many rows it
-// has changed.
-func changePostgres(ctx context.Context, q querier, query string, args []any) (n int, err error) {
-	var queues int
-	err = q.row(ctx, query, args, &n, &queues)
-	return n, err
+// changePostgres runs a statement of changing in the transaction of ctx, and
+// returns how many rows it has changed.
+func changePostgres(ctx context.Context, tx querier, e engine, query string, args []any) (n int, err error) {
+	var list string
+	if err := tx.row(ctx, query, args, &n, &list); err != nil {
+		return 0, err
+	}
+	var queues []string
+	if err := json.Unmarshal([]byte(list), &queues); err != nil || len(queues) == 0 {
+		return n, err
+	}
+	return n, e.notifyOnCommit(ctx, tx, queues)
 }
 
 // changeSQLite does the same, where a change cannot be part of a query.

@@ -96,6 +96,13 @@ func TestListenersAreNotifiedNowAndThen(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, first.Payload)
 	require.Less(t, notified(), events/2)
+
+	for _, name := range drivers {
+		_, bus := openAt(t, name, h.url).attached(t)
+		fill(t, bus, 1, 1)
+		_, err := listener.WaitForNotification(ctx)
+		require.NoError(t, err, name)
+	}
 }
 
 // A standby is read only: nobody can listen there, so followers ask.

@@ -168,8 +168,8 @@ func (j *Jobs) Retry(ctx context.Context, selected Selection) (int, error) {
 // In all else it does what is said of [Jobs.Retry], and what it publishes is a
 // [JobDiscarded]. The jobs of a line have a lock in common, which Discard holds
 // until its transaction ends; publishers and workers of the same key wait for
-// that. Each takes a place in Postgres' table of locks, which has some
-// thousands (max_locks_per_transaction): discard more lines in parts.
+// that. With more than 32 lines those of the whole handler wait: use Limit to
+// do it in parts, each in a transaction of its own.
 func (j *Jobs) Discard(ctx context.Context, selected Selection) (int, error) {
 	n, err := j.change(ctx, selected, change{discardSQL, func(ctx context.Context, about About) error {
 		return tidings.Publish(ctx, j.config.bus, JobDiscarded{Job: about})

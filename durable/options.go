@@ -108,11 +108,15 @@ func Alias(names ...string) Option {
 // before it makes it available in the transaction that completes it. On
 // Postgres the publisher holds an advisory lock for each key from just before
 // its commit to its end, so transactions that publish the same key commit one
-// after another; a worker holds it likewise. Such a transaction has to be at
-// READ COMMITTED, the default; at a stricter level the commit fails. Publishers
-// whose transactions go to several handlers with an order, in different orders,
-// may deadlock, of which Postgres ends one. Call [Jobs.Migrate] once: without
-// its index each such job reads the whole table.
+// after another; a worker holds it likewise. One that publishes more than 32
+// keys holds a single lock for the handler instead, since the server has a
+// fixed number of them: until its end no other transaction stores or completes
+// jobs of that handler. Such transactions have to be at READ COMMITTED, the
+// default; at a stricter level the commit fails. Those that go to several
+// handlers with an order, in different orders, may deadlock, of which Postgres
+// ends one; and so may two attempts of a handler that each publish more than 32
+// keys to that same handler. Call [Jobs.Migrate] once: without its index each
+// such job reads the whole table.
 //
 // A job in line that is cancelled through River is dead, and holds up those
 // behind it; one that River's own JobRetry makes available overtakes. Use Retry

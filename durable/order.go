@@ -17,11 +17,16 @@ import (
 // the lowest id, the head, can be in another state than pending. A dead head
 // stays where it is. Whoever adds a job to the line, or takes the head out,
 // holds the line's lock until the end of its transaction, and calls advance.
+//
+// Its first four bytes are those of the handler, see classOf.
 type order [16]byte
 
-func orderOf(handler, key string) order {
-	sum := sha256.Sum256([]byte(handler + "\x00" + key))
-	return order(sum[:])
+func orderOf(handler, key string) (o order) {
+	class := sha256.Sum256([]byte(handler))
+	line := sha256.Sum256([]byte(handler + "\x00" + key))
+	copy(o[:4], class[:])
+	copy(o[4:], line[:])
+	return o
 }
 
 func parseOrder(s string) (o order, err error) {
@@ -34,11 +39,28 @@ func parseOrder(s string) (o order, err error) {
 
 func (o order) String() string { return hex.EncodeToString(o[:]) }
 
-// lockSQL locks in the order of the array, and says at which level. The locks
-// are those of the table, since a database may have one in each schema.
+// class is a number for all lines of the handler.
+func (o order) class() int32 { return int32(binary.BigEndian.Uint32(o[:4])) }
+
+// key is a number for this line.
+func (o order) key() int64 { return int64(binary.BigEndian.Uint64(o[4:12])) }
+
+// maxLines is of how many lines a transaction takes the locks at once. All
+// locks are in one table of the server's, which has room for 64 a connection
+// (max_locks_per_transaction); where it is full, everybody's statements fail.
+// So who is at work on more lines locks all lines of their handlers instead.
+const maxLines = 32
+
+// lockSQL locks in the order of the array, and says at which level. An
+// element is a class with "all", or with "some" before the keys of lines. The
+// locks are those of the table, since a database may have one in each schema.
 const lockSQL = `
-SELECT count(pg_advisory_xact_lock(key::bigint # ('{schema}river_job'::regclass::oid::bigint << 32))), current_setting('transaction_isolation')
-FROM jsonb_array_elements_text($1::text::jsonb) AS key`
+SELECT count(CASE taken ->> 0
+	WHEN 'all' THEN pg_advisory_xact_lock('{schema}river_job'::regclass::oid::integer, (taken ->> 1)::integer)::text
+	WHEN 'some' THEN pg_advisory_xact_lock_shared('{schema}river_job'::regclass::oid::integer, (taken ->> 1)::integer)::text
+	ELSE pg_advisory_xact_lock((taken ->> 1)::bigint # ('{schema}river_job'::regclass::oid::bigint << 32))::text
+END), current_setting('transaction_isolation')
+FROM jsonb_array_elements($1::text::jsonb) AS taken`
 
 // lock waits until no other transaction is at work on these orders. SQLite
 // has one writer, so there is nothing to wait for.
@@ -50,18 +72,7 @@ func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 	if j.engine.onSQLite() {
 		return nil
 	}
-	keys := make([]int64, len(orders))
-	for i, o := range orders {
-		keys[i] = int64(binary.BigEndian.Uint64(o[:]))
-	}
-	// Sorted, so that two transactions do not wait for each other.
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	texts := make([]string, len(keys)) // a number of JSON may be a float
-	for i, k := range keys {
-		texts[i] = strconv.FormatInt(k, 10)
-	}
-	list, err := json.Marshal(texts)
+	list, err := json.Marshal(locksOf(orders))
 	if err != nil {
 		return err
 	}
@@ -70,12 +81,36 @@ func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 		level string
 	)
 	if err := tx.row(ctx, inSchema(j.engine.schema(), lockSQL), []any{string(list)}, &n, &level); err != nil {
-		return fmt.Errorf("locking %d orders: %w", len(keys), err)
+		return fmt.Errorf("locking the lines of %d jobs: %w", len(orders), err)
 	}
 	if level != "read committed" && level != "read uncommitted" {
 		return fmt.Errorf("durable: InOrderBy needs a transaction at READ COMMITTED, and this one is at %s: it does not see what others commit meanwhile", strings.ToUpper(level))
 	}
 	return nil
+}
+
+// locksOf returns the elements of lockSQL: classes before lines, and both
+// sorted, so that two transactions do not wait for each other.
+func locksOf(orders []order) (locks [][2]string) {
+	var classes []int32
+	var keys []int64
+	for _, o := range orders {
+		classes, keys = append(classes, o.class()), append(keys, o.key())
+	}
+	slices.Sort(classes)
+	slices.Sort(keys)
+	classes, keys = slices.Compact(classes), slices.Compact(keys)
+	mode := "some"
+	if len(keys) > maxLines {
+		mode, keys = "all", nil
+	}
+	for _, class := range classes {
+		locks = append(locks, [2]string{mode, strconv.FormatInt(int64(class), 10)})
+	}
+	for _, key := range keys { // as text: a number of JSON may be a float
+		locks = append(locks, [2]string{"line", strconv.FormatInt(key, 10)})
+	}
+	return locks
 }
 
 // advanceSQL makes the heads of the lines in $1 available at the time $2, or

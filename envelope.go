@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings/internal/rfc3339"
 )
 
 // An Envelope is an event as it is stored and sent: its header, its
@@ -38,8 +40,8 @@ import (
 //
 // From other producers it accepts: a missing dataversion, which is 1, or
 // one written as a string; a missing correlationid, which is the id; null
-// for what is missing; other attributes, which are ignored; finer times,
-// which are cut to microseconds. The id has to be a UUID in the form above.
+// for what is missing; other attributes, which are ignored; any time of RFC
+// 3339, which is cut to microseconds. The id has to be a UUID in the form above.
 //
 // It refuses what two readers could understand differently: one of these
 // attributes twice or in capitals ("ID"), and text that is not UTF-8.
@@ -238,7 +240,7 @@ func parseTime(s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	at, err := time.Parse(time.RFC3339, s)
+	at, err := rfc3339.Parse(s)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("time %q is not as in RFC 3339: %w", s, err)
 	}

@@ -110,6 +110,8 @@ func TestEnvelopesOfOtherProducers(t *testing.T) {
 		{with("type", `"\u0073hop.parcel_int"`), func(*tidings.Envelope) {}, "escapes are undone"},
 		{strings.Replace(envelopeText, `"type"`, `"t\u0079pe"`, 1), func(*tidings.Envelope) {}, "in names too"},
 		{with("time", `"2026-03-01T10:30:00.123456789+01:00"`), func(*tidings.Envelope) {}, "time zones and nanoseconds"},
+		{with("time", `"2026-03-01t09:30:00.123456z"`), func(*tidings.Envelope) {}, "RFC 3339 allows lower case"},
+		{with("time", `"2016-12-31T23:59:60Z"`), func(e *tidings.Envelope) { e.OccurredAt = time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC) }, "and leap seconds, which time.Time has not"},
 		{with("time", `"2026-03-01T09:30:00Z"`), func(e *tidings.Envelope) { e.OccurredAt = e.OccurredAt.Truncate(time.Second) }, ""},
 		{plus(`"subject":"7","dataschema":"https://x","traceparent":"00-…","subject":"8","Subject":{}`), func(*tidings.Envelope) {}, "other attributes are ignored"},
 		{plus(`"data_base64":null`), func(*tidings.Envelope) {}, "null is missing"},

@@ -9,6 +9,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/tidings-go/tidings/internal/rfc3339"
 )
 
 // recordedFormat is that of times in an [tidings.Envelope], and in arrays
@@ -102,7 +104,7 @@ func appendLine(b []byte, r Recorded) ([]byte, error) {
 
 // parseRecorded reads a time of recordedFormat, or finer.
 func parseRecorded(s string) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, s)
+	at, err := rfc3339.Parse(s)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("recordedat %q is not as in RFC 3339: %w", s, err)
 	}

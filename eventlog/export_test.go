@@ -152,6 +152,28 @@ func TestImportOfOtherProducers(t *testing.T) {
 	})
 }
 
+// Other producers may write times as RFC 3339 allows, in other ways than ours.
+func TestImportOfTimes(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		for i, tt := range []struct{ text, want string }{
+			{"2026-03-01t09:30:00z", "2026-03-01T09:30:00Z"},
+			{"2026-03-01t09:30:00.1234567+01:00", "2026-03-01T08:30:00.123456Z"},
+			{"2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"},
+		} {
+			line := strings.Replace(foreign(i+1, `,"data":{},"recordedat":"`+tt.text+`"`), "2026-03-01T10:30:00.1234567+01:00", tt.text, 1)
+			_, err := log.Import(t.Context(), strings.NewReader(line))
+			require.NoError(t, err, tt.text)
+			for r, err := range log.Read(t.Context(), eventlog.ID(id(i+1))) {
+				require.ErrorIs(t, err, tidings.ErrUnregistered)
+				require.Equal(t, tt.want, r.Envelope.OccurredAt.Format(time.RFC3339Nano), tt.text)
+				require.Equal(t, tt.want, r.RecordedAt.Format(time.RFC3339Nano), tt.text)
+			}
+		}
+	})
+}
+
 func TestImportRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ line, want string }{

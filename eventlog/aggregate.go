@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
+	"sync"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
@@ -23,6 +25,8 @@ type Aggregate[S any] struct {
 	name  string
 	apply func(S, tidings.Event) (S, error)
 	aggregateSettings
+
+	warned sync.Once // that snapshots are not taken
 }
 
 type aggregateSettings struct {
@@ -42,9 +46,15 @@ func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
 // SnapshotEvery has [Aggregate.Update] store the state, as JSON, once it has
 // had to read n events or more, and Load begin there. It changes no result: a
 // snapshot of another [SnapshotVersion], or one that does not fit S, is
-// passed over. A state that JSON does not preserve (reflect.DeepEqual), such
-// as one with unexported fields, is an error of Update when its snapshot is
-// due. SnapshotEvery panics if n is not positive.
+// passed over, and so is the taking of one that cannot be stored or would not
+// be the same state when it is read, such as one with unexported fields. The
+// first time that this happens to the aggregate, [slog.Default] has a warning.
+//
+// The same state is one with equal values: an empty slice or map is the same
+// as nil, and types with their own JSON are compared by that and their method
+// Equal or Cmp, if they have one, as time.Time and big.Int have. Of a time in
+// the state the zone gets lost and its offset is kept. SnapshotEvery panics
+// if n is not positive.
 func SnapshotEvery(n int) AggregateOption {
 	if n < 1 {
 		panic(fmt.Sprintf("eventlog: SnapshotEvery(%d): give a number of events", n))
@@ -149,8 +159,10 @@ func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
 		if last, err = a.log.snapshot(ctx, at.stream); err != nil {
 			return err
 		}
-		if state, ok := decodeState[S](last.data); ok && last.schema == a.schema {
-			at.state, at.version = state, last.version
+		if last.schema == a.schema { // others may be anything
+			if state, ok := decodeState[S](last.data); ok {
+				at.state, at.version = state, last.version
+			}
 		}
 	}
 	for r, err := range a.log.ReadStream(ctx, at.stream, FromVersion(at.version+1)) {
@@ -203,14 +215,7 @@ func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx co
 		fail := func(err error) (S, error) {
 			return zero, fmt.Errorf("eventlog: updating %s: %w", at.stream, err)
 		}
-		var due snapshot
-		if a.every > 0 && at.read >= a.every {
-			// Of the state before decide and apply get their hands on it.
-			due = snapshot{version: at.version, schema: a.schema}
-			if due.data, err = encodeState(at.state); err != nil {
-				return fail(err)
-			}
-		}
+		due := a.due(ctx, at) // before decide and apply get their hands on the state
 		events, err := decide(ctx, at.state)
 		if err != nil {
 			return zero, err
@@ -230,6 +235,27 @@ func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx co
 		}
 		return at.state, nil
 	}
+}
+
+// due returns the snapshot to be stored, with version 0 if there is none.
+func (a *Aggregate[S]) due(ctx context.Context, at *loaded[S]) snapshot {
+	if a.every == 0 || at.read < a.every {
+		return snapshot{}
+	}
+	data, err := encodeState(at.state)
+	if err != nil {
+		a.without(ctx, at, err)
+		return snapshot{}
+	}
+	return snapshot{version: at.version, schema: a.schema, data: data}
+}
+
+// without says, once, that there are no snapshots.
+func (a *Aggregate[S]) without(ctx context.Context, at *loaded[S], err error) {
+	a.warned.Do(func() {
+		slog.WarnContext(ctx, "eventlog: a snapshot cannot be taken, so all events are read each time",
+			slog.String("stream", at.stream), slog.String("state", fmt.Sprintf("%T", at.state)), slog.Any("error", err))
+	})
 }
 
 // next prepares events for the log, and applies to the state what will be
@@ -255,8 +281,12 @@ func (a *Aggregate[S]) next(ctx context.Context, at *loaded[S], events []tidings
 func (a *Aggregate[S]) store(ctx context.Context, at *loaded[S], records []Recorded, due snapshot) error {
 	_, err := a.log.appendWith(ctx, at.stream, at.version, records, func(ctx context.Context, tx backend.Querier) error {
 		if due.version > 0 {
-			if err := a.log.putSnapshot(ctx, tx, at.stream, due); err != nil {
-				return err
+			// In a savepoint: what the database does not take is no reason to fail.
+			err := a.log.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error {
+				return a.log.putSnapshot(ctx, tx, at.stream, due)
+			})
+			if err != nil {
+				a.without(ctx, at, err)
 			}
 		}
 		if a.bus == nil {

@@ -255,35 +255,6 @@ func make30() (events []tidings.Event) {
 	return events
 }
 
-type lossy struct {
-	Total int64
-	lost  int64
-}
-
-func TestAggregateSnapshotThatWouldLoseSomething(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, h harness) {
-		log := h.open(t)
-		a := eventlog.NewAggregate(log, "lossy", func(s lossy, e tidings.Event) (lossy, error) {
-			s.lost += e.(Accepted).Total
-			return s, nil
-		}, eventlog.SnapshotEvery(1))
-		update := func(id string, total int64) error {
-			_, err := a.Update(t.Context(), id, func(context.Context, lossy) ([]tidings.Event, error) {
-				return []tidings.Event{Accepted{Total: total}}, nil
-			})
-			return err
-		}
-		require.NoError(t, update("1", 1))
-		require.ErrorContains(t, update("1", 1), "export its fields")
-		require.Len(t, streamOf(t, log, "lossy/1"), 1)
-
-		b := eventlog.NewAggregate(log, "lossy", func(chan int, tidings.Event) (chan int, error) { return make(chan int), nil }, eventlog.SnapshotEvery(1))
-		_, err := b.Update(t.Context(), "1", func(context.Context, chan int) ([]tidings.Event, error) { return acceptedOf("2"), nil })
-		require.ErrorContains(t, err, "snapshot of chan int")
-	})
-}
-
 func TestAggregateWhoseEventsWereDeleted(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {

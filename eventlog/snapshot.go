@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -46,18 +47,29 @@ func (l *Log) putSnapshot(ctx context.Context, tx backend.Querier, stream string
 // encodeState returns state as JSON. That it will be read as the same state
 // is checked and not hoped for: a field that gets lost would turn up as a
 // wrong decision, many events later.
-func encodeState[S any](state S) ([]byte, error) {
-	data, err := json.Marshal(&state)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot of %T: %w", state, err)
+func encodeState[S any](state S) (data []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			data, err = nil, fmt.Errorf("it panics: %v", r)
+		}
+	}()
+	if data, err = json.Marshal(&state); err != nil {
+		return nil, err
 	}
-	if again, ok := decodeState[S](data); !ok || !reflect.DeepEqual(state, again) {
-		return nil, fmt.Errorf("snapshot of %T: it is another one when it is read from JSON: export its fields, give it MarshalJSON and UnmarshalJSON, or go without SnapshotEvery", state)
+	if again, ok := decodeState[S](data); !ok || !same(reflect.ValueOf(&state).Elem(), reflect.ValueOf(&again).Elem()) {
+		return nil, errors.New("it is another one when it is read from JSON: export its fields, give a type with its own JSON a method Equal, or go without SnapshotEvery")
 	}
 	return data, nil
 }
 
+// decodeState reports whether data is a state.
 func decodeState[S any](data []byte) (state S, ok bool) {
+	defer func() {
+		if recover() != nil { // in an UnmarshalJSON
+			var zero S
+			state, ok = zero, false
+		}
+	}()
 	if err := json.Unmarshal(data, &state); err != nil {
 		var zero S
 		return zero, false

@@ -293,10 +293,12 @@ func TestSubscribePanicsOnProgrammerErrors(t *testing.T) {
 		{"tidings: Subscribe with AfterCommit and a transport: the transport's own phase counts; leave one of them out", subscribe(tidings.Async, option(tidings.AfterCommit))},
 		{"tidings: Subscribe with BeforeCommit and a transport: the transport's own phase counts; leave one of them out", subscribe(option(tidings.BeforeCommit), tidings.Async)},
 		{`tidings: Subscribe with two names, "a" and "b"`, subscribe(option(tidings.Named("a")), option(tidings.Named("b")))},
+		{`tidings: Subscribe: inbox needs a name that lasts, and tidings_test.onAny[...] is that of a function: add tidings.Named("tidings_test.onAny[...]") or the like`, subscribe(option(tidings.RequireName("inbox")))},
 		{"tidings: a Middleware returned a nil HandlerFunc", subscribe(option(tidings.Middleware(func(tidings.HandlerFunc) tidings.HandlerFunc { return nil })))},
 	} {
 		require.PanicsWithValue(t, tt.message, tt.wire)
 	}
 	require.Empty(t, bus.Subscriptions(), "what panicked is not subscribed")
+	tidings.Subscribe(bus, onAny[clientCreated], tidings.RequireName("inbox"), tidings.Named("clients.named")).Unsubscribe()
 	require.NotPanics(t, subscribe(option(tidings.Named("a")), option(tidings.Named("a")), option(tidings.InTransaction), option(tidings.InTransaction)), "twice the same is no contradiction")
 }

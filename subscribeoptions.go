@@ -31,6 +31,7 @@ type settings struct {
 	once       bool
 	phased     bool
 	middleware []Middleware
+	nameFor    string // what requires a name; "": nothing
 }
 
 // Named gives the handler a name that outlives refactoring: it is what
@@ -46,6 +47,13 @@ func Named(name string) SubscribeOption {
 		}
 		s.sub.name, s.sub.named = name, true
 	})
+}
+
+// RequireName has [Subscribe] panic if the handler is not [Named]. It is for
+// packages whose options keep something under the handler's name: by says
+// what needs one, in a few words, such as "eventlog: Inbox".
+func RequireName(by string) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.nameFor = by })
 }
 
 // Once ends the subscription with the first event that the handler is called
@@ -119,6 +127,9 @@ func (s *settings) via(t Transport) {
 func (s *settings) finish() {
 	sub := s.sub
 	async := sub.bus.async
+	if s.nameFor != "" && !sub.named {
+		panic(fmt.Sprintf("tidings: Subscribe: %s needs a name that lasts, and %s is that of a function: add tidings.Named(%[2]q) or the like", s.nameFor, sub.name))
+	}
 	switch {
 	case sub.transport == nil && !s.phased:
 		sub.transport = sub.bus.transport // often nil

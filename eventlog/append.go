@@ -16,7 +16,6 @@ type row struct {
 	stream     string    // "": none
 	version    int64     // within the stream
 	recordedAt time.Time // zero: now
-	isNew      bool      // nobody has seen its ID before
 	during     *token    // of a published event, see publishers; else nil
 }
 
@@ -33,31 +32,28 @@ const insertInto = `INSERT INTO tidings_events (id, type, version, data, occurre
 // columns is the number of those that insertInto names.
 const columns = 10
 
-// A conflict says what becomes of an event that the log has already.
-type conflict string
+// orSkip leaves out an event that the log has already. That can happen to one
+// which is new to its publisher, too: a handler in the same transaction may
+// have appended it to a stream, through this Log or another one.
+const orSkip = ` ON CONFLICT (id) DO NOTHING`
 
-const (
-	conflictFails conflict = ""
-	conflictSkips conflict = ` ON CONFLICT (id) DO NOTHING`
-)
-
-// append appends rows in the transaction of ctx, and outside of any all of
-// them or none.
-func (l *Log) append(ctx context.Context, rows []row, on conflict) error {
+// append appends rows that the log does not have, in the transaction of ctx,
+// and outside of any all of them or none.
+func (l *Log) append(ctx context.Context, rows []row) error {
 	tx, err := l.db.Tx(ctx)
 	switch {
 	case err != nil:
 		return err
 	case tx != nil:
-		if err := l.insert(ctx, tx, rows, on); err != nil {
+		if err := l.insert(ctx, tx, rows); err != nil {
 			return err
 		}
 		l.wakeOnCommit(ctx)
 		return nil
 	case len(rows) == 1:
-		err = l.insert(ctx, l.db.Pool(), rows, on)
+		err = l.insert(ctx, l.db.Pool(), rows)
 	default:
-		err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error { return l.insert(ctx, tx, rows, on) })
+		err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error { return l.insert(ctx, tx, rows) })
 	}
 	if err == nil {
 		l.wake()
@@ -66,9 +62,9 @@ func (l *Log) append(ctx context.Context, rows []row, on conflict) error {
 }
 
 // insert runs the statements for rows, in order.
-func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row, on conflict) error {
+func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row) error {
 	return l.statements(rows, time.Now(), func(query string, args []any) error {
-		_, err := q.Exec(ctx, query+string(on), args...)
+		_, err := q.Exec(ctx, query+orSkip, args...)
 		return err
 	})
 }

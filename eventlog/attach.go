@@ -3,7 +3,11 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/tidings-go/tidings"
 )
@@ -18,7 +22,12 @@ const handlerName = "eventlog"
 //
 // What cannot be encoded fails the publish, and what cannot be appended the
 // transaction. An event that the log has already, by its ID, is not appended
-// again. To detach, call Unsubscribe.
+// again, whoever appended it. To detach, call Unsubscribe.
+//
+// Without names, an event type that is not registered cannot be published on
+// bus any more. [slog.Default] has a warning for each that a handler on bus is
+// subscribed to, when Attach is called or later, when the first event is
+// published.
 //
 // Attach panics on a nil bus, a name that is not registered, and on a bus
 // that has a log already.
@@ -31,7 +40,21 @@ func (l *Log) Attach(bus *tidings.EventBus, names ...string) *tidings.Subscripti
 		}
 		only[name] = true
 	}
-	return tidings.Subscribe(bus, unreachable, tidings.Named(handlerName), tidings.Via(&appender{log: l, only: only}))
+	a := &appender{log: l, bus: bus, only: only}
+	sub := tidings.Subscribe(bus, unreachable, tidings.Named(handlerName), tidings.Via(a))
+	a.warn()
+	return sub
+}
+
+// attachedTo returns the log that is attached to a bus with these
+// subscriptions; nil if there is none.
+func attachedTo(infos []tidings.SubscriptionInfo) *Log {
+	for _, info := range infos {
+		if a, ok := info.Transport.(*appender); ok {
+			return a.log
+		}
+	}
+	return nil
 }
 
 // unreachable stands for the log among the handlers. It is not called: the
@@ -43,7 +66,12 @@ func unreachable(context.Context, tidings.Event) error {
 // An appender is the transport that appends.
 type appender struct {
 	log  *Log
+	bus  *tidings.EventBus
 	only map[string]bool // by registered name; empty: all
+
+	began  atomic.Bool // an event was published
+	mu     sync.Mutex
+	warned map[reflect.Type]bool
 }
 
 var _ tidings.Encoder = (*appender)(nil)
@@ -52,8 +80,44 @@ func (a *appender) Phase() tidings.Phase { return tidings.BeforeCommit }
 
 func (a *appender) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
 
+// warn says which events that are handled cannot be published. It is called
+// when the log is attached, and once handlers have been subscribed since.
+func (a *appender) warn() {
+	if len(a.only) > 0 {
+		return
+	}
+	registered := map[reflect.Type]bool{}
+	for _, r := range a.log.registry.Registrations() {
+		registered[r.EventType] = true
+	}
+	for _, s := range a.bus.Subscriptions() {
+		if s.EventType.Kind() == reflect.Interface || registered[s.EventType] || !a.warnsOf(s.EventType) {
+			continue
+		}
+		slog.Warn("eventlog: events of this type cannot be published while the log is attached to the bus: Register it, or Attach with the names of those that belong in the log",
+			slog.String("type", s.EventType.String()), slog.String("handler", s.Handler), slog.String("subscribed", fmt.Sprintf("%s:%d", s.File, s.Line)))
+	}
+}
+
+// warnsOf reports whether nothing was said of a type before.
+func (a *appender) warnsOf(typ reflect.Type) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.warned[typ] {
+		return false
+	}
+	if a.warned == nil {
+		a.warned = map[reflect.Type]bool{}
+	}
+	a.warned[typ] = true
+	return true
+}
+
 // EncodeEvent returns a row, or nil for what is not to be appended.
-func (a *appender) EncodeEvent(_ context.Context, event tidings.Event, isNew bool) (any, error) {
+func (a *appender) EncodeEvent(_ context.Context, event tidings.Event, _ bool) (any, error) {
+	if !a.began.Load() && a.began.CompareAndSwap(false, true) {
+		a.warn()
+	}
 	if len(a.only) > 0 {
 		name, ok := a.log.registry.NameOf(event)
 		if !ok || !a.only[name] {
@@ -64,24 +128,20 @@ func (a *appender) EncodeEvent(_ context.Context, event tidings.Event, isNew boo
 	if err != nil {
 		return nil, err
 	}
-	return &row{Envelope: e, isNew: isNew, during: a.log.publishers.current()}, nil
+	return &row{Envelope: e, during: a.log.publishers.current()}, nil
 }
 
 func (a *appender) Send(ctx context.Context, events []tidings.Outgoing) error {
 	rows := make([]row, 0, len(events))
-	on := conflictFails // which costs less, and does not happen to new events
 	for _, e := range events {
 		if r, ok := e.Encoded.(*row); ok {
 			rows = append(rows, *r)
-			if !r.isNew || a.log.repeats.Load() {
-				on = conflictSkips
-			}
 		}
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := a.log.append(ctx, rows, on); err != nil {
+	if err := a.log.append(ctx, rows); err != nil {
 		// One error is enough: the transaction is lost as a whole.
 		err = fmt.Errorf("appending %d events: %w", len(rows), err)
 		return &tidings.HandlerError{Handler: handlerName, Event: events[0].Event, Err: err}

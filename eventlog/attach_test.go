@@ -462,3 +462,64 @@ func TestAttachRefusesATransactionThatIsNotInTheContext(t *testing.T) {
 		require.Empty(t, all(t, log))
 	})
 }
+
+// A module may open a log of its own on the same database. What a handler of
+// it appends to a stream is not appended once more with the publisher's events.
+func TestAttachWithAnotherLog(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		_, bus := h.attached(t)
+		streams := h.open(t)
+		tidings.Subscribe(bus, func(ctx context.Context, e Created) error {
+			_, err := streams.AppendTo(ctx, "clients", eventlog.AnyVersion, e)
+			return err
+		}, tidings.InTransaction)
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			if err := tidings.Publish(ctx, bus, Created{Client: "1"}); err != nil {
+				return err
+			}
+			return tidings.Publish(ctx, bus, Accepted{Number: "2"})
+		}))
+		require.Len(t, streamOf(t, streams, "clients"), 1)
+		require.Equal(t, 2, h.count(t, "SELECT count(*) FROM tidings_events"))
+	})
+}
+
+// Unregistered is an event that no log can take.
+type Unregistered struct{ tidings.DomainEvent }
+
+// Late is another one.
+type Late struct{ tidings.DomainEvent }
+
+// Who forgets to register an event hears of it before the first is published.
+func TestAttachSaysWhatIsNotRegistered(t *testing.T) {
+	out := logsOf(t)
+	log := openSQLite(t).open(t)
+	take := func(context.Context, Unregistered) error { return nil }
+	const message = "events of this type cannot be published while the log is attached to the bus"
+
+	bus := tidings.New()
+	tidings.Subscribe(bus, take)
+	tidings.Subscribe(bus, take)
+	tidings.Subscribe(bus, func(context.Context, Accepted) error { return nil })
+	tidings.Subscribe(bus, func(context.Context, tidings.Event) error { return nil })
+	attached := log.Attach(bus)
+	require.Equal(t, 1, strings.Count(out.String(), message), out)
+	require.Contains(t, out.String(), "type=eventlog_test.Unregistered")
+	require.Contains(t, out.String(), "attach_test.go:")
+	require.Contains(t, out.String(), "level=WARN")
+
+	tidings.Subscribe(bus, func(context.Context, Late) error { return nil })
+	for range 2 {
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
+	}
+	require.Equal(t, 2, strings.Count(out.String(), message), out)
+	require.Contains(t, out.String(), "type=eventlog_test.Late")
+	require.ErrorIs(t, tidings.Publish(t.Context(), bus, Late{}), tidings.ErrUnregistered)
+	attached.Unsubscribe()
+
+	out.Reset()
+	log.Attach(bus, "crm.accepted")
+	require.NoError(t, tidings.Publish(t.Context(), bus, Late{}), "it is none of those that belong in the log")
+	require.Empty(t, out.String())
+}

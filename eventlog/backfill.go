@@ -57,21 +57,21 @@ func (l *Log) Backfill(ctx context.Context, bus *tidings.EventBus, handler strin
 	if err := r.only(infos[i].EventType); err != nil {
 		return ReplayReport{}, err
 	}
+	if other := attachedTo(infos); other != nil && other != l {
+		return ReplayReport{}, fmt.Errorf("eventlog: Backfill of %q: the log that is attached to the bus is another *Log, whose transactions this one does not know: call Backfill on that one", handler)
+	}
 	r.handler = handler
 	r.deliver = func(ctx context.Context, event tidings.Event) error { return bus.Deliver(ctx, handler, event) }
 	if r.settings.dry {
 		return r.all(ctx)
 	}
-	b := backfill{r, l.gate(handler)}
-	err = b.run(ctx)
+	r.gate = l.gate(handler)
+	err = (&backfill{r}).run(ctx)
 	return r.report, err
 }
 
 // A backfill is a replay that may go on until live events take over.
-type backfill struct {
-	*replay
-	gate *gate
-}
+type backfill struct{ *replay }
 
 func (b *backfill) run(ctx context.Context) error {
 	if err := b.gate.enter(); err != nil {

@@ -343,8 +343,26 @@ func TestCatchUpRefusesWhatIsNotInTheLog(t *testing.T) {
 		err := tidings.Publish(t.Context(), bus, Accepted{})
 		require.ErrorContains(t, err, "is not in the log, so Backfill would miss it")
 		sub.Unsubscribe()
-		tidings.Subscribe(bus, m.build, log.CatchUp())
-		require.ErrorContains(t, tidings.Publish(t.Context(), bus, Accepted{}), "subscribe it with tidings.Named")
+		require.Empty(t, m.events)
+	})
+}
+
+// A module may open a log of its own on the same database. Where that would
+// lose something it is said.
+func TestBackfillByAnotherLog(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log, bus := h.attached(t)
+		other := h.open(t)
+		m := &model{}
+		sub := tidings.Subscribe(bus, m.build, tidings.Named(build), log.CatchUp())
+		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
+		_, err := other.Backfill(t.Context(), bus, build)
+		require.ErrorContains(t, err, "the log that is attached to the bus is another *Log")
+		sub.Unsubscribe()
+		tidings.Subscribe(bus, m.build, tidings.Named(build), other.CatchUp())
+		_, err = log.Backfill(t.Context(), bus, build)
+		require.ErrorContains(t, err, "use one *Log for both")
 		require.Empty(t, m.events)
 	})
 }

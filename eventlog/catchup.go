@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// CatchUp returns a middleware for a handler that begins with the history:
+// CatchUp returns an option for a handler that begins with the history:
 //
 //	tidings.Subscribe(bus, build, tidings.Named("reports.build"), log.CatchUp())
 //	...
@@ -36,23 +36,28 @@ import (
 // It holds for one process. Where several run the same handler, add
 // [Log.Inbox] after CatchUp. Handlers on several buses with one log need
 // names of their own.
-func (l *Log) CatchUp() tidings.Middleware {
-	return func(next tidings.HandlerFunc) tidings.HandlerFunc {
-		return func(ctx context.Context, d tidings.Delivery) error {
-			if !d.Named() {
-				return fmt.Errorf("eventlog: CatchUp: the handler %s has no name for Backfill to find it by: subscribe it with tidings.Named", d.Handler())
+//
+// The handler must be [tidings.Named], for Backfill to find it: Subscribe
+// panics otherwise. Backfill is called on the same *Log.
+func (l *Log) CatchUp() tidings.SubscribeOption {
+	return tidings.SubscribeOptions{tidings.RequireName("eventlog: CatchUp"), tidings.Middleware(l.catchUp)}
+}
+
+func (l *Log) catchUp(next tidings.HandlerFunc) tidings.HandlerFunc {
+	return func(ctx context.Context, d tidings.Delivery) error {
+		g, event := l.gate(d.Handler()), d.Event()
+		if by, ok := replayOf(ctx, event.EventID(), d.Handler()); ok {
+			if by != nil && by != g {
+				return fmt.Errorf("eventlog: CatchUp of %q: its Backfill is that of another *Log, which cannot make the handler live: use one *Log for both", g.handler)
 			}
-			g, event := l.gate(d.Handler()), d.Event()
-			if isReplayOf(ctx, event.EventID(), d.Handler()) {
-				g.met()
-				return next(ctx, d)
-			}
-			pass, err := g.admit(ctx, event)
-			if err != nil || !pass {
-				return err
-			}
+			g.met()
 			return next(ctx, d)
 		}
+		pass, err := g.admit(ctx, event)
+		if err != nil || !pass {
+			return err
+		}
+		return next(ctx, d)
 	}
 }
 

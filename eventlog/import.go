@@ -105,7 +105,7 @@ func (l *Log) appendImported(ctx context.Context, rows []row) (inserted int64, e
 	err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error {
 		inserted = 0
 		return l.statements(rows, time.Now(), func(query string, args []any) error {
-			n, err := tx.Exec(ctx, query+string(conflictSkips), args...)
+			n, err := tx.Exec(ctx, query+orSkip, args...)
 			inserted += n
 			return err
 		})

@@ -300,15 +300,15 @@ func TestInboxWantsAName(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
-		tidings.Subscribe(bus, func(context.Context, Accepted) error {
-			t.Error("called")
-			return nil
-		}, log.Inbox())
-		err := tidings.Publish(t.Context(), bus, Accepted{})
-		require.ErrorContains(t, err, "has no name that lasts")
-		require.ErrorContains(t, err, "tidings.Named")
+		for option, by := range map[string]tidings.SubscribeOption{"Inbox": log.Inbox(), "CatchUp": log.CatchUp()} {
+			require.PanicsWithValue(t, "tidings: Subscribe: eventlog: "+option+" needs a name that lasts, and eventlog_test.ignore is that of a function: add tidings.Named(\"eventlog_test.ignore\") or the like",
+				func() { tidings.Subscribe(bus, ignore, by) })
+			require.NotPanics(t, func() { tidings.Subscribe(bus, ignore, by, tidings.Named("clients.ignore "+option)) }, "in any order")
+		}
 	})
 }
+
+func ignore(context.Context, Accepted) error { return nil }
 
 func TestInboxRefusesATransactionOfAnotherKind(t *testing.T) {
 	t.Parallel()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/tidings-go/tidings"
@@ -18,10 +17,6 @@ type Log struct {
 	registry *tidings.Registry
 	dialect  backend.Dialect
 	settings settings
-
-	// repeats: AppendTo was given an event with a header, which may wait in
-	// a transaction to be appended as a new one.
-	repeats atomic.Bool
 
 	gates      gates // of handlers that catch up
 	publishers publishers

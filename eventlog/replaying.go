@@ -22,15 +22,20 @@ type replayingKey struct{}
 type replaying struct {
 	id      uuid.UUID
 	handler string // "": all handlers of a bus
+	gate    *gate  // of a Backfill; else nil
 }
 
 func (r *replaying) in(ctx context.Context) context.Context {
 	return context.WithValue(ctx, replayingKey{}, r)
 }
 
-// isReplayOf reports whether ctx is that of a replay of this event to this
-// handler, and not one of what is published in the course of it.
-func isReplayOf(ctx context.Context, id uuid.UUID, handler string) bool {
+// replayOf reports whether ctx is that of a replay of this event to this
+// handler, and not one of what is published in the course of it, and returns
+// the gate that is to be opened afterwards, if there is one.
+func replayOf(ctx context.Context, id uuid.UUID, handler string) (*gate, bool) {
 	r, ok := ctx.Value(replayingKey{}).(*replaying)
-	return ok && r.id == id && (r.handler == "" || r.handler == handler)
+	if !ok || r.id != id || r.handler != "" && r.handler != handler {
+		return nil, false
+	}
+	return r.gate, true
 }

@@ -20,6 +20,7 @@ type replay struct {
 	settings replaySettings
 
 	handler string       // its name; "": all of a bus
+	gate    *gate        // of a Backfill; else nil
 	event   reflect.Type // that it handles; nil: all
 	types   []Filter     // that select these, or nothing
 	deliver func(ctx context.Context, event tidings.Event) error
@@ -154,7 +155,7 @@ func (r *replay) handle(ctx context.Context, rec Recorded) error {
 	if r.settings.dry {
 		return nil
 	}
-	mark := &replaying{id: rec.Envelope.ID, handler: r.handler}
+	mark := &replaying{id: rec.Envelope.ID, handler: r.handler, gate: r.gate}
 	if r.cursor == nil || r.alone {
 		if err := r.deliver(mark.in(ctx), rec.Event); err != nil || r.cursor == nil {
 			return err

@@ -7,8 +7,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
@@ -96,9 +94,6 @@ func (l *Log) prepare(ctx context.Context, events []tidings.Event) ([]Recorded, 
 	records := make([]Recorded, len(events))
 	for i, event := range events {
 		if _, ok := l.registry.NameOf(event); ok { // else Stamp may panic, and Wrap says why
-			if event.EventID() != uuid.Nil {
-				l.repeats.Store(true)
-			}
 			event = tidings.Stamp(ctx, event)
 		}
 		envelope, err := l.registry.Wrap(event)

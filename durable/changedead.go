@@ -16,16 +16,17 @@ type change struct {
 
 // retrySQL puts jobs of a line back into it, where advance finds them: one
 // that was cancelled by hand need not be the head. What River notes for a job
-// that is to be cancelled would cancel it again at the next failure.
+// that is to be cancelled would cancel it again at the next failure. The job is
+// due also by the clock of the database, which need not be that of this process.
 var retrySQL = changing(`
 UPDATE {schema}river_job SET
 	state = CASE WHEN metadata ->> 'tidings_order' IS NULL THEN 'available' ELSE 'pending' END,
-	attempt = 0, finalized_at = NULL, scheduled_at = $2, metadata = jsonb_remove(metadata, '$.cancel_attempted_at')
+	attempt = 0, finalized_at = NULL, scheduled_at = min($2, strftime('%Y-%m-%d %H:%M:%f', 'now')), metadata = jsonb_remove(metadata, '$.cancel_attempted_at', '$.tidings_said')
 WHERE id IN (SELECT value FROM json_each($1))
 RETURNING CASE WHEN state = 'available' THEN queue END`, `
 UPDATE {schema}river_job SET
 	state = CASE WHEN metadata ->> 'tidings_order' IS NULL THEN 'available'::{schema}river_job_state ELSE 'pending' END,
-	attempt = 0, finalized_at = NULL, scheduled_at = $2, metadata = metadata - 'cancel_attempted_at'
+	attempt = 0, finalized_at = NULL, scheduled_at = least($2, now()), metadata = metadata - 'cancel_attempted_at' - 'tidings_said'
 WHERE id IN (SELECT value::bigint FROM jsonb_array_elements_text($1::text::jsonb) AS value)
 RETURNING CASE WHEN state = 'available' THEN queue END`)
 

@@ -19,6 +19,7 @@ type delivery struct {
 
 	// retryAfter is set by an attempt that knows how long the next one waits.
 	retryAfter *time.Duration
+	behind     time.Duration // of the process' clock, see countWait
 }
 
 func (d delivery) Kind() string                  { return d.kind }

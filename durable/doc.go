@@ -72,7 +72,8 @@
 // # Dead jobs
 //
 // They are logged at level ERROR. With [WithBus], a [JobDied] is published for
-// each. [Jobs.Dead] lists them, [Jobs.Retry] lets them run again, and
+// each, also for those that River cancels or rescues without their handler,
+// within a minute. [Jobs.Dead] lists them, [Jobs.Retry] lets them run again, and
 // [Jobs.Discard] deletes them. [Jobs.Status] has the jobs of one event, and
 // [Jobs.Counts] how many jobs there are in each [State].
 //

@@ -122,13 +122,8 @@ func (d *drained) Stop(ctx context.Context) error {
 }
 
 func (d *drained) Promote(ctx context.Context) error {
-	d.mu.RLock()
-	ordered := d.ordered
-	d.mu.RUnlock()
-	if ordered {
-		if err := d.repair(ctx); err != nil {
-			return err
-		}
+	if err := d.repairLines(ctx); err != nil {
+		return err
 	}
 	return d.engine.(drainable).schedule(ctx, d.now())
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/tidings-go/tidings"
@@ -19,17 +20,25 @@ type About struct {
 	EventID   uuid.UUID // of the event that the handler was called for
 	EventType string    // its registered name
 	Attempt   int       // how many there were; 0 if it was cancelled before the first
-	Reason    string    // the last error; "" if there was none
+	Reason    string    // the last error, or that it was cancelled; "" if there was none
 }
 
 // A JobDied says that a handler will not be called again for an event, since
-// its attempts are exhausted or its error was [Permanent].
+// its attempts are exhausted, its error was [Permanent], or River's
+// ErrorHandler or an operator cancelled the job.
 //
-// It is published after the handler's transaction has rolled back, on its own,
-// and a moment before River marks the job as dead: so [Jobs.Dead] may not have
-// the job yet. Where the process dies in that moment, the attempt is made again
-// and there may be two of them; where it dies in the last attempt, nobody is
-// there to publish one. To know what is dead, ask [Jobs.Dead].
+// After the last attempt it is published once the handler's transaction has
+// rolled back, on its own, and a moment before River marks the job as dead: so
+// [Jobs.Dead] may not have the job yet. Where the process dies in that moment,
+// the attempt is made again and there may be two of them.
+//
+// What River does to a job without its handler is noticed afterwards, by any
+// process whose workers are started: at once if River's ErrorHandler cancelled
+// it or its attempt was under way, and otherwise within a minute. That is so
+// for a job that was cancelled while it waited, and for one that was rescued
+// after the process died in its last attempt. This JobDied is published in the
+// transaction that notes that it was. A job that is deleted, through River or
+// with SQL, leaves nothing that could be noticed.
 //
 // It belongs to the workflow of the event, that is, has its correlation. It has
 // no causation, since no handler published it: Job.EventID says what it is
@@ -63,11 +72,23 @@ func Register(r *tidings.Registry) {
 	tidings.Register[JobDiscarded](r, "durable.job_discarded", 1)
 }
 
-// died makes it known that a job is dead, with cause. What goes wrong here is
-// logged, since the job is dead in any case.
+// died makes it known that the attempt at hand was the last one of a job, with
+// cause, and has River note that when it marks the job as dead. What goes wrong
+// here is logged, since the job is dead in any case.
 func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, cause error) {
+	if err := river.MetadataSet(ctx, saidKey, row.Attempt); err != nil { // not on River's ctx: then it is said again
+		j.logger().WarnContext(ctx, "durable: a job that died will be announced again", slog.Int64("job_id", row.ID), slog.Any("error", err))
+	}
 	ctx = context.WithoutCancel(ctx)
 	job := j.jobOf(row)
+	if err := j.tell(ctx, job, cause); err != nil {
+		j.logger().ErrorContext(ctx, "durable: a JobDied could not be published", slog.Int64("job_id", job.ID),
+			slog.String("handler", job.Handler), slog.Any("error", err))
+	}
+}
+
+// tell logs that a job is dead, with cause, and publishes a JobDied.
+func (j *Jobs) tell(ctx context.Context, job Job, cause error) error {
 	about := job.about()
 	about.Reason = strings.TrimPrefix(cause.Error(), "JobCancelError: ")
 	attrs := []any{
@@ -85,13 +106,15 @@ func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, cause error) {
 	if stack := stackOf(cause); stack != "" {
 		attrs = append(attrs, slog.String("stack", stack))
 	}
-	j.logger().ErrorContext(ctx, "durable: a job is dead", attrs...)
+	if job.cancelled { // whoever did that knows
+		j.logger().WarnContext(ctx, "durable: a job was cancelled", attrs...)
+	} else {
+		j.logger().ErrorContext(ctx, "durable: a job is dead", attrs...)
+	}
 	if j.config.bus == nil {
-		return
+		return nil
 	}
-	if err := tidings.Publish(ctx, j.config.bus, JobDied{Job: about}); err != nil {
-		j.logger().ErrorContext(ctx, "durable: a JobDied could not be published", append(attrs, slog.Any("publish_error", err))...)
-	}
+	return tidings.Publish(ctx, j.config.bus, JobDied{Job: about})
 }
 
 // inWorkflow returns a context in which what is published belongs to the

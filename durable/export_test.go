@@ -18,6 +18,12 @@ func StatusQuery(j *Jobs, id uuid.UUID) (query string, args []any) {
 func AdvanceSQL(j *Jobs) string { return advanceSQL.text(j.engine) }
 func RepairSQL(j *Jobs) string  { return repairSQL.text(j.engine) }
 
+// UnsaidQuery is the query for jobs whose death is not known yet.
+func UnsaidQuery(j *Jobs) string {
+	unsaid := j.unsaid()
+	return inSchema(j.engine.schema(), unsaid.selected()) + inOrderOfIndex + " LIMIT 500"
+}
+
 // RepairUntil repairs lines whenever there is a tick.
 func (j *Jobs) RepairUntil(ctx context.Context, tick <-chan time.Time) {
 	j.repairUntil(ctx, nil, tick)

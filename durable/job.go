@@ -1,7 +1,9 @@
 package durable
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -41,6 +43,8 @@ type Job struct {
 	DueAt       time.Time // of the next attempt, or the last
 	EndedAt     time.Time // zero unless Done or Dead
 	Failures    []Failure // oldest first
+
+	cancelled bool // through River, by an operator
 }
 
 // A Failure is an attempt that has failed.
@@ -56,6 +60,17 @@ func (j Job) Reason() string {
 		return ""
 	}
 	return j.Failures[len(j.Failures)-1].Reason
+}
+
+// causeOfDeath returns why a job is dead that no worker has spoken of.
+func (j Job) causeOfDeath() error {
+	switch reason := j.Reason(); {
+	case j.cancelled:
+		return errors.New("it was cancelled through River")
+	case reason != "":
+		return errors.New(reason)
+	}
+	return errors.New("no reason is stored")
 }
 
 func (j Job) about() About {
@@ -75,6 +90,7 @@ func (j *Jobs) jobOf(row *rivertype.JobRow) Job {
 		StoredAt:    row.CreatedAt.UTC(),
 		DueAt:       row.ScheduledAt.UTC(),
 	}
+	job.cancelled = bytes.Contains(row.Metadata, []byte(`"cancel_attempted_at"`))
 	if row.FinalizedAt != nil {
 		job.EndedAt = row.FinalizedAt.UTC()
 	}

@@ -31,8 +31,9 @@ func (l *lifecycle) runningLocked() bool {
 }
 
 const (
-	// repairEvery is how often lines are repaired: rare, since only
-	// deleting jobs by hand breaks them.
+	// repairEvery is how often lines are repaired, and it is made known what
+	// has died unseen: rare, since only changing jobs by other means than
+	// handlers makes it necessary.
 	repairEvery = time.Minute
 
 	// hardStop is how long Stop waits for handlers after it has cancelled
@@ -61,12 +62,9 @@ func (j *Jobs) Start(ctx context.Context) error {
 	}
 	j.mu.Lock()
 	j.started = true // from here on River reads the workers
-	ordered := j.ordered
 	j.mu.Unlock()
-	if ordered {
-		if err := j.repair(ctx); err != nil {
-			return fmt.Errorf("durable: Start: %w", err)
-		}
+	if err := j.repairLines(ctx); err != nil {
+		return fmt.Errorf("durable: Start: %w", err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err := j.engine.start(ctx); err != nil {
@@ -76,19 +74,17 @@ func (j *Jobs) Start(ctx context.Context) error {
 	ctx, l.end = context.WithCancel(ctx)
 	l.ended = make(chan struct{})
 	l.stopping = false
-	go j.beside(ctx, j.engine.stopped(), watched, ordered, l.ended)
+	go j.beside(ctx, j.engine.stopped(), watched, l.ended)
 	return nil
 }
 
 // beside does what the workers need besides River, until ctx is over or River
 // has stopped, and closes ended when both are.
-func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, ordered bool, ended chan<- struct{}) {
+func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, ended chan<- struct{}) {
 	defer close(ended)
-	if ordered {
-		tick := time.NewTicker(repairEvery)
-		defer tick.Stop()
-		j.repairUntil(ctx, stopped, tick.C)
-	}
+	tick := time.NewTicker(repairEvery)
+	defer tick.Stop()
+	j.repairUntil(ctx, stopped, tick.C)
 	<-stopped
 	<-watched
 }
@@ -101,8 +97,11 @@ func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}, tick <-
 		case <-stopped:
 			return
 		case <-tick:
-			if err := j.repair(ctx); err != nil && ctx.Err() == nil {
+			if err := j.repairLines(ctx); err != nil && ctx.Err() == nil {
 				j.logger().ErrorContext(ctx, "durable: the lines of jobs in order could not be checked", slog.Any("error", err))
+			}
+			if err := j.announceAll(ctx); err != nil && ctx.Err() == nil {
+				j.logger().ErrorContext(ctx, "durable: it could not be checked which jobs have died", slog.Any("error", err))
 			}
 		}
 	}

@@ -9,33 +9,46 @@ import (
 var indexes = []statement{
 	{
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_job_order ON river_job (metadata ->> 'tidings_order', id) WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'`,
-		// Of two that build it at once one would fail, so they take turns; the
-		// number of the lock is an arbitrary one of our own. And IF NOT EXISTS
-		// would wait for all who write to the table, and all others for it.
-		`DO $$ BEGIN
-			PERFORM pg_advisory_xact_lock(8207156340179);
-			IF NOT EXISTS (
-				SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-				WHERE indrelid = '{schema}river_job'::regclass AND relname = 'tidings_job_order'
-			) THEN
-				CREATE INDEX tidings_job_order ON {schema}river_job ((metadata ->> 'tidings_order'), id)
-				WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed';
-			END IF;
-		END $$`,
+		createOnce("tidings_job_order", "((metadata ->> 'tidings_order'), id) WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'"),
 	},
 	{
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_job_event ON river_job (args ->> 'id') WHERE args ->> 'specversion' IS NOT NULL`,
 		``, // River's own index of args serves
 	},
+	{ // of what announceAll looks for, which is next to nothing among many dead jobs
+		`CREATE INDEX IF NOT EXISTS {schema}tidings_dead_unsaid ON river_job (state, id) WHERE ` + unsaidWhere + unsaidSQLite,
+		createOnce("tidings_dead_unsaid", "(state, id) WHERE "+unsaidWhere+unsaidPostgres),
+	},
 }
 
-// Migrate adds the indexes that [InOrderBy] and [Jobs.Status] need to
-// river_job, if they are not there yet. Call it after River's migrations, in
-// each process if you like. On Postgres it locks the table while it builds
-// one, so on a large table build it with CREATE INDEX CONCURRENTLY before:
+// createOnce returns what creates an index on Postgres. Of two that build it at
+// once one would fail, so they take turns; the number of the lock is an
+// arbitrary one of our own. And IF NOT EXISTS would wait for all who write to
+// the table, and all others for it.
+func createOnce(name, on string) string {
+	return `DO $$ BEGIN
+		PERFORM pg_advisory_xact_lock(8207156340179);
+		IF NOT EXISTS (
+			SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+			WHERE indrelid = '{schema}river_job'::regclass AND relname = '` + name + `'
+		) THEN
+			CREATE INDEX ` + name + ` ON {schema}river_job ` + on + `;
+		END IF;
+	END $$`
+}
+
+// Migrate adds to river_job the indexes that [InOrderBy], [Jobs.Status] and the
+// search for deaths that are not known yet need, see [JobDied], if they are not
+// there yet. Call it after River's migrations, in each process if you like. On
+// Postgres it locks the table while it builds one, so on a large table build
+// them with CREATE INDEX CONCURRENTLY before:
 //
 //	CREATE INDEX CONCURRENTLY tidings_job_order ON river_job ((metadata ->> 'tidings_order'), id)
 //	WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed';
+//
+//	CREATE INDEX CONCURRENTLY tidings_dead_unsaid ON river_job (state, id)
+//	WHERE args ->> 'specversion' IS NOT NULL AND state IN ('cancelled', 'discarded')
+//	AND (metadata ->> 'tidings_said') IS DISTINCT FROM attempt::text;
 func (j *Jobs) Migrate(ctx context.Context) error {
 	for _, s := range indexes {
 		query := s.text(j.engine)

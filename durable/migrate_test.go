@@ -18,14 +18,14 @@ import (
 func indexes(t testing.TB, h harness) int {
 	t.Helper()
 	if h.postgres() {
-		return h.count(t, `SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'tidings\_job\_%'`)
+		return h.count(t, `SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'tidings\_%'`)
 	}
-	return h.count(t, `SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name LIKE 'tidings\_job\_%' ESCAPE '\'`)
+	return h.count(t, `SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name LIKE 'tidings\_%' ESCAPE '\'`)
 }
 
 func dropIndexes(t testing.TB, h harness) {
 	t.Helper()
-	for _, index := range []string{"tidings_job_order", "tidings_job_event"} {
+	for _, index := range []string{"tidings_job_order", "tidings_job_event", "tidings_dead_unsaid"} {
 		require.NoError(t, h.exec(t.Context(), "DROP INDEX IF EXISTS "+index))
 	}
 	require.Zero(t, indexes(t, h))
@@ -35,9 +35,9 @@ func TestMigrateAtOnce(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		jobs := h.jobs(t, river.Config{})
-		want := 1
+		want := 2
 		if !h.postgres() {
-			want = 2
+			want = 3
 		}
 		for range 5 {
 			dropIndexes(t, h)

@@ -157,6 +157,17 @@ WHERE state = 'pending' AND id IN (
 	GROUP BY metadata ->> 'tidings_order')
 RETURNING queue`
 
+// repairLines repairs the lines, if a handler of this process has some.
+func (j *Jobs) repairLines(ctx context.Context) error {
+	j.mu.RLock()
+	ordered := j.ordered
+	j.mu.RUnlock()
+	if !ordered {
+		return nil
+	}
+	return j.repair(ctx)
+}
+
 // repair lets those go that wait for a job which somebody has deleted by
 // other means than Discard.
 func (j *Jobs) repair(ctx context.Context) error {

@@ -125,17 +125,7 @@ func TestOrderWhenJobsAreChangedThroughRiver(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 3, pending(t, h))
 
-		tick := make(chan time.Time)
-		over, stopRepair := context.WithCancel(ctx)
-		repaired := make(chan struct{})
-		go func() {
-			defer close(repaired)
-			jobs.RepairUntil(over, tick)
-		}()
-		tick <- time.Now()
-		tick <- time.Now() // taken when the first one is worked
-		stopRepair()
-		<-repaired
+		tick(t, jobs)
 		require.Equal(t, 2, pending(t, h), "the next of a goes")
 		_, err = client.JobDelete(ctx, jobID(t, h, 2))
 		require.NoError(t, err)

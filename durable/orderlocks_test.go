@@ -113,6 +113,30 @@ func TestOrderOfManyLines(t *testing.T) {
 	d.becomes(t, "8: ", "1")
 }
 
+// A transaction that cannot store its jobs fails once, and not once for each.
+func TestOneErrorForATransaction(t *testing.T) {
+	t.Parallel()
+	h := openPgx(t)
+	bus := tidings.New()
+	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(h.jobs(t, river.Config{}).With(inOrder)))
+	err := h.transact(t.Context(), func(ctx context.Context) error {
+		if err := h.exec(ctx, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"); err != nil {
+			return err
+		}
+		for i := range 1000 {
+			if err := tidings.Publish(ctx, bus, Accepted{Number: fmt.Sprint(i)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var failed *tidings.HandlerError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, "crm.many", failed.Handler)
+	require.ErrorContains(t, err, "storing 1000 jobs: durable: InOrderBy needs a transaction at READ COMMITTED")
+	require.Less(t, len(err.Error()), 500)
+}
+
 // Who changes the dead jobs of many lines takes no more locks than who stores
 // them.
 func TestDiscardOfManyLines(t *testing.T) {

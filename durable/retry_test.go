@@ -285,7 +285,8 @@ func TestInterruptedAttempts(t *testing.T) {
 	})
 }
 
-// A job that somebody cancels while it runs is dead; that person knows.
+// A job that somebody cancels while it runs is dead; that person knows, so it
+// is no error.
 func TestCancelledRemotely(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/riverqueue/river"
 
@@ -53,7 +54,14 @@ type metadata struct {
 	Key   string            `json:"tidings_key,omitempty"`   // for people
 	Trace map[string]string `json:"tidings_trace,omitempty"`
 	Done  bool              `json:"tidings_done,omitempty"` // the handler has had its effect, see completeSQL
+	Said  int               `json:"tidings_said,omitempty"` // the attempt after which it was said that the job died
+	Skew  *skew             `json:"tidings_skew,omitempty"`
 }
+
+const (
+	saidKey = "tidings_said"
+	skewKey = "tidings_skew"
+)
 
 func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 	opts := &river.InsertOpts{MaxAttempts: v.attempts, Queue: v.queue, Priority: v.priority}
@@ -89,7 +97,10 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 		return nil
 	}
 	if err := v.jobs.store(ctx, jobs, orders); err != nil {
-		return fmt.Errorf("storing %d jobs: %w", len(jobs), err)
+		// One error is enough: the transaction is lost as a whole.
+		first := events[0]
+		err = fmt.Errorf("storing %d jobs: %w", len(jobs), err)
+		return &tidings.HandlerError{Handler: strings.Join(first.Handlers, ", "), Event: first.Event, Err: err}
 	}
 	return nil
 }

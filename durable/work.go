@@ -39,18 +39,29 @@ func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
 			at = time.Time{}
 		}
 	}()
-	// Counted from now: River takes a time before its own for a mistake.
-	if wait := job.Args.retryAfter; wait != nil {
-		return w.jobs.now().Add(max(*wait, w.jobs.shortestWait()))
-	}
-	h, err := w.jobs.handlerOf(job.Kind)
-	if err != nil || h.backoff == nil {
+	if !w.ownWait(job) {
 		// River's policy counts the errors. Those from before a Retry do
 		// not count, or the first wait would be of days.
 		job.Errors = job.Errors[max(0, len(job.Errors)-max(0, job.Attempt-1)):]
 		return time.Time{}
 	}
-	return w.jobs.now().Add(max(h.backoff(job.Attempt), w.jobs.shortestWait()))
+	var wait time.Duration
+	if after := job.Args.retryAfter; after != nil {
+		wait = *after
+	} else if h, err := w.jobs.handlerOf(job.Kind); err == nil {
+		wait = h.backoff(job.Attempt)
+	}
+	// Counted from now: River takes a time before its own for a mistake.
+	return w.jobs.now().Add(max(wait, w.jobs.shortestWait())).Add(job.Args.behind)
+}
+
+// ownWait reports whether the wait is not left to the client's policy.
+func (w *worker) ownWait(job *river.Job[delivery]) bool {
+	if job.Args.retryAfter != nil {
+		return true
+	}
+	h, err := w.jobs.handlerOf(job.Kind)
+	return err == nil && h.backoff != nil
 }
 
 // Work makes one attempt. Its error tells River what comes next.
@@ -80,9 +91,13 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error
 		// count it, if its error says so; drivers have words of their own.
 		// What else err is does not matter: the next attempt will tell.
 		return fmt.Errorf("%w: %v", context.Canceled, err)
-	case w.jobs.taken(ctx, job.JobRow):
+	}
+	taken, ahead := w.jobs.taken(ctx, job.JobRow)
+	switch {
+	case taken:
 		return w.jobs.lost(ctx, job.JobRow, err)
 	case errors.As(err, &snooze):
+		w.countWait(ctx, job, job.Attempt-1, ahead) // River does not count this attempt
 		return err
 	case errors.As(err, &cancel):
 	case isPermanent(err):
@@ -91,6 +106,7 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error
 		if errors.As(err, &after) {
 			job.Args.retryAfter = &after.wait
 		}
+		w.countWait(ctx, job, job.Attempt, ahead)
 		w.jobs.panicked(ctx, job.JobRow, err)
 		return err
 	}
@@ -189,22 +205,32 @@ const (
 	completeWhere = ` WHERE id = $2 AND attempt = $3 AND state = 'running' RETURNING id`
 )
 
-// takenSQL finds the job of an attempt.
-const takenSQL = `SELECT id FROM {schema}river_job WHERE id = $1 AND attempt = $2 AND state = 'running'`
+// takenSQL finds the job of an attempt, and the time of the database.
+var takenSQL = statement{takenText(nowSQL.sqlite), takenText(nowSQL.postgres)}
+
+func takenText(now string) string {
+	return now + ` FROM {schema}river_job WHERE id = $1 AND attempt = $2 AND state = 'running'`
+}
 
 // taken reports whether a job is known to be no longer that of its attempt.
 // River, which looks at the id alone, would otherwise take the failure of an
-// attempt that came too late for one of the attempt that runs now.
-func (j *Jobs) taken(ctx context.Context, job *rivertype.JobRow) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takenTimeout)
+// attempt that came too late for one of the attempt that runs now. taken also
+// returns by how much the clock of this process is ahead of the database's.
+func (j *Jobs) taken(ctx context.Context, job *rivertype.JobRow) (taken bool, aheadBy time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
-	var id int64
-	return noRow(j.engine.pool().row(ctx, inSchema(j.engine.schema(), takenSQL), []any{job.ID, job.Attempt}, &id))
+	var micros int64
+	before := j.now()
+	err := j.engine.pool().row(ctx, takenSQL.text(j.engine), []any{job.ID, job.Attempt}, &micros)
+	if err != nil {
+		return noRow(err), 0
+	}
+	return false, ahead(before, j.now(), time.UnixMicro(micros))
 }
 
-// takenTimeout is how long a failure waits to be reported if the database does
-// not answer.
-const takenTimeout = 5 * time.Second
+// reportTimeout is how long a failure waits to be reported, and what follows
+// from it to be done, if the database does not answer.
+const reportTimeout = 5 * time.Second
 
 // lost returns the error of an attempt whose job is taken.
 func (j *Jobs) lost(ctx context.Context, job *rivertype.JobRow, err error) error {

@@ -50,27 +50,14 @@ func (s *service) wire(ctx context.Context, broker, prefix string) error {
 	// What a broker delivers may come twice. To pick twice would count twice, so
 	// the inbox stands in front of it. To ship twice does nothing, and no
 	// transaction, not even the inbox's, should wait for a carrier.
-	once := only("fulfilment.pick", log.Inbox())
-	s.bus = tidings.New(tidings.WithMiddleware(once, journal(s.db)))
+	s.bus = tidings.New(tidings.WithMiddleware(journal(s.db)))
 	// A short Timeout: some brokers wait for that and half a minute more until
 	// they give what a process had when it died to another one.
 	soon := relay.Timeout(10 * time.Second)
-	pick, ship := tidings.Via(s.relay.With(soon)), tidings.Via(s.relay.With(soon, relay.Workers(4)))
+	pick := tidings.SubscribeOptions{tidings.Via(s.relay.With(soon)), log.Inbox()}
+	ship := tidings.Via(s.relay.With(soon, relay.Workers(4)))
 	s.fulfilment = fulfilment.Register(s.bus, s.db, s.carrier, pick, ship)
 	return nil
-}
-
-// only puts a middleware in front of one handler of a bus.
-func only(handler string, m tidings.Middleware) tidings.Middleware {
-	return func(next tidings.HandlerFunc) tidings.HandlerFunc {
-		wrapped := m(next)
-		return func(ctx context.Context, d tidings.Delivery) error {
-			if d.Handler() == handler {
-				return wrapped(ctx, d)
-			}
-			return next(ctx, d)
-		}
-	}
 }
 
 // start begins to fetch events. From the first time on the broker keeps them

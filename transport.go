@@ -56,6 +56,19 @@ type Encoder interface {
 	EncodeEvent(ctx context.Context, event Event, isNew bool) (any, error)
 }
 
+// A Binder is a [Transport] that is told of the subscription itself and not of
+// its name alone, so that it can refuse, while the program is wired up, what
+// could only fail later.
+type Binder interface {
+	Transport
+
+	// Bind is called in place of Handle. [Subscription.Info] has the name, the
+	// event type and the place in the code, and [Subscription.Active] says
+	// later whether the handler is still subscribed. Subscribe panics with the
+	// error.
+	Bind(sub *Subscription, deliver func(context.Context, Event) error) error
+}
+
 // A Broadcaster is a [Transport] that sends an event once, whoever handles it:
 // to a topic of a broker, from which each handler has to fetch what it takes.
 type Broadcaster interface {
@@ -125,9 +138,12 @@ func senderOf(t Transport) Transport {
 
 // register tells the transport of its handler.
 func (s *Subscription) register() (err error) {
-	if b, ok := s.transport.(Broadcaster); ok {
-		s.stop, err = b.HandleType(s.key(), s.event, s.deliver)
+	switch t := s.transport.(type) {
+	case Broadcaster:
+		s.stop, err = t.HandleType(s.key(), s.event, s.deliver)
 		return err
+	case Binder:
+		return t.Bind(s, s.deliver)
 	}
 	return s.transport.Handle(s.key(), s.deliver)
 }

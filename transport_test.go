@@ -439,3 +439,39 @@ func TestHandleComesBeforeSend(t *testing.T) {
 	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
 	require.Equal(t, []string{"clientCreated>a"}, c.sent())
 }
+
+// A binder is a courier that wants to know the subscription.
+type binder struct {
+	courier
+	bound []*tidings.Subscription
+}
+
+func (b *binder) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
+	for _, other := range b.bound {
+		if other.Active() && other.Info().Handler == sub.Info().Handler {
+			return fmt.Errorf("%s has that name, at %s:%d", other.Info().EventType, other.Info().File, other.Info().Line)
+		}
+	}
+	b.bound = append(b.bound, sub)
+	return b.Handle(sub.Info().Handler, deliver)
+}
+
+func TestABinderKnowsTheSubscription(t *testing.T) {
+	t.Parallel()
+	b := &binder{}
+	one, two := tidings.New(), tidings.New()
+	var calls int
+	sub := tidings.Subscribe(one, func(context.Context, clientCreated) error { calls++; return nil }, tidings.Via(b), tidings.Named("a"))
+	require.Equal(t, []*tidings.Subscription{sub}, b.bound)
+	require.NoError(t, b.handlers["a"](t.Context(), tidings.Stamp(t.Context(), clientCreated{})))
+	require.Equal(t, 1, calls)
+
+	subscribe := func() { tidings.Subscribe(two, onAny[projectCreated], tidings.Via(b), tidings.Named("a")) }
+	require.PanicsWithValue(t, fmt.Sprintf(`tidings: Subscribe: *tidings_test.binder does not take the handler "a": tidings_test.clientCreated has that name, at %s:%d`,
+		sub.Info().File, sub.Info().Line), subscribe)
+	require.Empty(t, two.Subscriptions())
+	sub.Unsubscribe()
+	require.NotPanics(t, subscribe)
+	require.Len(t, b.bound, 2)
+	require.Equal(t, "tidings_test.projectCreated", b.bound[1].Info().EventType.String())
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"log"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,7 +15,8 @@ import (
 
 // openSQLiteFile opens a database that many connections use at once.
 func openSQLiteFile(file string) (*sql.DB, error) {
-	return sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
+	path := url.URL{Path: filepath.ToSlash(file)} // in a URI a "#" or "?" has another meaning
+	return sql.Open("sqlite", "file:"+path.EscapedPath()+
 		"?_txlock=immediate"+ // a transaction takes the write lock when it begins
 		"&_pragma=busy_timeout(10000)"+ // and waits up to 10 s for it
 		"&_pragma=journal_mode(WAL)") // readers and the writer do not wait for each other

@@ -245,11 +245,12 @@ func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {
 	require.NoError(t, err)
 }
 
-// sqliteAt waits long for the lock: SQLite lets no one in turn, so that of many
+// sqliteAt escapes the path, which may have the name of a test such as "#00" in
+// it: in a URI that would begin a fragment. It waits long for the lock: SQLite lets no one in turn, so that of many
 // who want it on a busy machine some wait for more than ten seconds.
 func sqliteAt(t testing.TB, path string) harness {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	return sqlHarness(harness{name: "sqlite", url: path, log: eventlog.SQLite(db)}, db)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -492,7 +493,7 @@ func TestAggregateAppliesWhatIsStored(t *testing.T) {
 // User code must not run while the log holds the only connection.
 func TestAggregateWithOneConnection(t *testing.T) {
 	t.Parallel()
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(filepath.Join(t.TempDir(), "log.db"))+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "log.db"))}).EscapedPath()+"?_txlock=immediate&_pragma=busy_timeout(5000)")
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1)
 	h := sqlHarness(t, "sqlite", "", db, eventlog.SQLite(db))

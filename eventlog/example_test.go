@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -71,8 +72,8 @@ func openDatabase() (db *sql.DB, cleanUp func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	file := filepath.ToSlash(filepath.Join(dir, "app.db"))
-	db, err = sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+	path := url.URL{Path: filepath.ToSlash(filepath.Join(dir, "app.db"))}
+	db, err = sql.Open("sqlite", "file:"+path.EscapedPath()+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -346,7 +348,7 @@ func TestFollowHoldsNoConnection(t *testing.T) {
 		if h.name != "sqlite" {
 			t.Skip("pools of one connection are for SQLite")
 		}
-		db, err := sql.Open("sqlite", "file:"+h.url+"?_txlock=immediate")
+		db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(h.url)}).EscapedPath()+"?_txlock=immediate")
 		require.NoError(t, err)
 		defer db.Close()
 		db.SetMaxOpenConns(1)

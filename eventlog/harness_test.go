@@ -162,7 +162,7 @@ func sqliteWith(t *testing.T, path, params string) harness {
 	t.Helper()
 	// SQLite lets no one in turn: of eight writers on a busy machine some wait
 	// for more than ten seconds.
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&"+params)
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&"+params)
 	require.NoError(t, err)
 	h := sqlHarness(t, "sqlite", path, db, eventlog.SQLite(db))
 	h.narrow = func() { db.SetMaxOpenConns(1) }

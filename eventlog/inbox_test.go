@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net/url"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -330,7 +331,7 @@ func TestInboxRefusesATransactionOfAnotherKind(t *testing.T) {
 func TestInboxOnOneConnection(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log.db")
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path))
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath())
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1)
 	h := sqlHarness(t, "sqlite", path, db, eventlog.SQLite(db))

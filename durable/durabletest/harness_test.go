@@ -67,7 +67,7 @@ func each(t *testing.T, test func(t *testing.T, db database)) {
 
 func openSQLite(t testing.TB) database {
 	t.Helper()
-	dsn := "file:" + filepath.Join(t.TempDir(), "jobs.db") + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)"
+	dsn := "file:" + (&url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "jobs.db"))}).EscapedPath() + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)"
 	db, err := sql.Open("sqlite", dsn)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1) // the way that River asks for

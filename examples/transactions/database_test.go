@@ -33,7 +33,7 @@ const (
 func newSQLite(t *testing.T) (db, observer *sql.DB) {
 	t.Helper()
 	// Writers wait for each other from their BEGIN on, readers for nobody.
-	dsn := "file:" + filepath.Join(t.TempDir(), "test.db") +
+	dsn := "file:" + (&url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "test.db"))}).EscapedPath() +
 		"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)"
 	db, observer = openSQL(t, "sqlite", dsn), openSQL(t, "sqlite", dsn)
 	_, err := db.Exec(sqliteTables)

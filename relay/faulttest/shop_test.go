@@ -118,7 +118,7 @@ func (s *shop) placed(t *testing.T) map[string]bool {
 func openDatabase(t testing.TB, file string) *sql.DB {
 	t.Helper()
 	settings := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(60000)", "journal_mode(WAL)", "synchronous(NORMAL)"}}
-	db, err := sql.Open("sqlite", "file:"+file+"?"+settings.Encode())
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(file)}).EscapedPath()+"?"+settings.Encode())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db

@@ -5,6 +5,7 @@ package eventsourcing
 import (
 	"context"
 	"database/sql"
+	"net/url"
 	"path/filepath"
 	"testing"
 
@@ -43,8 +44,8 @@ func newCards(log *eventlog.Log, bus *tidings.EventBus) *eventlog.Aggregate[Card
 func TestReadModel(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	file := filepath.ToSlash(filepath.Join(t.TempDir(), "cards.db"))
-	db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+	path := url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "cards.db"))}
+	db, err := sql.Open("sqlite", "file:"+path.EscapedPath()+"?_txlock=immediate&_pragma=busy_timeout(5000)")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ExecContext(ctx, `CREATE TABLE points (customer TEXT PRIMARY KEY, points INTEGER NOT NULL CHECK (points < 100))`)

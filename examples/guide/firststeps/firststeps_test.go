@@ -3,8 +3,17 @@ package firststeps_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
 
 	"github.com/tidings-go/tidings"
 )
@@ -97,4 +106,55 @@ func Example_modules() {
 	// shipping Middlemarch
 	// mail: order 1 is on its way
 	// <nil>
+}
+
+// openDatabase opens a file that many requests use at once.
+func openDatabase(file string) (*sql.DB, error) {
+	path := url.URL{Path: filepath.ToSlash(file)} // in a URI a "#" or "?" has another meaning
+	return sql.Open("sqlite", "file:"+path.EscapedPath()+
+		"?_txlock=immediate"+ // a transaction takes the write lock when it begins
+		"&_pragma=busy_timeout(10000)"+ // and waits up to 10 s for it
+		"&_pragma=journal_mode(WAL)") // readers and the writer do not wait for each other
+}
+
+// Requests that come at once, each of which reads and then writes.
+func TestRequestsAtOnce(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "100% #1?.db")
+	db, err := openDatabase(file)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), "CREATE TABLE orders (item TEXT, number INTEGER)")
+	require.NoError(t, err)
+	require.FileExists(t, file)
+
+	const requests = 40
+	bus := tidings.New()
+	var shipped atomic.Int64
+	tidings.Subscribe(bus, func(context.Context, OrderPlaced) error { shipped.Add(1); return nil })
+	failed := make(chan error, requests)
+	var all sync.WaitGroup
+	for range requests {
+		all.Go(func() {
+			err := tidings.InTx(t.Context(), db, nil, func(ctx context.Context, tx *sql.Tx) error {
+				var number int64
+				if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM orders").Scan(&number); err != nil {
+					return err
+				}
+				if _, err := tx.ExecContext(ctx, "INSERT INTO orders VALUES ('Middlemarch', ?)", number); err != nil {
+					return err
+				}
+				return tidings.Publish(ctx, bus, OrderPlaced{OrderID: number})
+			})
+			if err != nil {
+				failed <- err
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	for err := range failed {
+		t.Errorf("a request fails: %v", err)
+	}
+	require.EqualValues(t, requests, shipped.Load())
 }

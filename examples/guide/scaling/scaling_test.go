@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -120,7 +121,8 @@ func (p *process) sent(t *testing.T) (n int) {
 
 func openDatabase(t *testing.T, schema string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(filepath.Join(t.TempDir(), "shop.db"))+
+	path := url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "shop.db"))}
+	db, err := sql.Open("sqlite", "file:"+path.EscapedPath()+
 		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -1,10 +1,19 @@
 package durable
 
 import (
+	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
+
+	"github.com/tidings-go/tidings/durable/internal/byworkers"
 )
+
+// configured has the Workers that Configure has seen, and for each the place
+// where the Jobs were made that have handlers there, nil before that.
+var configured byworkers.Map[*atomic.Pointer[string]]
 
 // rescueAfter is how long a job may run on after its timeout before it is
 // taken for the job of a process that has died.
@@ -28,9 +37,17 @@ const forever = 100 * 365 * 24 * time.Hour
 //     [Jobs.Retry] or [Jobs.Discard]. River's -1 is for ever too, but on SQLite
 //     it deletes them at once. What is done is deleted after
 //     CompletedJobRetentionPeriod, a day unless set.
+//
+// [New] refuses the Workers of a configuration that was not passed through
+// Configure.
 func Configure(config *river.Config) *river.Config {
 	if config.Workers == nil && len(config.Queues) > 0 {
 		config.Workers = river.NewWorkers()
+	}
+	if config.Workers != nil {
+		if _, known := configured.Load(config.Workers); !known {
+			configured.Store(config.Workers, &atomic.Pointer[string]{})
+		}
 	}
 	if config.RescueStuckJobsAfter == 0 && config.JobTimeout >= 0 {
 		timeout := config.JobTimeout
@@ -45,4 +62,22 @@ func Configure(config *river.Config) *river.Config {
 		}
 	}
 	return config
+}
+
+// checkConfigured returns an error for workers that Configure has not seen.
+func checkConfigured(workers *river.Workers) error {
+	if _, ok := configured.Load(workers); !ok {
+		return errors.New("the configuration of the client did not pass through Configure, so River would delete dead jobs and leave those of a crash alone for an hour: make it durable.Configure(&river.Config{…}), with the Workers if you have some")
+	}
+	return nil
+}
+
+// claim makes the workers those of the Jobs that were made at place, unless
+// others have handlers there: what dies would be told by both.
+func claim(workers *river.Workers, place *string) error {
+	owner, ok := configured.Load(workers)
+	if ok && !owner.CompareAndSwap(nil, place) && owner.Load() != place {
+		return fmt.Errorf("the client has handlers of other Jobs already, made at %s: share those, and use Jobs.With where settings differ", *owner.Load())
+	}
+	return nil
 }

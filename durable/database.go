@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,6 +61,10 @@ type engine interface {
 	// queues, once the transaction of ctx, which is tx, has committed.
 	notifyOnCommit(ctx context.Context, tx querier, queues []string) error
 
+	// refuses reports whether the client has workers, and none for that kind:
+	// it stores no such job.
+	refuses(kind string) bool
+
 	subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func())
 	start(ctx context.Context) error
 	stop(ctx context.Context) error
@@ -100,7 +105,7 @@ func (e *riverEngine[TTx]) schema() string { return e.client.Schema() }
 func (e *riverEngine[TTx]) pool() querier { return riverQuerier{e.driver.GetExecutor()} }
 
 func (e *riverEngine[TTx]) exec(ctx context.Context, query string) error {
-	return e.driver.GetExecutor().Exec(ctx, query)
+	return withRemedy(e.driver.GetExecutor().Exec(ctx, query))
 }
 
 func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
@@ -122,7 +127,16 @@ func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
 
 func (e *riverEngine[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
 	_, err := e.client.InsertManyFast(ctx, jobs)
-	return err
+	return withRemedy(err)
+}
+
+// refuses asks for a job that is not inserted: River looks at the kind first
+// and then at the priority, before it uses the transaction, which is none.
+func (e *riverEngine[TTx]) refuses(kind string) bool {
+	var none TTx
+	_, err := e.client.InsertTx(context.Background(), none, delivery{kind: kind, event: []byte("{}")}, &river.InsertOpts{Priority: -1})
+	var unknown *river.UnknownJobKindError
+	return errors.As(err, &unknown)
 }
 
 func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queues []string) error {
@@ -154,7 +168,7 @@ func (e *riverEngine[TTx]) stopped() <-chan struct{} { return e.client.Stopped()
 type riverQuerier struct{ executor riverdriver.Executor }
 
 func (q riverQuerier) row(ctx context.Context, query string, args []any, dest ...any) error {
-	return q.executor.QueryRow(ctx, query, args...).Scan(dest...)
+	return withRemedy(q.executor.QueryRow(ctx, query, args...).Scan(dest...))
 }
 
 // A riverTx is a transaction of the client's own type.
@@ -178,8 +192,8 @@ func (t riverTx[TTx]) change(ctx context.Context, s statement, args ...any) (int
 func (t riverTx[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
 	if len(jobs) == 1 { // the COPY of the other one takes another round trip
 		_, err := t.engine.client.InsertTx(ctx, t.tx, jobs[0].Args, jobs[0].InsertOpts)
-		return err
+		return withRemedy(err)
 	}
 	_, err := t.engine.client.InsertManyFastTx(ctx, t.tx, jobs)
-	return err
+	return withRemedy(err)
 }

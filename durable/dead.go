@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/tidings-go/tidings"
 )
 
 // A Selection says which dead jobs are meant: those that meet all of its
@@ -154,7 +152,7 @@ func sortByDeath(jobs []Job) {
 // in parts.
 func (j *Jobs) Retry(ctx context.Context, selected Selection) (int, error) {
 	n, err := j.change(ctx, selected, change{retrySQL, func(ctx context.Context, about About) error {
-		return tidings.Publish(ctx, j.config.bus, JobRetried{Job: about})
+		return publish(ctx, j.config.bus, JobRetried{Job: about})
 	}})
 	if err != nil {
 		return 0, fmt.Errorf("durable: Retry: %w", err)
@@ -172,7 +170,7 @@ func (j *Jobs) Retry(ctx context.Context, selected Selection) (int, error) {
 // do it in parts, each in a transaction of its own.
 func (j *Jobs) Discard(ctx context.Context, selected Selection) (int, error) {
 	n, err := j.change(ctx, selected, change{discardSQL, func(ctx context.Context, about About) error {
-		return tidings.Publish(ctx, j.config.bus, JobDiscarded{Job: about})
+		return publish(ctx, j.config.bus, JobDiscarded{Job: about})
 	}})
 	if err != nil {
 		return 0, fmt.Errorf("durable: Discard: %w", err)

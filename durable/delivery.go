@@ -37,8 +37,8 @@ type enclosed struct {
 
 const enclosedKey = `"enclosedcloudevent"`
 
-// storable returns the CloudEvent of event in a form that can be stored.
-func storable(registry *tidings.Registry, event tidings.Event) (json.RawMessage, error) {
+// storableEvent returns the CloudEvent of event in a form that can be stored.
+func storableEvent(registry *tidings.Registry, event tidings.Event) (json.RawMessage, error) {
 	text, err := registry.Encode(event)
 	if err != nil || plain(text) {
 		return text, err

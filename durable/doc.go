@@ -18,7 +18,12 @@
 //
 // The option Via is the only thing that makes a handler durable. What it needs
 // is a name, since jobs are stored under it, and events in the
-// [tidings.Registry], since they are stored as CloudEvents.
+// [tidings.Registry], since they are stored as CloudEvents. A name, or an
+// [Alias], belongs to one handler, whatever bus that is on: Subscribe panics for
+// a second one, and says where the first is.
+//
+// What would wait without end and without a word is said at [Jobs.Start]: a
+// queue that no process works, or jobs of a name that nobody has.
 //
 // # Guarantees
 //

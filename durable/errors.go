@@ -3,7 +3,6 @@ package durable
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
@@ -74,23 +73,3 @@ func (takenError) Jobs() []*rivertype.JobRow   { return nil }
 
 // errGoexit is the error of an attempt that has ended its goroutine.
 var errGoexit = errors.New("durable: runtime.Goexit was called (t.FailNow, t.Skip and the like do)")
-
-// storableError returns err with a text that Postgres can store, which has no
-// NUL. River reports many jobs with one statement, so that text would keep
-// others from being reported.
-func storableError(err error) error {
-	if text := err.Error(); strings.Contains(text, "\x00") {
-		return &cleanError{withoutNUL(text), err}
-	}
-	return err
-}
-
-type cleanError struct {
-	text string
-	err  error
-}
-
-func (e *cleanError) Error() string { return e.text }
-func (e *cleanError) Unwrap() error { return e.err }
-
-func withoutNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\ufffd") }

@@ -3,6 +3,8 @@ package durable
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -20,7 +22,7 @@ type About struct {
 	EventID   uuid.UUID // of the event that the handler was called for
 	EventType string    // its registered name
 	Attempt   int       // how many there were; 0 if it was cancelled before the first
-	Reason    string    // the last error, or that it was cancelled; "" if there was none
+	Reason    string    // the last error, at most some kilobytes of it, or that it was cancelled; "" if there was none
 }
 
 // A JobDied says that a handler will not be called again for an event, since
@@ -90,7 +92,7 @@ func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, cause error) {
 // tell logs that a job is dead, with cause, and publishes a JobDied.
 func (j *Jobs) tell(ctx context.Context, job Job, cause error) error {
 	about := job.about()
-	about.Reason = strings.TrimPrefix(cause.Error(), "JobCancelError: ")
+	about.Reason = storableReason(strings.TrimPrefix(cause.Error(), "JobCancelError: "))
 	attrs := []any{
 		slog.Int64("job_id", about.JobID),
 		slog.String("handler", about.Handler),
@@ -114,8 +116,27 @@ func (j *Jobs) tell(ctx context.Context, job Job, cause error) error {
 	if j.config.bus == nil {
 		return nil
 	}
-	return tidings.Publish(ctx, j.config.bus, JobDied{Job: about})
+	return publish(ctx, j.config.bus, JobDied{Job: about})
 }
+
+// publish publishes an event of this package. For one that is not registered it
+// names the function that registers all of them.
+func publish[E tidings.Event](ctx context.Context, bus *tidings.EventBus, event E) error {
+	err := tidings.Publish(ctx, bus, event)
+	if errors.Is(err, tidings.ErrUnregistered) && strings.Contains(err.Error(), fmt.Sprintf("%T is %v", event, tidings.ErrUnregistered)) {
+		return &unregisteredError{fmt.Sprintf("durable: a %T is %v: call durable.Register with the Registry of what stores or sends the events of this bus, an event log for example", event, tidings.ErrUnregistered), err}
+	}
+	return err
+}
+
+// An unregisteredError replaces the text of err, which has another remedy.
+type unregisteredError struct {
+	text string
+	err  error
+}
+
+func (e *unregisteredError) Error() string { return e.text }
+func (e *unregisteredError) Unwrap() error { return e.err }
 
 // inWorkflow returns a context in which what is published belongs to the
 // workflow of the job's event, also if that cannot be decoded, and the

@@ -225,6 +225,40 @@ func TestALogThatDoesNotKnowTheEvents(t *testing.T) {
 	})
 }
 
+// What the message about an unregistered event of this package says, done to
+// the letter, is the cure.
+func TestTheRemedyForUnregisteredEvents(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		registry := &tidings.Registry{} // of the log
+		bus, read := logged(t, h, registry)
+		out := &lockedBuffer{}
+		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus), durable.WithLogger(slog.New(slog.NewTextHandler(out, nil))))
+		shop := tidings.New()
+		tidings.Subscribe(shop, func(context.Context, Accepted) error { return durable.Permanent(errors.New("broken")) }, tidings.Named("ops.pay"), tidings.Via(jobs))
+		start(t, jobs)
+		eventuallyIn(t, jobs, publishAll(t, shop, Accepted{})[0], "ops.pay", durable.Dead)
+		const remedy = "call durable.Register with the Registry of what stores or sends the events of this bus"
+		require.Contains(t, out.String(), "durable: a durable.JobDied is not registered: "+remedy)
+		require.NotContains(t, out.String(), "tidings.Register[")
+		_, err := jobs.Retry(t.Context(), durable.Selection{All: true})
+		require.ErrorContains(t, err, "durable: a durable.JobRetried is not registered: "+remedy)
+		require.ErrorIs(t, err, tidings.ErrUnregistered)
+		_, err = jobs.Discard(t.Context(), durable.Selection{All: true})
+		require.ErrorContains(t, err, "durable: a durable.JobDiscarded is not registered: "+remedy)
+
+		durable.Register(registry)
+		_, err = jobs.Retry(t.Context(), durable.Selection{All: true})
+		require.NoError(t, err)
+		waitUntil(t, func() bool { return len(read("durable.job_died")) == 1 }, "it has not died again")
+		waitUntil(t, func() bool { return len(deadIDs(t, jobs, durable.Selection{})) == 1 }, "it is not dead")
+		_, err = jobs.Discard(t.Context(), durable.Selection{All: true})
+		require.NoError(t, err)
+		require.Len(t, read("durable.job_retried"), 1)
+		require.Len(t, read("durable.job_discarded"), 1)
+	})
+}
+
 func TestAJobDiedThatNobodyTakesIsReported(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {

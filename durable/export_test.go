@@ -28,3 +28,15 @@ func UnsaidQuery(j *Jobs) string {
 func (j *Jobs) RepairUntil(ctx context.Context, tick <-chan time.Time) {
 	j.repairUntil(ctx, nil, tick)
 }
+
+// Survey says what Start says, and returns what looks again, as if it was time.
+func (j *Jobs) Survey(ctx context.Context) (again func(), err error) {
+	s, err := j.newSurvey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.started(ctx)
+	due := make(chan time.Time)
+	close(due)
+	return func() { s.again(ctx, nil, due) }, nil
+}

@@ -25,7 +25,7 @@ func (t sqlTx) change(ctx context.Context, s statement, args ...any) (int, error
 }
 
 func (t sqlTx) row(ctx context.Context, query string, args []any, dest ...any) error {
-	return t.tx.QueryRowContext(ctx, query, args...).Scan(dest...)
+	return withRemedy(t.tx.QueryRowContext(ctx, query, args...).Scan(dest...))
 }
 
 // A sqlJob is a row of river_job to be.

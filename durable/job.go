@@ -74,7 +74,10 @@ func (j Job) causeOfDeath() error {
 }
 
 func (j Job) about() About {
-	return About{JobID: j.ID, Handler: j.Handler, EventID: j.EventID, EventType: j.EventType, Attempt: j.Attempt, Reason: j.Reason()}
+	return About{
+		JobID: j.ID, Handler: storable(j.Handler), EventID: j.EventID, EventType: storable(j.EventType), Attempt: j.Attempt,
+		Reason: storableReason(j.Reason()),
+	}
 }
 
 // jobOf returns what a row of River's says of a job.

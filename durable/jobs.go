@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ import (
 type Jobs struct {
 	engine   engine
 	workers  *river.Workers // nil: this process stores jobs and works none
+	place    string         // where New was called
 	registry *tidings.Registry
 	transact Transactor
 	config   config
@@ -35,16 +37,13 @@ type Jobs struct {
 
 	running  lifecycle
 	draining atomic.Bool // by package durabletest
+	silent   atomic.Bool // Start was called, or Send has said that it was not
 }
 
-var _ tidings.Encoder = (*Jobs)(nil)
-
-// A handler is what runs for a kind of jobs. It is immutable.
-type handler struct {
-	name    string
-	deliver func(context.Context, tidings.Event) error
-	settings
-}
+var (
+	_ tidings.Encoder = (*Jobs)(nil)
+	_ tidings.Binder  = (*Jobs)(nil)
+)
 
 // A JobsOption is an option of [New].
 type JobsOption interface{ apply(*config) }
@@ -109,11 +108,15 @@ func mustNotBeNil(isNil bool, function, what string) {
 	}
 }
 
+// noKind is the kind of no job: [checkName] refuses it.
+const noKind = "no kind"
+
 // New returns the transport that stores jobs through client and, once
 // [Jobs.Start] is called, works them.
 //
-// workers are those of the client's configuration, see [Configure]: each
-// subscription adds its handler. A process that works no jobs passes nil.
+// workers are those of the client's configuration, which has passed through
+// [Configure]: each subscription adds its handler, of one Jobs for each client.
+// A process that works no jobs passes nil, and a client without Workers.
 // Handlers run in transactions of transact, which are of the database that
 // client is for. The events of durable handlers have to be in registry.
 func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Transactor, registry *tidings.Registry, opts ...JobsOption) (*Jobs, error) {
@@ -138,6 +141,17 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 	}
 	j.engine = newEngine(client, j.config.clock)
 	j.plain = view{jobs: j}
+	if workers == nil {
+		if j.engine.refuses(noKind) {
+			return nil, errors.New("durable: New without Workers for a client that has some, and would not store the jobs of handlers: pass those of its configuration, or a client without Workers to publish only")
+		}
+		return j, nil
+	}
+	if err := checkConfigured(workers); err != nil {
+		return nil, fmt.Errorf("durable: New: %w", err)
+	}
+	_, file, line, _ := runtime.Caller(1)
+	j.place = fmt.Sprintf("%s:%d", file, line)
 	return j, nil
 }
 
@@ -168,9 +182,16 @@ func (j *Jobs) Send(ctx context.Context, events []tidings.Outgoing) error {
 	return j.plain.Send(ctx, events)
 }
 
-// Handle registers the handler of that name. Its error says that the name
-// cannot be that of a job, or that it comes too late: River wants to know all
+// Bind registers the handler of a subscription. Its error says that the name
+// cannot be that of a job or is taken, by whom and where, that [InOrderBy] has
+// the key of another event, or that it comes too late: River wants to know all
 // handlers before it starts.
+func (j *Jobs) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
+	return j.plain.Bind(sub, deliver)
+}
+
+// Handle is Bind for a handler of which no more is known than its name. A
+// second call for a name replaces the first.
 func (j *Jobs) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
 	return j.plain.Handle(name, deliver)
 }
@@ -181,62 +202,19 @@ type view struct {
 	settings
 }
 
-var _ tidings.Encoder = (*view)(nil)
+var (
+	_ tidings.Encoder = (*view)(nil)
+	_ tidings.Binder  = (*view)(nil)
+)
 
 func (v *view) Phase() tidings.Phase { return tidings.BeforeCommit }
 
+func (v *view) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
+	return v.jobs.add(&handler{sub.Info().Handler, sub, deliver, v.settings})
+}
+
 func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
-	return v.jobs.handle(&handler{name, deliver, v.settings})
-}
-
-func (j *Jobs) handle(h *handler) error {
-	if err := checkName(h.name); err != nil {
-		return fmt.Errorf("durable: %w", err)
-	}
-	kinds := append([]string{h.name}, h.aliases...)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, kind := range kinds {
-		old, known := j.handlers[kind]
-		if known && old.name != h.name {
-			return fmt.Errorf("durable: the handlers %q and %q both work the jobs of %q: give one of them another name or durable.Alias", old.name, h.name, kind)
-		}
-		if !j.worked[kind] && j.started && j.workers != nil {
-			return fmt.Errorf("durable: the handler %q is subscribed after Start, when River takes no more: subscribe before", h.name)
-		}
-	}
-	for _, kind := range kinds {
-		if err := j.addWorkerLocked(kind); err != nil {
-			return fmt.Errorf("durable: the handler %q: %w", h.name, err)
-		}
-	}
-	for kind, old := range j.handlers {
-		if old.name == h.name { // of a subscription before this one
-			delete(j.handlers, kind)
-		}
-	}
-	for _, kind := range kinds {
-		j.handlers[kind] = h
-	}
-	j.ordered = j.ordered || h.key != nil
-	return nil
-}
-
-// addWorkerLocked has River hand jobs of that kind to j.
-func (j *Jobs) addWorkerLocked(kind string) (err error) {
-	if j.workers == nil || j.worked[kind] {
-		return nil
-	}
-	// River has no way to add a worker of a kind that is known at run time
-	// only, and return its error.
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("river refuses it: %v: is it the kind of a worker of your own, or are there two Jobs with the same Workers?", r)
-		}
-	}()
-	river.AddWorkerArgs(j.workers, delivery{kind: kind}, &worker{jobs: j})
-	j.worked[kind] = true
-	return nil
+	return v.jobs.add(&handler{name, nil, deliver, v.settings})
 }
 
 func (j *Jobs) now() time.Time {
@@ -244,17 +222,6 @@ func (j *Jobs) now() time.Time {
 		return j.config.clock()
 	}
 	return time.Now()
-}
-
-// handlerOf returns the handler for jobs of that kind.
-func (j *Jobs) handlerOf(kind string) (*handler, error) {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	h, ok := j.handlers[kind]
-	if !ok {
-		return nil, fmt.Errorf("durable: no handler is named %q", kind)
-	}
-	return h, nil
 }
 
 func (j *Jobs) logger() *slog.Logger {

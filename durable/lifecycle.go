@@ -46,7 +46,13 @@ const (
 // ctx, but end with [Jobs.Stop] and not with ctx, so that a handler is not cut
 // off by a signal. Start does nothing if the workers are started, and may be
 // called again after it has failed and after they have stopped; it fails while
-// Stop waits for the last handlers.
+// Stop waits for the last handlers, and before River's migrations have run.
+//
+// It logs, once each at level WARN, what would wait without end and without a
+// word: a queue of a handler or of stored jobs that no process works or that is
+// paused, jobs stored for a handler that this process does not subscribe, a
+// handler whose event is not registered, and lines of [InOrderBy] without the
+// index of [Jobs.Migrate]. Half an hour later it looks again.
 func (j *Jobs) Start(ctx context.Context) error {
 	l := &j.running
 	l.mu.Lock()
@@ -63,6 +69,11 @@ func (j *Jobs) Start(ctx context.Context) error {
 	j.mu.Lock()
 	j.started = true // from here on River reads the workers
 	j.mu.Unlock()
+	j.silent.Store(true)
+	survey, err := j.newSurvey(ctx)
+	if err != nil {
+		return fmt.Errorf("durable: Start: %w", err)
+	}
 	if err := j.repairLines(ctx); err != nil {
 		return fmt.Errorf("durable: Start: %w", err)
 	}
@@ -74,14 +85,18 @@ func (j *Jobs) Start(ctx context.Context) error {
 	ctx, l.end = context.WithCancel(ctx)
 	l.ended = make(chan struct{})
 	l.stopping = false
-	go j.beside(ctx, j.engine.stopped(), watched, l.ended)
+	survey.started(ctx)
+	go j.beside(ctx, j.engine.stopped(), watched, survey, l.ended)
 	return nil
 }
 
 // beside does what the workers need besides River, until ctx is over or River
 // has stopped, and closes ended when both are.
-func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, ended chan<- struct{}) {
+func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, s *survey, ended chan<- struct{}) {
 	defer close(ended)
+	var looking sync.WaitGroup
+	looking.Go(func() { s.again(ctx, stopped, time.After(surveyAfter)) })
+	defer looking.Wait()
 	tick := time.NewTicker(repairEvery)
 	defer tick.Stop()
 	j.repairUntil(ctx, stopped, tick.C)

@@ -25,16 +25,37 @@ var indexes = []statement{
 // once one would fail, so they take turns; the number of the lock is an
 // arbitrary one of our own. And IF NOT EXISTS would wait for all who write to
 // the table, and all others for it.
+//
+// An index that is not valid is what a CREATE INDEX CONCURRENTLY has left that
+// failed, and serves no query; or one is at work on it, which is left alone. (Of
+// other roles the view shows no relid.)
 func createOnce(name, on string) string {
-	return `DO $$ BEGIN
+	return `DO $$
+	DECLARE
+		found regclass;
+		valid boolean;
+	BEGIN
 		PERFORM pg_advisory_xact_lock(8207156340179);
-		IF NOT EXISTS (
-			SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-			WHERE indrelid = '{schema}river_job'::regclass AND relname = '` + name + `'
+		SELECT indexrelid, indisvalid INTO found, valid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+		WHERE indrelid = '{schema}river_job'::regclass AND relname = '` + name + `';
+		IF NOT valid AND NOT EXISTS (
+			SELECT FROM pg_stat_progress_create_index
+			WHERE datname = current_database() AND (index_relid = found OR relid IS NULL)
 		) THEN
+			EXECUTE 'DROP INDEX ' || found;
+			found := NULL;
+		END IF;
+		IF found IS NULL THEN
 			CREATE INDEX ` + name + ` ON {schema}river_job ` + on + `;
 		END IF;
 	END $$`
+}
+
+// indexedSQL says whether there is an index that serves [InOrderBy].
+var indexedSQL = statement{
+	`SELECT count(*) FROM {schema}sqlite_master WHERE type = 'index' AND name = 'tidings_job_order'`,
+	`SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+	WHERE indrelid = '{schema}river_job'::regclass AND relname = 'tidings_job_order' AND indisvalid`,
 }
 
 // Migrate adds to river_job the indexes that [InOrderBy], [Jobs.Status] and the
@@ -49,6 +70,9 @@ func createOnce(name, on string) string {
 //	CREATE INDEX CONCURRENTLY tidings_dead_unsaid ON river_job (state, id)
 //	WHERE args ->> 'specversion' IS NOT NULL AND state IN ('cancelled', 'discarded')
 //	AND (metadata ->> 'tidings_said') IS DISTINCT FROM attempt::text;
+//
+// If that fails it leaves an index that is not valid, which Migrate drops and
+// builds anew.
 func (j *Jobs) Migrate(ctx context.Context) error {
 	for _, s := range indexes {
 		query := s.text(j.engine)

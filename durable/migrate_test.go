@@ -12,6 +12,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
 )
 
@@ -70,6 +71,64 @@ func TestMigrateAgainWaitsForNobody(t *testing.T) {
 	})
 }
 
+const concurrently = `CREATE INDEX CONCURRENTLY tidings_job_order ON river_job ((metadata ->> 'tidings_order'), id)
+	WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'`
+
+const validIndexes = `SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+	WHERE indrelid = 'river_job'::regclass AND relname = 'tidings_job_order' AND indisvalid`
+
+// CREATE INDEX CONCURRENTLY waits for all transactions that have written to the
+// table. One that gives up leaves an index that serves no query.
+func TestMigrateAfterAFailure(t *testing.T) {
+	t.Parallel()
+	h := openPgx(t)
+	jobs := h.jobs(t, river.Config{})
+	dropIndexes(t, h)
+	require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+		require.NoError(t, h.exec(ctx, `UPDATE river_job SET priority = 2`))
+		conn, err := h.pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+		_, err = conn.Exec(t.Context(), `SET statement_timeout = 100`)
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), concurrently)
+		require.ErrorContains(t, err, "statement timeout")
+		_, err = conn.Exec(t.Context(), `SET statement_timeout = 0`)
+		require.NoError(t, err)
+		return nil
+	}))
+	require.Equal(t, 1, indexes(t, h))
+	require.Zero(t, h.count(t, validIndexes))
+
+	logs := &logBuffer{}
+	ordered := h.jobsWithoutMigrate(t, durable.WithLogger(logs.logger()))
+	tidings.Subscribe(tidings.New(), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(ordered.With(inOrder)))
+	start(t, ordered)
+	require.True(t, logs.has("level=WARN", "no index for InOrderBy"), logs)
+
+	require.NoError(t, jobs.Migrate(t.Context()))
+	require.Equal(t, 1, h.count(t, validIndexes))
+	require.NoError(t, jobs.Migrate(t.Context()), "again")
+	require.Equal(t, 1, indexes(t, h))
+}
+
+// One that is still being built is not valid either, and is left alone.
+func TestMigrateWhileTheIndexIsBuilt(t *testing.T) {
+	t.Parallel()
+	h := openPgx(t)
+	jobs := h.jobs(t, river.Config{})
+	dropIndexes(t, h)
+	built := make(chan error, 1)
+	require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
+		require.NoError(t, h.exec(ctx, `UPDATE river_job SET priority = 2`))
+		go func() { built <- h.exec(t.Context(), concurrently) }()
+		require.Eventually(t, func() bool { return indexes(t, h) == 1 }, time.Minute, 5*time.Millisecond)
+		return within(t, time.Minute, "Migrate", func() error { return jobs.Migrate(t.Context()) })
+	}))
+	require.NoError(t, <-built)
+	require.Equal(t, 1, h.count(t, validIndexes))
+}
+
 func TestMigrateBeforeRiver(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
@@ -90,6 +149,15 @@ func TestMigrateBeforeRiver(t *testing.T) {
 			return durable.New(c, nil, h.transact, newRegistry())
 		})
 	})
+}
+
+// jobsWithoutMigrate returns the transport of a process that leaves that out.
+func (h harness) jobsWithoutMigrate(t testing.TB, opts ...durable.JobsOption) *durable.Jobs {
+	t.Helper()
+	config := durable.Configure(&river.Config{Queues: queuesOf(river.QueueDefault), TestOnly: true})
+	jobs := newOf(t, h, riverpgxv5.New(h.pool), config, opts...)
+	t.Cleanup(func() { stop(t, jobs) })
+	return jobs
 }
 
 func requireNoTable(t *testing.T, open func() (*durable.Jobs, error)) {

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -27,17 +28,20 @@ type settings struct {
 	outside  bool
 	aliases  []string
 	key      func(tidings.Event) (string, error) // nil: no order
+	keyOf    reflect.Type                        // the event that key is for
 }
 
 // Attempts is how often a handler is called for an event before its job is
 // dead, at least 1. The default is the MaxAttempts of the River client; where
 // a *sql.Tx on Postgres stores the job for a client of another driver, it is
-// [river.MaxAttemptsDefault], which is 25.
+// [river.MaxAttemptsDefault], which is 25. More than 32,767 is that many, the
+// most that the table has room for: with River's waits for ever.
 func Attempts(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("durable: Attempts(%d): a handler is called at least once", n))
 	}
-	return optionFunc(func(s *settings) { s.attempts = n })
+	// Cut and not refused: who writes a million means that there is no end.
+	return optionFunc(func(s *settings) { s.attempts = min(n, math.MaxInt16) })
 }
 
 // Backoff is the time to wait after an attempt has failed; attempts count
@@ -70,7 +74,9 @@ func Queue(name string) Option {
 }
 
 // Priority is that of the handler's jobs within their queue: from 1, the
-// default, which goes first, to 4.
+// default, which goes first, to 4. It is strict: as long as the queue has a job
+// of a lower number that is due, none of a higher one begins, and may wait
+// without end. Where that cannot be accepted, give the handler a [Queue].
 func Priority(p int) Option {
 	if p < 1 || p > 4 {
 		panic(fmt.Sprintf("durable: Priority(%d): a priority is between 1, which goes first, and 4", p))
@@ -126,6 +132,7 @@ func InOrderBy[E tidings.Event](key func(E) string) Option {
 		panic("durable: InOrderBy(nil)")
 	}
 	return optionFunc(func(s *settings) {
+		s.keyOf = reflect.TypeFor[E]()
 		s.key = func(event tidings.Event) (string, error) {
 			e, ok := event.(E)
 			if !ok {

@@ -94,8 +94,12 @@ type conditions struct {
 	args   []any
 }
 
-// arg adds an argument, and returns its placeholder.
+// arg adds an argument, and returns its placeholder. No row has a text that
+// cannot be stored, for which Postgres would fail.
 func (c *conditions) arg(a any) string {
+	if text, ok := a.(string); ok {
+		a = storable(text)
+	}
 	c.args = append(c.args, a)
 	return "$" + strconv.Itoa(len(c.args))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/durable/internal/drain"
 )
 
 // An encoded event is what the jobs for it have in common.
@@ -19,7 +20,7 @@ type encoded struct {
 }
 
 func (v *view) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
-	text, err := storable(v.jobs.registry, event)
+	text, err := storableEvent(v.jobs.registry, event)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func storableTrace(trace map[string]string) map[string]string {
 	}
 	kept := make(map[string]string, len(trace))
 	for k, v := range trace {
-		kept[withoutNUL(k)] = withoutNUL(v)
+		kept[storable(k)] = storable(v)
 	}
 	return kept
 }
@@ -80,7 +81,7 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 				if e.key != "" {
 					o := orderOf(v.line(name), e.key)
 					orders = append(orders, o)
-					m.Order, m.Key = o.String(), withoutNUL(e.key)
+					m.Order, m.Key = o.String(), storable(e.key)
 					own.Pending = true
 				}
 				text, err := json.Marshal(m)
@@ -96,6 +97,7 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 	if len(jobs) == 0 {
 		return nil
 	}
+	v.jobs.sayIfIdle(ctx)
 	if err := v.jobs.store(ctx, jobs, orders); err != nil {
 		// One error is enough: the transaction is lost as a whole.
 		first := events[0]
@@ -103,6 +105,15 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 		return &tidings.HandlerError{Handler: strings.Join(first.Handlers, ", "), Event: first.Event, Err: err}
 	}
 	return nil
+}
+
+// sayIfIdle says once that nothing works the jobs, in a process that was set up
+// to do so. One that only publishes has no Workers.
+func (j *Jobs) sayIfIdle(ctx context.Context) {
+	if j.workers == nil || j.silent.Load() || drain.Serves != nil && drain.Serves(j.workers) || j.silent.Swap(true) {
+		return
+	}
+	j.logger().WarnContext(ctx, "durable: an event is published before Start was called: its jobs wait until it is, here or in another process (one that only publishes gives New no Workers)")
 }
 
 // store inserts jobs, in the transaction of ctx if there is one. orders are

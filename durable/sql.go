@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ func changePostgres(ctx context.Context, tx querier, e engine, query string, arg
 func changeSQLite(ctx context.Context, tx *sql.Tx, schema, query string, args []any) (n int, err error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
-		return 0, err
+		return 0, withRemedy(err)
 	}
 	var queues []string
 	for rows.Next() {
@@ -89,8 +90,18 @@ func changeSQLite(ctx context.Context, tx *sql.Tx, schema, query string, args []
 // sqliteTime is how River writes times there: others do not compare.
 const sqliteTime = "2006-01-02 15:04:05.000"
 
+// firstYear and lastYear are those that compare as texts, and that Postgres
+// knows.
+const firstYear, lastYear = 1, 9999
+
 // dbTime returns t as an argument of a statement.
 func dbTime(e engine, t time.Time) any {
+	switch year := t.UTC().Year(); {
+	case year < firstYear:
+		t = time.Date(firstYear, 1, 1, 0, 0, 0, 0, time.UTC)
+	case year > lastYear:
+		t = time.Date(lastYear, 12, 31, 0, 0, 0, 0, time.UTC)
+	}
 	if e.onSQLite() {
 		return t.UTC().Round(time.Millisecond).Format(sqliteTime)
 	}
@@ -100,4 +111,24 @@ func dbTime(e engine, t time.Time) any {
 // noRow reports whether a statement returned no row, through either driver.
 func noRow(err error) bool {
 	return errors.Is(err, sql.ErrNoRows) || errors.Is(err, rivertype.ErrNotFound)
+}
+
+// withRemedy returns err, with what to do if it says that tables or columns of
+// River's are missing. Databases may say that in any language, so it goes by
+// the code where there is one.
+func withRemedy(err error) error {
+	var state interface{ SQLState() string } // of pgx and of lib/pq
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &state):
+		switch state.SQLState() {
+		case "42P01", "42703", "3F000": // no such table, column, schema
+		default:
+			return err
+		}
+	case !strings.Contains(err.Error(), "no such table") && !strings.Contains(err.Error(), "no such column") && !strings.Contains(err.Error(), "has no column named"):
+		return err
+	}
+	return fmt.Errorf("%w: River's tables are missing or too old: run its migrations on this database first (package rivermigrate, or the command river migrate-up), then Jobs.Migrate", err)
 }

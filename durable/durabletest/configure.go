@@ -6,15 +6,13 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"runtime"
-	"sync"
 	"time"
-	"weak"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/durable/internal/byworkers"
 	"github.com/tidings-go/tidings/durable/internal/drain"
 )
 
@@ -66,7 +64,7 @@ func Configure(config *river.Config, now func() time.Time) *river.Config {
 	// A copy, since the slice may be that of other configurations.
 	config.Plugins = append(config.Plugins[:len(config.Plugins):len(config.Plugins)], &watch{setup: s})
 
-	remember(config.Workers, s)
+	setups.Store(config.Workers, s)
 	return config
 }
 
@@ -77,23 +75,14 @@ type setup struct {
 	began  chan struct{} // has a value when an attempt has begun
 }
 
-// setups are those of clients, by the one thing that the configuration of a
-// client and a *durable.Jobs have in common: weak.Pointer[river.Workers].
-var setups sync.Map
+// setups are those of clients.
+var setups byworkers.Map[*setup]
 
-func remember(workers *river.Workers, s *setup) {
-	key := weak.Make(workers)
-	if _, known := setups.Swap(key, s); !known {
-		runtime.AddCleanup(workers, func(key weak.Pointer[river.Workers]) { setups.Delete(key) }, key)
+func init() {
+	drain.Serves = func(workers *river.Workers) bool {
+		_, ok := setups.Load(workers)
+		return ok
 	}
-}
-
-func setupOf(workers *river.Workers) *setup {
-	s, ok := setups.Load(weak.Make(workers))
-	if workers == nil || !ok {
-		return nil
-	}
-	return s.(*setup)
 }
 
 // A clock is the time of a client.

@@ -56,8 +56,8 @@ func Drain(ctx context.Context, jobs *durable.Jobs) error {
 		return errors.New("durabletest: Drain: ctx is in a transaction, and workers see its jobs when it has committed: call Drain after that, with the ctx of the test")
 	}
 	engine := drain.EngineOf(jobs)
-	s := setupOf(engine.Workers())
-	if s == nil {
+	s, ok := setups.Load(engine.Workers())
+	if !ok {
 		return errors.New("durabletest: Drain: the client is not configured for this: use durabletest.Configure, and pass durable.New the Workers of that configuration")
 	}
 	if before, now := s.now(), engine.Now(); now.Before(before) || now.After(s.now()) {

@@ -1,8 +1,10 @@
 package durabletest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/durable/durabletest"
 )
 
 func TestDrain(t *testing.T) {
@@ -95,4 +98,23 @@ func TestDrainRetries(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody starts the workers of a test, and Drain says itself what it does not
+// work: there is nothing to warn of.
+func TestDrainWarnsOfNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db database) {
+		var logged bytes.Buffer
+		r := newRig(t, db, &river.Config{})
+		config := durabletest.Configure(&river.Config{}, r.clock.Now)
+		_, r.jobs = r.connect(t, config, durable.WithClock(r.clock.Now), durable.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+		var log journal
+		tidings.Subscribe(r.bus, log.noted("mail", nil), tidings.Named("test.mail"), tidings.Via(r.jobs.With(durable.Queue("mail"))))
+		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs))
+		r.publish(t, Numbered{N: 1})
+		require.ErrorContains(t, durabletest.Drain(t.Context(), r.jobs), `the queue "mail", which the client does not work`)
+		require.Equal(t, []string{"a 1"}, log.take()[:1])
+		require.Empty(t, logged.String())
+	})
 }

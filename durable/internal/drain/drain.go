@@ -49,3 +49,7 @@ type Queue struct {
 
 // EngineOf returns the engine of a *durable.Jobs. Package durable sets it.
 var EngineOf func(jobs any) Engine
+
+// Serves reports whether the client with these workers is one for Drain, which
+// nobody starts. Package durabletest sets it, if the program has that.
+var Serves func(workers *river.Workers) bool

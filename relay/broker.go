@@ -60,10 +60,6 @@ type Broker interface {
 	Topic(name string) string
 }
 
-// DeclareEvery is how often the relay declares its groups again, in case that
-// somebody has deleted them at the broker.
-const DeclareEvery = 5 * time.Second
-
 // A Group is that of the consumers of one handler, or a queue of the handler's
 // own.
 type Group struct {

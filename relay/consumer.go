@@ -28,18 +28,22 @@ type consumer struct {
 	quit     chan struct{} // closed when nothing more is to be fetched
 	quitOnce sync.Once
 
-	declared atomic.Bool // set under mu
+	turn     chan struct{}            // full while somebody asks the broker, see ask
+	declared atomic.Pointer[[]string] // the topics that the broker keeps events of, sorted; nil: none
+	keeping  atomic.Bool              // keep runs
+	started  atomic.Bool              // start has succeeded
 
-	mu       sync.Mutex
+	mu       sync.Mutex      // not held while the broker is asked
 	ctx      context.Context // of the handler; nil before start
 	main     message.Subscriber
 	retry    message.Subscriber
 	fetching map[string]int // how many workers each topic has
-	workers  sync.WaitGroup // added to under mu, and not after quit is closed
+	workers  sync.WaitGroup // what uses the subscribers; see begin
 }
 
 func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) *consumer {
-	return &consumer{relay: r, name: name, settings: s, event: eventType, deliver: deliver, quit: make(chan struct{}), fetching: map[string]int{}}
+	return &consumer{relay: r, name: name, settings: s, event: eventType, deliver: deliver,
+		quit: make(chan struct{}), turn: make(chan struct{}, 1), fetching: map[string]int{}}
 }
 
 // group returns the group for the topics of events.
@@ -74,124 +78,96 @@ func (c *consumer) topics() []string {
 	return slices.Compact(topics)
 }
 
-// declare has the broker keep events for the handler from now on.
-func (c *consumer) declare(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.declareLocked(ctx)
-}
-
-func (c *consumer) declareLocked(ctx context.Context) (err error) {
-	if c.declared.Load() {
-		return nil
-	}
-	if c.stopping() {
-		return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed)
-	}
-	if c.main == nil {
-		if c.main, err = c.relay.broker.Subscriber(ctx, c.group()); err != nil {
-			return fmt.Errorf("relay: the handler %q: %w", c.name, err)
-		}
-	}
-	if c.retry == nil {
-		if c.retry, err = c.relay.broker.Subscriber(ctx, c.queue(retryQueue)); err != nil {
-			return fmt.Errorf("relay: the handler %q: %w", c.name, err)
-		}
-	}
-	for _, topic := range c.topics() {
-		if err := initialize(c.main, topic); err != nil {
-			return fmt.Errorf("relay: the handler %q on the topic %q: %w", c.name, topic, err)
-		}
-	}
-	topic := c.relay.retryTopic(c.name)
-	if err := initialize(c.retry, topic); err != nil {
-		return fmt.Errorf("relay: the handler %q on the topic %q: %w", c.name, topic, err)
-	}
-	c.declared.Store(true)
-	return nil
-}
-
-// subscriber returns a subscriber for a topic of the handler's own, of which the
-// broker keeps messages from now on.
-func (c *consumer) subscriber(ctx context.Context, queue, topic string) (message.Subscriber, error) {
-	s, err := c.relay.broker.Subscriber(ctx, c.queue(queue))
-	if err != nil {
-		return nil, err
-	}
-	if err := initialize(s, topic); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
-func initialize(s message.Subscriber, topic string) error {
-	if i, ok := s.(message.SubscribeInitializer); ok {
-		return i.SubscribeInitialize(topic)
-	}
-	return nil
-}
-
 // start begins to fetch, or goes on with that where an earlier call has failed.
-// ctx is that of the handler.
-func (c *consumer) start(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.declareLocked(ctx); err != nil {
-		return err
-	}
-	if c.ctx == nil { // workers read it
-		c.ctx = ctx
-	}
+// It waits as long as ctx lasts; handlerCtx is that of the handler.
+func (c *consumer) start(ctx, handlerCtx context.Context) error {
+	return c.ask(ctx, func() error {
+		if err := c.declareInTurn(ctx); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		if c.ctx == nil { // workers read it
+			c.ctx = handlerCtx
+		}
+		c.mu.Unlock()
+		if err := c.fetchInTurn(); err != nil {
+			return err
+		}
+		c.started.Store(true)
+		return nil
+	})
+}
+
+// fetchInTurn has workers for all topics.
+func (c *consumer) fetchInTurn() error {
 	for _, topic := range c.topics() {
-		for c.fetching[topic] < c.settings.workers {
-			if err := c.subscribeLocked(c.main, topic, c.handle); err != nil {
+		for c.missing(topic, c.settings.workers) {
+			if err := c.subscribeInTurn(c.main, topic, c.handle); err != nil {
 				return err
 			}
 		}
 	}
-	if topic := c.relay.retryTopic(c.name); c.fetching[topic] == 0 {
-		return c.subscribeLocked(c.retry, topic, c.handleAgain)
+	if topic := c.relay.retryTopic(c.name); c.missing(topic, 1) {
+		return c.subscribeInTurn(c.retry, topic, c.handleAgain)
 	}
 	return nil
 }
 
-// startSometime starts as soon as the broker lets it.
-func (c *consumer) startSometime(ctx context.Context) {
-	err := c.start(ctx)
-	if err == nil {
-		return
-	}
+// missing reports whether a topic has fewer workers than that.
+func (c *consumer) missing(topic string, workers int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopping() {
+	return c.fetching[topic] < workers
+}
+
+// startSometime starts as soon as the broker lets it.
+func (c *consumer) startSometime(ctx context.Context) {
+	if !c.begin() {
 		return
 	}
-	c.workers.Go(func() {
-		for err != nil {
+	go func() {
+		defer c.workers.Done()
+		for {
+			err := c.start(ctx, ctx)
+			if err == nil || c.stopping() {
+				return
+			}
 			c.relay.logger().WarnContext(ctx, "relay: a handler cannot start", slog.String("handler", c.name), slog.Any("error", err))
 			if !c.pause(resubscribeAfter) {
 				return
 			}
-			err = c.start(ctx)
 		}
-	})
+	}()
 }
 
-// subscribeLocked has a worker handle the messages of a topic.
-func (c *consumer) subscribeLocked(s message.Subscriber, topic string, handle func(*message.Message, string)) error {
-	if c.stopping() {
-		return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed)
-	}
+// subscribeInTurn has a worker handle the messages of a topic.
+func (c *consumer) subscribeInTurn(s message.Subscriber, topic string, handle func(*message.Message, string)) error {
 	// The subscription outlives the worker, and ends when the subscriber is
 	// closed: a message that is cut off would come twice.
 	messages, err := s.Subscribe(context.WithoutCancel(c.ctx), topic)
 	if err != nil {
 		return fmt.Errorf("relay: the handler %q on the topic %q: %w", c.name, topic, err)
 	}
+	if !c.begin() {
+		return c.closed()
+	}
+	c.mu.Lock()
 	c.fetching[topic]++
-	c.workers.Add(1)
+	c.mu.Unlock()
 	go (&worker{c, s, topic, handle, messages}).run()
 	return nil
+}
+
+// begin adds to the workers, for whom stop waits before it closes the
+// subscribers; false: the consumer stops, and nothing is to begin.
+func (c *consumer) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopping() {
+		return false
+	}
+	c.workers.Add(1)
+	return true
 }
 
 // stop ends the fetching, and lets go of the broker when the handler has
@@ -211,9 +187,8 @@ func (c *consumer) stop() {
 	})
 }
 
+// closeSubscribers is called when nobody uses them any more.
 func (c *consumer) closeSubscribers() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var errs []error
 	for _, s := range []message.Subscriber{c.main, c.retry} {
 		if s != nil {
@@ -222,6 +197,9 @@ func (c *consumer) closeSubscribers() error {
 	}
 	return errors.Join(errs...)
 }
+
+// closed is the error of what comes too late.
+func (c *consumer) closed() error { return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed) }
 
 func (c *consumer) stopping() bool {
 	select {

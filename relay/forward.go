@@ -49,14 +49,15 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 	}
 	r.mustBeAcyclic("Forward", eventType)
 	sub := tidings.Subscribe(bus, func(ctx context.Context, event E) error {
-		e, err := r.EncodeEvent(ctx, event, false)
+		form, err := r.EncodeEvent(ctx, event, false)
 		if err != nil {
 			return Permanent(err)
 		}
-		if err := r.declareFor(ctx, reflect.TypeOf(event)); err != nil {
+		e := form.(*encoded)
+		if err := r.declareFor(ctx, e.topic, reflect.TypeOf(event)); err != nil {
 			return err
 		}
-		return r.publish(ctx, e.(*encoded))
+		return r.publish(ctx, e)
 	}, opts...)
 	if b, ok := sub.Info().Transport.(tidings.Broadcaster); ok && b.Sender() == r {
 		sub.Unsubscribe()

@@ -34,7 +34,7 @@ func (r *Relay) Start(ctx context.Context) error {
 	waiting := slices.Collect(maps.Values(r.consumers))
 	r.mu.Unlock()
 	for _, c := range waiting {
-		if err := c.start(r.ctx); err != nil {
+		if err := c.start(ctx, r.ctx); err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -20,7 +22,7 @@ func init() {
 		memoriesMu.Lock()
 		defer memoriesMu.Unlock()
 		if memories[name] == nil {
-			memories[name] = &memory{topics: map[string]map[string]*memoryQueue{}}
+			memories[name] = &memory{topics: map[string]map[string]*memoryQueue{}, gone: map[string]*goneTopic{}}
 		}
 		return memoryBroker{memories[name]}, nil
 	})
@@ -37,6 +39,13 @@ var (
 type memory struct {
 	mu     sync.Mutex
 	topics map[string]map[string]*memoryQueue // by topic and group
+	gone   map[string]*goneTopic
+}
+
+// A goneTopic is what forget has left of one: who will declare it again.
+type goneTopic struct {
+	groups map[string]*memoryQueue
+	since  time.Time
 }
 
 type memoryBroker struct{ *memory }
@@ -47,6 +56,12 @@ func (memoryBroker) Close() error             { return nil }
 func (m memoryBroker) Publish(topic string, messages ...*message.Message) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if g := m.gone[topic]; g != nil {
+		if time.Since(g.since) < 2*DeclareEvery {
+			return fmt.Errorf("the topic %q is gone, and its consumers have not declared themselves again", topic)
+		}
+		delete(m.gone, topic)
+	}
 	for _, msg := range messages {
 		for _, q := range m.topics[topic] {
 			q.push(msg.Copy())
@@ -70,28 +85,58 @@ func (m memoryBroker) Subscriber(_ context.Context, group Group) (message.Subscr
 func (m *memory) queue(topic, group string) *memoryQueue {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if g := m.gone[topic]; g != nil {
+		if delete(g.groups, group); len(g.groups) == 0 {
+			delete(m.gone, topic)
+		}
+	}
 	if m.topics[topic] == nil {
 		m.topics[topic] = map[string]*memoryQueue{}
 	}
 	q := m.topics[topic][group]
 	if q == nil {
-		q = &memoryQueue{ready: make(chan struct{}, 1)}
+		q = &memoryQueue{ready: make(chan struct{}, 1), deleted: make(chan struct{})}
 		m.topics[topic][group] = q
 	}
 	return q
+}
+
+// forget deletes the queue of a group, with all messages in it; those of all
+// groups if group is "", and of all topics if topic is. It is what an operator
+// may do to another broker; here only tests do.
+func (m *memory) forget(topic, group string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for t, groups := range m.topics {
+		if topic != "" && t != topic {
+			continue
+		}
+		for g, q := range groups {
+			if group == "" || g == group {
+				close(q.deleted)
+			}
+		}
+		if group != "" {
+			delete(groups, group)
+			continue
+		}
+		m.gone[t] = &goneTopic{groups, time.Now()}
+		delete(m.topics, t)
+	}
 }
 
 // A memoryQueue has the messages of a topic for a group. ready has an element
 // whenever there are messages that nobody was woken for.
 type memoryQueue struct {
 	mu       sync.Mutex
-	messages []*message.Message
+	messages list.List // of *message.Message; it keeps no room for what is gone
 	ready    chan struct{}
+	deleted  chan struct{} // closed by forget
 }
 
 func (q *memoryQueue) push(m *message.Message) {
 	q.mu.Lock()
-	q.messages = append(q.messages, m)
+	q.messages.PushBack(m)
 	q.mu.Unlock()
 	q.wake()
 }
@@ -99,7 +144,7 @@ func (q *memoryQueue) push(m *message.Message) {
 // pushBack returns a message that was not handled to the front.
 func (q *memoryQueue) pushBack(m *message.Message) {
 	q.mu.Lock()
-	q.messages = append([]*message.Message{m}, q.messages...)
+	q.messages.PushFront(m)
 	q.mu.Unlock()
 	q.wake()
 }
@@ -107,15 +152,14 @@ func (q *memoryQueue) pushBack(m *message.Message) {
 func (q *memoryQueue) pop() *message.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.messages) == 0 {
+	first := q.messages.Front()
+	if first == nil {
 		return nil
 	}
-	m := q.messages[0]
-	q.messages[0] = nil
-	if q.messages = q.messages[1:]; len(q.messages) > 0 {
+	if q.messages.Remove(first); q.messages.Len() > 0 {
 		q.wake()
 	}
-	return m
+	return first.Value.(*message.Message)
 }
 
 func (q *memoryQueue) wake() {
@@ -159,6 +203,7 @@ func (s *memorySubscriber) await(ctx context.Context, q *memoryQueue) bool {
 	select {
 	case <-s.closed:
 	case <-ctx.Done():
+	case <-q.deleted:
 	case <-q.ready:
 		return true
 	}

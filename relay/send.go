@@ -24,7 +24,7 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 		if r.leavesOut(ctx, out.Event) {
 			continue
 		}
-		err := r.declare(ctx, out.Handlers)
+		err := r.declare(ctx, e.topic, out.Handlers)
 		if err == nil {
 			err = r.publish(ctx, e)
 		}
@@ -78,22 +78,22 @@ func (r *Relay) enqueue(queue Group, m *message.Message) error {
 	return r.broker.Enqueue(queue, m)
 }
 
-// declare makes sure that the broker keeps events for these handlers, also
-// before Start.
-func (r *Relay) declare(ctx context.Context, handlers []string) error {
-	return r.declareThose(ctx, func(c *consumer) bool { return slices.Contains(handlers, c.name) })
+// declare makes sure that the broker keeps the events of a topic for these
+// handlers, also before Start.
+func (r *Relay) declare(ctx context.Context, topic string, handlers []string) error {
+	return r.declareThose(ctx, topic, func(c *consumer) bool { return slices.Contains(handlers, c.name) })
 }
 
 // declareFor is declare for the handlers that take an event type.
-func (r *Relay) declareFor(ctx context.Context, eventType reflect.Type) error {
-	return r.declareThose(ctx, func(c *consumer) bool { return isA(eventType, c.event) })
+func (r *Relay) declareFor(ctx context.Context, topic string, eventType reflect.Type) error {
+	return r.declareThose(ctx, topic, func(c *consumer) bool { return isA(eventType, c.event) })
 }
 
-func (r *Relay) declareThose(ctx context.Context, concerned func(*consumer) bool) error {
+func (r *Relay) declareThose(ctx context.Context, topic string, concerned func(*consumer) bool) error {
 	r.mu.Lock()
 	var waiting []*consumer
 	for _, c := range r.consumers {
-		if !c.declared.Load() && concerned(c) && !c.stopping() {
+		if !c.keeps(topic) && concerned(c) && !c.stopping() {
 			waiting = append(waiting, c)
 		}
 	}

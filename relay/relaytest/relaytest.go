@@ -37,6 +37,24 @@ type Server struct {
 
 	// TextOnly: the broker takes no body that is empty or not UTF-8.
 	TextOnly bool
+
+	// RemoveTopic deletes the topic of events at the server, as an operator
+	// may do, and with it what hangs on it there (RabbitMQ: the exchange and
+	// its bindings, NATS: the stream and its consumers). topic is what
+	// [relay.Broker.Topic] returns. nil: that is not tested.
+	RemoveTopic func(t *testing.T, topic string)
+
+	// RemoveQueue deletes what the server has for one group on a topic. If
+	// group.Queue is true, that is the queue with all that is in it: of what
+	// is to be tried again, or of dead letters; else the group's part of a
+	// topic of events (RabbitMQ: the queue, NATS: the consumer). Name and
+	// Queue of the group are set. nil: that is not tested.
+	RemoveQueue func(t *testing.T, group relay.Group, topic string)
+
+	// Wiped starts another server, since all tests share this one. Its URL is
+	// for [relay.Open]; wipe has it forget everything, or starts it again
+	// empty, and returns when it answers. nil: that is not tested.
+	Wiped func(t *testing.T) (url string, wipe func())
 }
 
 // Test runs the suite. The subtests share the server and nothing else.
@@ -98,6 +116,11 @@ var checks = []check{
 	{name: "close waits", run: checkCloseWaits},
 	{name: "close in a hurry", run: checkCloseInAHurry},
 	{name: "consumer dies", run: checkConsumerDies},
+	{name: "retry queue removed", run: checkRetryQueueRemoved, skip: func(s Server) bool { return s.RemoveQueue == nil }},
+	{name: "dead-letter queue removed", run: checkDeadQueueRemoved, skip: func(s Server) bool { return s.RemoveQueue == nil }},
+	{name: "queue removed", run: checkQueueRemoved, skip: func(s Server) bool { return s.RemoveQueue == nil }},
+	{name: "topic removed", run: checkTopicRemoved, skip: func(s Server) bool { return s.RemoveTopic == nil }},
+	{name: "wiped", run: checkWiped, skip: func(s Server) bool { return s.Wiped == nil }},
 }
 
 // testTransport is the conformance suite of tidings.

@@ -6,6 +6,11 @@ import "time"
 // Broker returns the relay.Broker of a *relay.Relay. Package relay sets it.
 var Broker func(relay any) any
 
+// Forget has the broker in memory of that URL delete the queue of a group on a
+// topic; those of all groups if group is "", and of all topics if topic is.
+// Package relay sets it.
+var Forget func(url, topic, group string)
+
 // SetIdle sets how long Redrive of a *relay.Relay waits for the first letter,
 // and for each one after it. Package relay sets it.
 var SetIdle func(relay any, first, next time.Duration)

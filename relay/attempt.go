@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -23,19 +24,21 @@ func (c *consumer) handle(m *message.Message, topic string) {
 // longest wait of the handler.
 func (c *consumer) handleAgain(m *message.Message, topic string) {
 	a := attemptOf(m)
-	if wait := time.Until(a.due); wait > 0 {
+	if wait := a.left(); wait > 0 {
 		// To keep a message is to keep silent about it. Before the broker
 		// gives it to somebody else, it goes back to the end of the queue.
-		long := wait > c.longestHold()
-		if !c.pause(min(wait, c.longestHold())) {
+		hold := min(wait, c.longestHold())
+		if !c.pause(hold) {
 			m.Nack()
 			return
 		}
-		if long {
-			c.hand(m, retryQueue, m)
+		if wait > hold {
+			a.waitFor(wait - hold)
+			c.handOrGiveBack(m, retryQueue, a.addTo(m))
 			return
 		}
 	}
+	a.own = true
 	c.try(m, a)
 }
 
@@ -47,17 +50,17 @@ func (c *consumer) try(m *message.Message, a attempt) {
 	a.number++
 	err := errGoexit
 	defer func() { c.settle(m, a, err) }() // also if the handler ends the goroutine
-	err = c.attempt(m, a.origin)
+	err = c.attempt(m, a)
 }
 
 // attempt runs the handler for the event in a message.
-func (c *consumer) attempt(m *message.Message, origin string) (err error) {
+func (c *consumer) attempt(m *message.Message, a attempt) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // not the handler's, which the bus contains
 			err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
 		}
 	}()
-	event, err := c.open(m.Payload, origin)
+	event, err := c.open(m.Payload, a)
 	if event == nil || err != nil {
 		return err
 	}
@@ -66,6 +69,8 @@ func (c *consumer) attempt(m *message.Message, origin string) (err error) {
 	if extract := c.relay.config.extract; extract != nil {
 		ctx = extract(ctx, m.Metadata)
 	}
+	c.calls.Add(1)
+	defer c.calls.Add(-1)
 	return c.deliver(ctx, event)
 }
 
@@ -104,25 +109,32 @@ const giveBackAfter = time.Second
 
 // failed sends a message to where it is tried again, or to the dead letters.
 func (c *consumer) failed(m *message.Message, a attempt, err error) {
+	tried, most := &a.number, c.attempts
+	if errors.As(err, new(*strangeError)) {
+		a.number-- // the handler was not called
+		a.strange++
+		tried, most = &a.strange, max(c.attempts, strangeAttempts)
+	}
 	log := c.relay.logger().With(slog.String("handler", c.name), slog.String("topic", a.origin), slog.String("message_id", m.UUID),
-		slog.Int("attempt", a.number), slog.Any("error", err))
+		slog.Int("attempt", a.number+a.strange))
 	if p := (*tidings.PanicError)(nil); errors.As(err, &p) {
 		log = log.With(slog.String("stack", string(p.Stack)))
 	}
-	a.reason, a.handler = reasonOf(err), c.name
-	if a.number >= c.attempts || isPermanent(err) {
-		a.due = time.Time{}
-		a.failedAt = time.Now()
-		if c.hand(m, deadQueue, a.addTo(m)) {
-			log.ErrorContext(c.ctx, "relay: a message is a dead letter")
+	a.handler = c.name
+	if *tried < most && !isPermanent(err) {
+		wait := c.waitAfter(*tried, err)
+		a.reason = reasonOf(err)
+		a.waitFor(wait)
+		handed, never := c.hand(m, retryQueue, a.addTo(m))
+		if handed {
+			log.WarnContext(c.ctx, "relay: an attempt has failed", slog.Any("error", err), slog.Duration("again_in", wait))
 		}
-		return
+		if never == nil {
+			return
+		}
+		err = fmt.Errorf("%w; it cannot be tried again: %w", err, never)
 	}
-	wait := c.waitAfter(a.number, err)
-	a.due = time.Now().Add(wait)
-	if c.hand(m, retryQueue, a.addTo(m)) {
-		log.WarnContext(c.ctx, "relay: an attempt has failed", slog.Duration("again_in", wait))
-	}
+	c.bury(m, a, err, log.With(slog.Any("error", err)))
 }
 
 // waitAfter returns how long to wait after an attempt has failed with err.
@@ -139,26 +151,3 @@ func (c *consumer) waitAfter(attempt int, err error) (wait time.Duration) {
 	}()
 	return max(0, c.backoff(attempt))
 }
-
-// hand puts next into a queue of the handler's own, and then acknowledges m,
-// which it stands for. If the process dies in between, there are both. It tries
-// for a while, and then gives m back; it reports whether next is in the queue.
-func (c *consumer) hand(m *message.Message, queue string, next *message.Message) bool {
-	copied := message.NewMessageWithContext(context.WithoutCancel(c.ctx), next.UUID, next.Payload)
-	copied.Metadata = next.Metadata
-	for n := 1; ; n++ {
-		err := c.relay.enqueue(c.queue(queue), copied)
-		if err == nil {
-			m.Ack()
-			return true
-		}
-		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.name), slog.String("queue", queue),
-			slog.String("message_id", m.UUID), slog.Any("error", err))
-		if n == handAttempts || !c.pause(giveBackAfter) {
-			m.Nack()
-			return false
-		}
-	}
-}
-
-const handAttempts = 5

@@ -25,13 +25,15 @@ type consumer struct {
 	deliver func(context.Context, tidings.Event) error
 	settings
 
-	quit     chan struct{} // closed when nothing more is to be fetched
-	quitOnce sync.Once
+	life context.Context // ends when nothing more is to be fetched
+	end  context.CancelFunc
+	once sync.Once // of stop
 
 	turn     chan struct{}            // full while somebody asks the broker, see ask
 	declared atomic.Pointer[[]string] // the topics that the broker keeps events of, sorted; nil: none
 	keeping  atomic.Bool              // keep runs
 	started  atomic.Bool              // start has succeeded
+	calls    atomic.Int32             // of the handler, that run
 
 	mu       sync.Mutex      // not held while the broker is asked
 	ctx      context.Context // of the handler; nil before start
@@ -42,8 +44,9 @@ type consumer struct {
 }
 
 func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) *consumer {
-	return &consumer{relay: r, name: name, settings: s, event: eventType, deliver: deliver,
-		quit: make(chan struct{}), turn: make(chan struct{}, 1), fetching: map[string]int{}}
+	c := &consumer{relay: r, name: name, settings: s, event: eventType, deliver: deliver, turn: make(chan struct{}, 1), fetching: map[string]int{}}
+	c.life, c.end = context.WithCancel(context.Background())
+	return c
 }
 
 // group returns the group for the topics of events.
@@ -62,6 +65,9 @@ func (c *consumer) queue(kind string) Group {
 	g := c.group()
 	g.Name += kind
 	g.Queue = true
+	if kind == deadQueue { // for Redrive, whose decisions are of people
+		g.AckWait, g.Workers = c.relay.deadAckWait, 1
+	}
 	return g
 }
 
@@ -146,10 +152,10 @@ func (c *consumer) subscribeInTurn(s message.Subscriber, topic string, handle fu
 	// closed: a message that is cut off would come twice.
 	messages, err := s.Subscribe(context.WithoutCancel(c.ctx), topic)
 	if err != nil {
-		return fmt.Errorf("relay: the handler %q on the topic %q: %w", c.name, topic, err)
+		return fmt.Errorf("the topic %q: %w", topic, err)
 	}
 	if !c.begin() {
-		return c.closed()
+		return ErrClosed
 	}
 	c.mu.Lock()
 	c.fetching[topic]++
@@ -173,9 +179,9 @@ func (c *consumer) begin() bool {
 // stop ends the fetching, and lets go of the broker when the handler has
 // returned, for which it does not wait.
 func (c *consumer) stop() {
-	c.quitOnce.Do(func() {
+	c.once.Do(func() {
 		c.mu.Lock()
-		close(c.quit)
+		c.end()
 		c.mu.Unlock()
 		c.relay.running.Go(func() {
 			c.workers.Wait()
@@ -198,16 +204,8 @@ func (c *consumer) closeSubscribers() error {
 	return errors.Join(errs...)
 }
 
-// closed is the error of what comes too late.
-func (c *consumer) closed() error { return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed) }
-
 func (c *consumer) stopping() bool {
-	select {
-	case <-c.quit:
-		return true
-	default:
-		return false
-	}
+	return c.life.Err() != nil
 }
 
 // pause waits, and reports whether the consumer goes on.
@@ -217,7 +215,7 @@ func (c *consumer) pause(d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-c.quit:
+	case <-c.life.Done():
 		return false
 	}
 }

@@ -168,13 +168,6 @@ func TestRedriveStops(t *testing.T) {
 			want: "the broker refuses", left: 3,
 		},
 		{
-			name: "initialize retries",
-			spoil: func(b *broker, _ context.CancelFunc) {
-				b.onInitialize = func(group, _ string) error { return refusing(".retry")(group, nil) }
-			},
-			want: "the broker refuses", left: 3,
-		},
-		{
 			name: "close",
 			spoil: func(b *broker, _ context.CancelFunc) {
 				b.onClose = func(group string) error { return refusing(".dead")(group, nil) }
@@ -220,7 +213,7 @@ func TestRedriveCloses(t *testing.T) {
 		g.broker.set(func() { g.broker.onClose = func(group string) error { closed = append(closed, group); return nil } })
 		_, err := g.Redrive(t.Context(), "nobody", nil)
 		require.NoError(t, err)
-		require.Equal(t, []string{"nobody.retry", "nobody.dead"}, closed)
+		require.Equal(t, []string{"nobody.dead"}, closed)
 	})
 }
 

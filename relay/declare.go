@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-
-	"github.com/tidings-go/tidings"
 )
 
 // DeclareEvery is how often the relay declares its groups again, in case that
@@ -23,45 +20,28 @@ const DeclareEvery = 5 * time.Second
 // consumer. It returns when ctx ends or the consumer stops, also if the broker
 // does not answer; do then goes on, and others wait for it.
 func (c *consumer) ask(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.life, func() { cancel(ErrClosed) })()
+	var err error
 	select {
 	case c.turn <- struct{}{}:
-	case <-ctx.Done():
-		return c.unanswered(ctx)
-	case <-c.quit:
-		return c.closed()
-	}
-	if !c.begin() {
-		<-c.turn
-		return c.closed()
-	}
-	done := make(chan error, 1)
-	go func() {
-		defer c.workers.Done()
-		defer func() { <-c.turn }()
-		done <- contain(do)
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return c.unanswered(ctx)
-	case <-c.quit:
-		return c.closed()
-	}
-}
-
-func (c *consumer) unanswered(ctx context.Context) error {
-	return fmt.Errorf("relay: the handler %q: the broker has not answered: %w", c.name, context.Cause(ctx))
-}
-
-// contain returns a panic of do as an error.
-func contain(do func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
+		if !c.begin() {
+			<-c.turn
+			return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed)
 		}
-	}()
-	return do()
+		err = await(ctx, func() error {
+			defer c.workers.Done()
+			defer func() { <-c.turn }()
+			return do()
+		})
+	case <-ctx.Done():
+		err = unanswered(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("relay: the handler %q: %w", c.name, err)
+	}
+	return nil
 }
 
 // keeps reports whether the broker keeps the events of a topic for the handler.
@@ -89,11 +69,11 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 	var errs []error
 	for _, topic := range topics {
 		if c.stopping() {
-			return c.closed()
+			return ErrClosed
 		}
-		errs = append(errs, c.initialize(c.main, topic))
+		errs = append(errs, initialize(c.main, topic))
 	}
-	errs = append(errs, c.initialize(c.retry, c.relay.retryTopic(c.name)))
+	errs = append(errs, initialize(c.retry, c.relay.retryTopic(c.name)))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -108,27 +88,22 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 func (c *consumer) openInTurn(ctx context.Context) (err error) {
 	if c.main == nil {
 		if c.main, err = c.relay.broker.Subscriber(ctx, c.group()); err != nil {
-			return fmt.Errorf("relay: the handler %q: %w", c.name, err)
+			return err
 		}
 	}
 	if c.retry == nil {
 		if c.retry, err = c.relay.broker.Subscriber(ctx, c.queue(retryQueue)); err != nil {
-			return fmt.Errorf("relay: the handler %q: %w", c.name, err)
+			return err
 		}
-	}
-	return nil
-}
-
-func (c *consumer) initialize(s message.Subscriber, topic string) error {
-	if err := initialize(s, topic); err != nil {
-		return fmt.Errorf("relay: the handler %q on the topic %q: %w", c.name, topic, err)
 	}
 	return nil
 }
 
 func initialize(s message.Subscriber, topic string) error {
 	if i, ok := s.(message.SubscribeInitializer); ok {
-		return i.SubscribeInitialize(topic)
+		if err := i.SubscribeInitialize(topic); err != nil {
+			return fmt.Errorf("the topic %q: %w", topic, err)
+		}
 	}
 	return nil
 }
@@ -161,17 +136,4 @@ func (c *consumer) keep() {
 			said, saidAt = err.Error(), time.Now()
 		}
 	}
-}
-
-// subscriber returns a subscriber for a topic of the handler's own, of which the
-// broker keeps messages from now on.
-func (c *consumer) subscriber(ctx context.Context, queue, topic string) (message.Subscriber, error) {
-	s, err := c.relay.broker.Subscriber(ctx, c.queue(queue))
-	if err != nil {
-		return nil, err
-	}
-	if err := initialize(s, topic); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -57,7 +58,11 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 		if err := r.declareFor(ctx, e.topic, reflect.TypeOf(event)); err != nil {
 			return err
 		}
-		return r.publish(ctx, e)
+		err = r.publish(ctx, e)
+		if errors.Is(err, ErrTooLarge) {
+			return Permanent(err)
+		}
+		return err
 	}, opts...)
 	if b, ok := sub.Info().Transport.(tidings.Broadcaster); ok && b.Sender() == r {
 		sub.Unsubscribe()

@@ -43,9 +43,10 @@ func (r *Relay) Start(ctx context.Context) error {
 
 // Close fetches no more events and waits for the handlers that run. When ctx
 // ends before they do, it cancels their contexts and gives them five more
-// seconds; their events go back to the broker. Then it closes the connections.
-// The error says what could not be waited for; the process may end nonetheless,
-// as if it were killed: nothing is lost by that. A second call waits again.
+// seconds; their events go back to the broker. Then it closes the connections,
+// for which it waits as long as ctx lasts, and at least five seconds. The error
+// says what could not be waited for; the process may end nonetheless, as if it
+// were killed: nothing is lost by that. A second call waits again.
 func (r *Relay) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closing = true
@@ -56,10 +57,41 @@ func (r *Relay) Close(ctx context.Context) error {
 	}
 	err := r.wait(ctx)
 	r.interrupt()
-	if r.closed.Swap(true) {
-		return err
+	return errors.Join(err, r.closeBroker(ctx))
+}
+
+// closeBroker closes the broker once. Only the call that does so has its error.
+func (r *Relay) closeBroker(ctx context.Context) error {
+	late, cancel := limit(ctx, hardStop)
+	defer cancel()
+	first := !r.closed.Swap(true)
+	err := await(late, func() error {
+		if !first {
+			<-r.disconnected
+			return nil
+		}
+		defer close(r.disconnected)
+		return r.broker.Close()
+	})
+	if err != nil && late.Err() != nil {
+		return fmt.Errorf("relay: Close: the connections: %w", err)
 	}
-	return errors.Join(err, r.broker.Close())
+	return err
+}
+
+// limit returns a context that ends d after ctx does.
+func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { // in a goroutine of its own
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-late.Done():
+		}
+	})
+	return late, func() { stop(); cancel() }
 }
 
 // interrupt cancels the contexts of the handlers.
@@ -73,24 +105,39 @@ func (r *Relay) interrupt() {
 
 // wait waits for the consumers, first patiently.
 func (r *Relay) wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.running.Wait()
-	}()
-	select {
-	case <-done:
+	late, cancel := limit(ctx, hardStop)
+	defer cancel()
+	defer context.AfterFunc(ctx, r.interrupt)()
+	if await(late, func() error { r.running.Wait(); return nil }) == nil {
 		return nil
-	case <-ctx.Done():
 	}
-	r.interrupt()
-	timer := time.NewTimer(hardStop)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-timer.C:
-		r.logger().WarnContext(ctx, "relay: closed although a handler runs", slog.Any("error", ctx.Err()))
-		return fmt.Errorf("relay: Close: a handler does not end although its context has: %w", ctx.Err())
+	handlers, others := r.unfinished()
+	var errs []error
+	if len(handlers) > 0 {
+		errs = append(errs, fmt.Errorf("relay: Close: a handler does not end although its context has: %q: %w", handlers, ctx.Err()))
 	}
+	if len(others) > 0 {
+		errs = append(errs, fmt.Errorf("relay: Close: the broker does not answer the consumer of a handler: %q: %w", others, ctx.Err()))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		return nil // just in time
+	}
+	r.logger().WarnContext(ctx, "relay: closed although something has not ended", slog.Any("error", err))
+	return err
+}
+
+// unfinished returns the names of the handlers that run, and of the others whose
+// consumers have not ended.
+func (r *Relay) unfinished() (handlers, others []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(r.consumers)) {
+		if r.consumers[name].calls.Load() > 0 {
+			handlers = append(handlers, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	return handlers, others
 }

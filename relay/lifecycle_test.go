@@ -92,7 +92,7 @@ func TestCloseInterrupts(t *testing.T) {
 				require.Equal(t, 1, g.broker.closes)
 				if tt.fails {
 					require.ErrorIs(t, err, context.DeadlineExceeded)
-					require.Equal(t, 1, g.logs.count("relay: closed although a handler runs"))
+					require.Equal(t, 1, g.logs.count("relay: closed although something has not ended"))
 					require.NoError(t, g.Close(context.Background()), "a second call waits again")
 					require.Equal(t, 9*time.Second, g.since())
 					require.Equal(t, 1, g.broker.closes)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -100,12 +101,14 @@ func attributesOf(event tidings.Event, id string, k *kind) message.Metadata {
 	return m
 }
 
-// open returns the event in a message on a topic; nil if it is not for c.
+// open returns the event in a message; nil if it is of no concern to the handler.
 //
-// An event that belongs in the topic but is not one that the handler takes is
-// somebody else's: where several names share a topic, nobody has to know all of
-// them. Anything else that is not understood is an error.
-func (c *consumer) open(body []byte, topic string) (tidings.Event, error) {
+// In a queue of the handler's own everything concerns it. On a topic that several
+// names share, what this process knows to be of another type does not, nor what
+// it does not know, if the handler takes events of one type alone: nobody has to
+// know all of them. Anything else that is not understood is an error, and a
+// [strangeError] where another process of the handler may understand it.
+func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	if len(body) > c.relay.config.maxSize {
 		return nil, fmt.Errorf("relay: the message has %d bytes, and the limit is %d (relay.MaxSize)", len(body), c.relay.config.maxSize)
 	}
@@ -114,13 +117,31 @@ func (c *consumer) open(body []byte, topic string) (tidings.Event, error) {
 		return nil, err
 	}
 	eventType, known := c.relay.registry.TypeOf(e.Type)
-	if !known || !isA(eventType, c.event) {
-		if c.relay.topicOf(e.Type) == topic {
-			return nil, nil
-		}
-		if known {
-			return nil, fmt.Errorf("relay: %s does not handle %q, which does not belong in the topic %q", c.name, e.Type, topic)
-		}
+	mine := known && isA(eventType, c.event)
+	belongs := c.relay.topicOf(e.Type) == a.origin
+	switch {
+	case !mine && belongs && !a.own && (known || c.event.Kind() != reflect.Interface):
+		return nil, nil
+	case known && !mine && belongs:
+		return nil, &strangeError{fmt.Errorf("relay: %s does not handle %q here, although it has done so: the event waits for a process where it does", c.name, e.Type)}
+	case known && !mine:
+		return nil, fmt.Errorf("relay: %s does not handle %q, which does not belong in the topic %q", c.name, e.Type, a.origin)
 	}
-	return c.relay.registry.Unwrap(e)
+	event, err := c.relay.registry.Unwrap(e)
+	if errors.Is(err, tidings.ErrUnregistered) {
+		return nil, &strangeError{err}
+	}
+	return event, err
 }
+
+// A strangeError is that of an event which this process does not know, or not the
+// handler here: in a deployment another one may.
+type strangeError struct{ err error }
+
+func (e *strangeError) Error() string { return e.err.Error() }
+func (e *strangeError) Unwrap() error { return e.err }
+
+// strangeAttempts is how often a message may come to a process that does not
+// know the event, before it is a dead letter: with the default Backoff, in some
+// seven minutes.
+const strangeAttempts = 10

@@ -159,26 +159,33 @@ func TestForeignMessages(t *testing.T) {
 		name, body, reason string // reason "": it is skipped
 		opts               []relay.Option
 		topic              string
+		family             bool // the handler takes an interface
 	}{
-		{"other type, shared", other, "", []relay.Option{shared}, "shared"},
-		{"unknown type, shared", unknown, "", []relay.Option{shared}, "shared"},
-		{"type of elsewhere, shared", strings.Replace(unknown, "shop.unknown", "shop.elsewhere", 1), "not registered", []relay.Option{shared}, "shared"},
-		{"other type", other, "does not belong in the topic", nil, orderedName},
-		{"unknown type", unknown, "not registered", nil, orderedName},
-		{"other type with prefix", other, "does not belong in the topic", []relay.Option{relay.Prefix("p.")}, "p." + orderedName},
-		{"newer version", strings.Replace(taken, `"dataversion":2`, `"dataversion":3`, 1), "version", nil, orderedName},
-		{"older version", strings.Replace(taken, `"dataversion":2`, `"dataversion":1`, 1), "version", nil, orderedName},
-		{"other fields", strings.Replace(taken, `"Number":0`, `"Number":[]`, 1), "Number", nil, orderedName},
-		{"no id", strings.Replace(taken, `"id":`, `"i":`, 1), "id", nil, orderedName},
-		{"too large", taken + strings.Repeat(" ", 1000), "the message has", []relay.Option{relay.MaxSize(1000)}, orderedName},
-		{"empty", "", "CloudEvent", nil, orderedName},
+		{"other type, shared", other, "", []relay.Option{shared}, "shared", false},
+		{"unknown type, shared", unknown, "", []relay.Option{shared}, "shared", false},
+		{"other type, shared, family", other, "", []relay.Option{shared}, "shared", true},
+		{"unknown type, shared, family", unknown, "not registered", []relay.Option{shared}, "shared", true},
+		{"type of elsewhere, shared", strings.Replace(unknown, "shop.unknown", "shop.elsewhere", 1), "not registered", []relay.Option{shared}, "shared", false},
+		{"other type", other, "does not belong in the topic", nil, orderedName, false},
+		{"unknown type", unknown, "not registered", nil, orderedName, false},
+		{"other type with prefix", other, "does not belong in the topic", []relay.Option{relay.Prefix("p.")}, "p." + orderedName, false},
+		{"newer version", strings.Replace(taken, `"dataversion":2`, `"dataversion":3`, 1), "not registered: the newest", nil, orderedName, false},
+		{"older version", strings.Replace(taken, `"dataversion":2`, `"dataversion":1`, 1), "not registered: there is no Upcast", nil, orderedName, false},
+		{"other fields", strings.Replace(taken, `"Number":0`, `"Number":[]`, 1), "Number", nil, orderedName, false},
+		{"no id", strings.Replace(taken, `"id":`, `"i":`, 1), "id", nil, orderedName, false},
+		{"too large", taken + strings.Repeat(" ", 1000), "the message has", []relay.Option{relay.MaxSize(1000)}, orderedName, false},
+		{"empty", "", "CloudEvent", nil, orderedName, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				g := newRig(t, tt.opts...)
 				calls := &times{g: g}
-				g.handle("h", func(context.Context, ordered) error { calls.add(); return nil }, relay.Attempts(2))
+				if tt.family {
+					tidings.Subscribe(g.bus, func(context.Context, item) error { calls.add(); return nil }, tidings.Named("h"), tidings.Via(g.With(relay.Attempts(2))))
+				} else {
+					g.handle("h", func(context.Context, ordered) error { calls.add(); return nil }, relay.Attempts(2))
+				}
 				g.start()
 				require.NoError(t, g.broker.Publish(tt.topic, message.NewMessage(uuid.NewString(), []byte(tt.body)), message.NewMessage("", []byte(taken))))
 				pass(time.Hour)
@@ -189,7 +196,13 @@ func TestForeignMessages(t *testing.T) {
 					return
 				}
 				require.Len(t, letters, 1)
-				require.Equal(t, 2, letters[0].Attempts)
+				if strings.Contains(tt.reason, "not registered") {
+					require.Zero(t, letters[0].Attempts, "the handler was not called, and another process may know the event")
+					require.Equal(t, 9, g.logs.count("relay: an attempt has failed"))
+				} else {
+					require.Equal(t, 2, letters[0].Attempts)
+					require.Equal(t, 1, g.logs.count("relay: an attempt has failed"))
+				}
 				require.Equal(t, tt.body, string(letters[0].Body))
 				require.Equal(t, tt.topic, letters[0].Origin)
 				require.Contains(t, letters[0].Reason, tt.reason)

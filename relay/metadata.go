@@ -6,73 +6,146 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tidings-go/tidings"
 )
 
 // The metadata of messages that have failed.
 const (
 	attemptKey  = "tidings-attempt"   // how often the handler was called
-	dueKey      = "tidings-due"       // when it is to be called again, RFC 3339
+	strangeKey  = "tidings-strange"   // how often it was not, since the process did not know the event
+	dueKey      = "tidings-due"       // when it is to be called again, RFC 3339, by the clock of the process that has failed
+	waitKey     = "tidings-wait"      // how long that was to wait, so that no clock has it wait for longer
 	handlerKey  = "tidings-handler"   // the handler's name
 	originKey   = "tidings-origin"    // the topic that the message was on
 	reasonKey   = "tidings-reason"    // the last error
 	failedAtKey = "tidings-failed-at" // when it became a dead letter, RFC 3339
-	redriveKey  = "tidings-redrive"   // the last call of Redrive that has kept or redelivered it
+	letterKey   = "tidings-letter"    // the dead letter's own ID, another one each time
+	sizeKey     = "tidings-size"      // how many bytes the body had, if there are fewer
+	typeKey     = "tidings-type"      // the name of the event, if the body is not all there
+	redriveKey  = "tidings-redrive"   // the last call of Redrive that has kept or redelivered it; in a new letter its own ID, so that it has no need to grow
 )
 
 // An attempt is what the metadata say of the attempts for a message.
 type attempt struct {
 	number   int
+	strange  int
 	due      time.Time
+	wait     time.Duration
 	handler  string
 	origin   string
 	reason   string
 	failedAt time.Time
+	letter   string
+	redrive  string
+	size     int // 0: the body is all there
+	typ      string
+
+	own bool // not in the metadata: the message is in a queue of the handler's own
 }
 
 // attemptOf reads the metadata of m. What is missing or damaged is zero.
 func attemptOf(m *message.Message) (a attempt) {
-	a.number, _ = strconv.Atoi(m.Metadata.Get(attemptKey))
-	a.number = min(max(a.number, 0), 1<<30) // whoever has written that: it is counted on
+	a.number, a.strange = count(m, attemptKey), count(m, strangeKey)
 	a.due, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(dueKey))
+	a.wait, _ = time.ParseDuration(m.Metadata.Get(waitKey))
 	a.failedAt, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(failedAtKey))
 	a.handler, a.origin, a.reason = m.Metadata.Get(handlerKey), m.Metadata.Get(originKey), m.Metadata.Get(reasonKey)
+	a.letter, a.redrive = m.Metadata.Get(letterKey), m.Metadata.Get(redriveKey)
+	if a.size = count(m, sizeKey); a.size <= len(m.Payload) {
+		a.size = 0
+	} else {
+		a.typ = m.Metadata.Get(typeKey)
+	}
 	return a
 }
+
+// count reads a number that will be counted on, whoever has written it.
+func count(m *message.Message, key string) int {
+	n, _ := strconv.Atoi(m.Metadata.Get(key))
+	return min(max(n, 0), 1<<30)
+}
+
+// waitFor lets it be due after d.
+func (a *attempt) waitFor(d time.Duration) { a.due, a.wait = time.Now().Add(d), d }
+
+// left is how long there is to wait: until it is due, but in no case for longer
+// than was to be waited at all, since the clocks of two processes differ.
+func (a attempt) left() time.Duration { return min(time.Until(a.due), a.wait) }
 
 // addTo returns a message like m with the metadata of a.
 func (a attempt) addTo(m *message.Message) *message.Message {
 	next := message.NewMessage(m.UUID, m.Payload)
 	maps.Copy(next.Metadata, m.Metadata)
-	for _, key := range []string{dueKey, failedAtKey} {
-		delete(next.Metadata, key)
-	}
-	next.Metadata[attemptKey] = strconv.Itoa(a.number)
-	next.Metadata[handlerKey] = a.handler
-	next.Metadata[originKey] = a.origin
-	next.Metadata[reasonKey] = a.reason
-	if !a.due.IsZero() {
-		next.Metadata[dueKey] = a.due.UTC().Format(time.RFC3339Nano)
-	}
-	if !a.failedAt.IsZero() {
-		next.Metadata[failedAtKey] = a.failedAt.UTC().Format(time.RFC3339Nano)
-	}
+	a.writeTo(next.Metadata)
 	return next
 }
 
+// cut returns a message with the metadata of a and no others, and with at most
+// size bytes of the body of m, and not all if these are the least of letterSizes.
+func (a attempt) cut(m *message.Message, size int) *message.Message {
+	head := m.Payload[:min(size, len(m.Payload))]
+	if size == letterSizes[len(letterSizes)-1] {
+		head = []byte(clean(string(head[:min(len(head), max(len(m.Payload)-1, 0))])))
+	} else if utf8.Valid(m.Payload) {
+		head = []byte(strings.ToValidUTF8(string(head), "")) // a character that was cut
+	}
+	if len(head) < len(m.Payload) {
+		a.size = len(m.Payload)
+		var e tidings.Envelope
+		if err := e.UnmarshalJSON(m.Payload); err == nil {
+			a.typ = bound(clean(e.Type), 200)
+		}
+	}
+	next := message.NewMessage(bound(clean(m.UUID), 100), head)
+	a.writeTo(next.Metadata)
+	return next
+}
+
+// writeTo replaces the metadata of earlier attempts, and those that somebody else
+// has given the same names.
+func (a attempt) writeTo(metadata message.Metadata) {
+	metadata[attemptKey] = strconv.Itoa(a.number)
+	metadata[handlerKey], metadata[originKey], metadata[reasonKey] = a.handler, a.origin, a.reason
+	set := func(key string, is bool, value string) {
+		if is {
+			metadata[key] = value
+		} else {
+			delete(metadata, key)
+		}
+	}
+	set(strangeKey, a.strange != 0, strconv.Itoa(a.strange))
+	set(dueKey, !a.due.IsZero(), a.due.UTC().Format(time.RFC3339Nano))
+	set(waitKey, a.wait != 0, a.wait.String())
+	set(failedAtKey, !a.failedAt.IsZero(), a.failedAt.UTC().Format(time.RFC3339Nano))
+	set(letterKey, a.letter != "", a.letter)
+	set(redriveKey, a.redrive != "", a.redrive)
+	set(sizeKey, a.size != 0, strconv.Itoa(a.size))
+	set(typeKey, a.typ != "", a.typ)
+}
+
 // reasonOf returns err as a header can have it: one line of printable text.
-func reasonOf(err error) string {
-	text := strings.Map(func(r rune) rune {
+func reasonOf(err error) string { return strings.TrimSpace(bound(clean(err.Error()), maxReason)) }
+
+const maxReason = 1000
+
+// clean returns text as one line of printable text.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(err.Error(), "?"))
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "") + "..."
-	}
-	return strings.TrimSpace(text)
+	}, strings.ToValidUTF8(text, "?"))
 }
 
-const maxReason = 1000
+// bound cuts valid UTF-8 after so many bytes, and says so.
+func bound(text string, most int) string {
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}

@@ -34,9 +34,10 @@ type Relay struct {
 	ctx       context.Context // of handlers; from Start
 	cancel    context.CancelFunc
 
-	running sync.WaitGroup // consumers
+	running      sync.WaitGroup // consumers
+	disconnected chan struct{}  // closed when the broker is
 
-	firstLetterWithin, nextLetterWithin time.Duration // see Redrive
+	firstLetterWithin, nextLetterWithin, deadAckWait time.Duration // see Redrive
 }
 
 var (
@@ -67,7 +68,7 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	r := &Relay{registry: registry, consumers: map[string]*consumer{}, config: config{maxSize: defaultMaxSize},
-		firstLetterWithin: firstLetterWithin, nextLetterWithin: nextLetterWithin}
+		disconnected: make(chan struct{}), firstLetterWithin: firstLetterWithin, nextLetterWithin: nextLetterWithin, deadAckWait: deadAckWait}
 	for _, o := range opts {
 		if o == nil {
 			return nil, errors.New("relay: a nil Option")

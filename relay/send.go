@@ -60,14 +60,15 @@ func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err erro
 	return errors.Join(errs...)
 }
 
-// publish hands a message to the broker.
+// publish hands a message to the broker. It ends with ctx, which says nothing of
+// whether the broker has got it.
 func (r *Relay) publish(ctx context.Context, e *encoded) error {
 	m := message.NewMessageWithContext(ctx, e.id, e.body)
 	m.Metadata = e.metadata
 	if r.closed.Load() {
 		return ErrClosed
 	}
-	return r.broker.Publish(e.topic, m)
+	return await(ctx, func() error { return r.broker.Publish(e.topic, m) })
 }
 
 // enqueue hands a message to the broker, for a queue of a handler's own.

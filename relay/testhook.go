@@ -18,4 +18,5 @@ func init() {
 	testhook.SetIdle = func(r any, first, next time.Duration) {
 		r.(*Relay).firstLetterWithin, r.(*Relay).nextLetterWithin = first, next
 	}
+	testhook.SetDeadAckWait = func(r any, d time.Duration) { r.(*Relay).deadAckWait = d }
 }

@@ -39,7 +39,7 @@ func (w *worker) run() {
 func (w *worker) work() bool {
 	for !w.stopping() {
 		select {
-		case <-w.quit:
+		case <-w.life.Done():
 		case m, ok := <-w.messages:
 			if !ok {
 				return !w.stopping()

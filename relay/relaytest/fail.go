@@ -26,12 +26,15 @@ func (p *process) letters(handler string) []relay.DeadLetter {
 	return letters
 }
 
+// dead returns how many messages the process has given up.
+func (p *process) dead() int {
+	return strings.Count(p.log.String(), "relay: a message is a dead letter")
+}
+
 // awaitDead waits until the process has given up n messages.
 func (p *process) awaitDead(n int) {
 	p.rig.Helper()
-	require.Eventually(p.rig, func() bool {
-		return strings.Count(p.log.String(), "relay: a message is a dead letter") >= n
-	}, p.rig.Features.Patience, 10*time.Millisecond, "want %d dead letters", n)
+	require.Eventually(p.rig, func() bool { return p.dead() >= n }, p.rig.Features.Patience, 10*time.Millisecond, "want %d dead letters", n)
 }
 
 // An event that always fails is tried again with a backoff, holds up nobody, and

@@ -76,3 +76,36 @@ func checkRedrive(r *rig) {
 	require.NoError(r, err)
 	require.Zero(r, n, "all of them have been redriven or discarded")
 }
+
+// A decision that outlasts the AckWait of the dead letters is asked for once, and
+// done once.
+func checkRedriveSlowly(r *rig) {
+	const ackWait, letters = 2 * time.Second, 3
+	p, cured := r.open(), r.open()
+	testhook.SetDeadAckWait(p.Relay, ackWait)
+	testhook.SetDeadAckWait(cured.Relay, ackWait)
+	p.handle("picky", func(context.Context, counted) error { return errors.New("no") }, relay.Attempts(1))
+	p.start()
+	p.send(1, letters)
+	p.awaitDead(letters)
+	p.close()
+	asked, got := map[string]int{}, r.tally()
+	n, err := cured.Redrive(within(r.T, 4*r.Features.Patience), "picky", func(d relay.DeadLetter) relay.Verdict {
+		asked[d.ID]++
+		time.Sleep(2 * ackWait)
+		return relay.Redeliver
+	})
+	require.NoError(r, err)
+	cured.handle("picky", got.handle)
+	cured.start()
+	got.wantEach(1, letters)
+	if !r.Features.AtLeastOnce {
+		require.Equal(r, letters, n)
+		for id, times := range asked {
+			require.Equal(r, 1, times, "asked for the letter %s", id)
+		}
+	}
+	require.Len(r, asked, letters)
+	testhook.SetIdle(cured.Relay, 2*time.Second, time.Second)
+	require.Empty(r, cured.letters("picky"))
+}

@@ -97,6 +97,9 @@ type check struct {
 var checks = []check{
 	{name: "restart", run: checkRestart},
 	{name: "redrive", run: checkRedrive},
+	{name: "redrive slowly", run: checkRedriveSlowly},
+	{name: "rolling deployment", run: checkRollingDeployment},
+	{name: "handler of another event", run: checkHandlerOfAnotherEvent},
 	{name: "garbage", run: checkGarbage},
 	{name: "poison", run: checkPoison},
 	{name: "verdict of the handler", run: checkHandlersVerdict},

@@ -14,3 +14,7 @@ var Forget func(url, topic, group string)
 // SetIdle sets how long Redrive of a *relay.Relay waits for the first letter,
 // and for each one after it. Package relay sets it.
 var SetIdle func(relay any, first, next time.Duration)
+
+// SetDeadAckWait sets the AckWait of the dead letters of a *relay.Relay. Package
+// relay sets it.
+var SetDeadAckWait func(relay any, d time.Duration)

@@ -1,0 +1,80 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+const handAttempts = 5
+
+// hand puts next into a queue of the handler's own, and then acknowledges m,
+// which it stands for. If the process dies in between, there are both. It tries
+// for a while, and then gives m back. never is why the broker will not take
+// next, however often it is tried; m is then left to the caller.
+func (c *consumer) hand(m *message.Message, queue string, next *message.Message) (handed bool, never error) {
+	copied := message.NewMessageWithContext(context.WithoutCancel(c.ctx), next.UUID, next.Payload)
+	copied.Metadata = next.Metadata
+	for n := 1; ; n++ {
+		err := c.relay.enqueue(c.queue(queue), copied)
+		if err == nil {
+			m.Ack()
+			return true, nil
+		}
+		if errors.Is(err, ErrTooLarge) || isPermanent(err) {
+			return false, err
+		}
+		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.name), slog.String("queue", queue),
+			slog.String("message_id", m.UUID), slog.Any("error", err))
+		if n == handAttempts || !c.pause(giveBackAfter) {
+			m.Nack()
+			return false, nil
+		}
+	}
+}
+
+// bury makes a dead letter of a message: of all of it or, if the broker does not
+// take that, of its beginning. What cannot even be that is given back, since
+// nobody else knows of it.
+func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logger) {
+	a.failedAt, a.due, a.wait, a.reason = time.Now(), time.Time{}, 0, reasonOf(err)
+	a.letter = uuid.NewString()
+	if a.redrive == "" {
+		a.redrive = a.letter
+	}
+	next := a.addTo(m)
+	var never error
+	for i := 0; i <= len(letterSizes); i++ {
+		var handed bool
+		if handed, never = c.hand(m, deadQueue, next); never == nil {
+			if handed {
+				log.ErrorContext(c.ctx, "relay: a message is a dead letter", slog.Int("size", len(m.Payload)), slog.Int("kept", len(next.Payload)))
+			}
+			return
+		}
+		if i < len(letterSizes) {
+			if !errors.Is(never, ErrTooLarge) { // nobody knows what it is that the broker does not like
+				i = len(letterSizes) - 1
+			}
+			next = a.cut(m, letterSizes[i])
+		}
+	}
+	log.ErrorContext(c.ctx, "relay: a message can be no dead letter, and comes again", slog.Any("refused", never))
+	c.pause(handAttempts * giveBackAfter)
+	m.Nack()
+}
+
+// letterSizes are how many bytes of the body a dead letter has, if the broker
+// does not take all of it. All brokers take the last one.
+var letterSizes = []int{64 << 10, 4 << 10, 64}
+
+// handOrGiveBack is hand for what was in a queue of the handler's own before.
+func (c *consumer) handOrGiveBack(m *message.Message, queue string, next *message.Message) {
+	if _, never := c.hand(m, queue, next); never != nil {
+		c.bury(m, attemptOf(m), never, c.relay.logger().With(slog.String("handler", c.name), slog.String("message_id", m.UUID), slog.Any("error", never)))
+	}
+}

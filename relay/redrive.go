@@ -1,0 +1,214 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+// Redrive goes through the dead letters of a handler once and puts those back
+// that decide says Redeliver of: that handler gets them again, and no other one.
+// decide may look and Keep all; nil is Redeliver for all. It returns how many
+// were put back. A letter whose body is not all there is kept all the same.
+//
+// A broker does not say when there are no more, so Redrive ends after some
+// seconds in which none has arrived. It works from any process that has the
+// same broker, [Prefix] and rule for topics, also without Start; two at once
+// share the letters. decide may take its time, and is asked once for each
+// letter; but one that is not decided about in fifteen minutes may be shown to
+// another Redrive as well, and so long it may take until one is seen again that a
+// process had which has died. If Redrive fails, or ctx ends, the letters that it
+// has not yet decided about are where they were; one that it was about to move may
+// be in both places.
+func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLetter) Verdict) (redelivered int, err error) {
+	if handler == "" {
+		return 0, errors.New("relay: Redrive without the name of a handler")
+	}
+	if r.closed.Load() {
+		return 0, fmt.Errorf("relay: Redrive of %q: %w", handler, ErrClosed)
+	}
+	if decide == nil {
+		decide = func(DeadLetter) Verdict { return Redeliver }
+	}
+	d := &redrive{
+		relay: r, handler: handler, decide: decide, run: uuid.NewString(), began: time.Now(),
+		moved: map[string]bool{}, left: map[string]bool{},
+		consumer: newConsumer(r, handler, newSettings(nil), nil, nil), // which fetches no events
+	}
+	if err := d.through(ctx); err != nil {
+		return d.redelivered, fmt.Errorf("relay: Redrive of %q: %w", handler, err)
+	}
+	return d.redelivered, nil
+}
+
+// deadAckWait is how long a letter may be decided about, with all that the broker
+// has handed over before it. Not every broker can be told that it takes longer.
+const deadAckWait = 15 * time.Minute
+
+// A redrive is a call of Redrive.
+type redrive struct {
+	relay       *Relay
+	handler     string
+	decide      func(DeadLetter) Verdict
+	consumer    *consumer
+	run         string // marks the letters that it has decided about
+	began       time.Time
+	redelivered int
+
+	// The letters, by their own IDs, that were moved so late that the broker
+	// may have delivered them again, and that are left where they are.
+	moved, left map[string]bool
+
+	decided []*message.Message // held until the end
+}
+
+// Until the first letter arrives it can take a consumer of Kafka some seconds to
+// join its group.
+const (
+	firstLetterWithin = 10 * time.Second
+	nextLetterWithin  = 3 * time.Second
+)
+
+func (d *redrive) through(ctx context.Context) (err error) {
+	var dead message.Subscriber
+	var letters <-chan *message.Message
+	opened := make(chan struct{}) // closed when there will be no more to close
+	err = await(ctx, func() (err error) {
+		defer close(opened)
+		dead, letters, err = d.subscribe(ctx)
+		return err
+	})
+	defer func() {
+		for _, m := range d.decided {
+			m.Nack()
+		}
+		late, cancel := limit(ctx, hardStop)
+		defer cancel()
+		err = errors.Join(err, await(late, func() error {
+			if <-opened; dead == nil {
+				return nil
+			}
+			return dead.Close()
+		}))
+	}()
+	if err != nil {
+		return err
+	}
+	idle := time.NewTimer(d.relay.firstLetterWithin)
+	defer idle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-idle.C:
+			return nil
+		case m, ok := <-letters:
+			if !ok {
+				return errors.New("the broker ended the subscription")
+			}
+			if d.isDone(m) {
+				continue
+			}
+			if err := ctx.Err(); err != nil { // select chooses at random
+				m.Nack()
+				return err
+			}
+			if err := d.settle(ctx, m); err != nil {
+				m.Nack()
+				return err
+			}
+			idle.Reset(d.relay.nextLetterWithin)
+		}
+	}
+}
+
+// subscribe returns the letters, and what they come from, if it is there also
+// with an error.
+func (d *redrive) subscribe(ctx context.Context) (message.Subscriber, <-chan *message.Message, error) {
+	dead, err := d.relay.broker.Subscriber(ctx, d.consumer.queue(deadQueue))
+	if err != nil {
+		return nil, nil, err
+	}
+	topic := d.relay.deadTopic(d.handler)
+	if err := initialize(dead, topic); err != nil {
+		return dead, nil, err
+	}
+	letters, err := dead.Subscribe(context.WithoutCancel(ctx), topic)
+	return dead, letters, err
+}
+
+// isDone deals with letters that this run has decided about.
+func (d *redrive) isDone(m *message.Message) bool {
+	id := m.Metadata.Get(letterKey)
+	switch {
+	case m.Metadata.Get(redriveKey) == d.run, id != "" && d.left[id]:
+		// Kept, or failed again meanwhile. Where the broker keeps the order
+		// there are no others behind it, and where it has partitions there
+		// may still be some in another one.
+		d.decided = append(d.decided, m)
+		return true
+	case d.moved[id]:
+		m.Ack() // the same letter as before, not another one
+		return true
+	}
+	return false
+}
+
+// settle has a letter decided about, and puts it where it belongs.
+func (d *redrive) settle(ctx context.Context, m *message.Message) error {
+	a := attemptOf(m)
+	verdict := d.decide(DeadLetter{
+		Handler: d.handler, Reason: a.reason, Attempts: a.number, Origin: a.origin, FailedAt: a.failedAt,
+		ID: m.UUID, Body: m.Payload, Size: max(a.size, len(m.Payload)), eventType: a.typ,
+	})
+	id, queue := a.letter, deadQueue
+	a.letter = uuid.NewString() // what is kept is another letter
+	switch {
+	case verdict == Discard:
+		d.done(m, id)
+		return nil
+	case verdict == Redeliver && a.size > 0:
+		d.warn(ctx, m, "relay: a dead letter is kept, since its body is not all there: publish the event again, and discard the letter")
+	case verdict == Redeliver:
+		queue = retryQueue
+		a.number, a.strange, a.failedAt, a.letter = 0, 0, time.Time{}, ""
+	case verdict != Keep:
+		return fmt.Errorf("%v is no verdict", verdict)
+	}
+	a.redrive = d.run // if it fails again at once, it is not moved again
+	next := a.addTo(m)
+	next.SetContext(ctx)
+	err := await(ctx, func() error { return d.relay.enqueue(d.consumer.queue(queue), next) })
+	if errors.Is(err, ErrTooLarge) {
+		d.warn(ctx, m, "relay: a dead letter stays where it is, since the broker does not take it again", slog.Any("error", err))
+		d.left[id] = true
+		d.decided = append(d.decided, m)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if queue == retryQueue {
+		d.redelivered++
+	}
+	d.done(m, id)
+	return nil
+}
+
+func (d *redrive) warn(ctx context.Context, m *message.Message, text string, more ...any) {
+	d.relay.logger().With(more...).WarnContext(ctx, text, slog.String("handler", d.handler), slog.String("message_id", m.UUID))
+}
+
+// done acknowledges a letter. If that is late, the broker may have delivered it
+// again, and will not know that this was the same.
+func (d *redrive) done(m *message.Message, id string) {
+	if id != "" && time.Since(d.began) > d.relay.deadAckWait/2 {
+		d.moved[id] = true
+	}
+	m.Ack()
+}

@@ -63,7 +63,7 @@ func (t *topic[E]) publishCounted(ctx context.Context, n *node, h *handlers[E], 
 	var failures []failure
 	for i, r := range h.routes {
 		copied, err := t.copyBoxed(event)
-		b := batch{t.bus, r.transport, []Outgoing{{copied, r.keys, encodedFor(encoded, i)}}}
+		b := batch{t.bus, r.transport, []Outgoing{{copied, r.keys, encodedFor(encoded, i), t.bus}}}
 		if err != nil {
 			b.events[0].Event = *event
 			failures = append(failures, b.failures(ctx, b.refused(err))...)

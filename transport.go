@@ -94,7 +94,8 @@ type Broadcaster interface {
 type Outgoing struct {
 	Event    Event
 	Handlers []string
-	Encoded  any // by an [Encoder]; else nil
+	Encoded  any       // by an [Encoder]; else nil
+	Bus      *EventBus // that it is published on
 }
 
 // Via lets t run the handler. The handler must be [Named], and has no

@@ -303,7 +303,7 @@ func (q *queuedEvent[E]) dispatch(phase Phase, out outbox) (outbox, error) {
 		if err != nil {
 			return out, err
 		}
-		out = out.add(q.topic.bus, r.transport, Outgoing{event, keys, encodedFor(q.encoded, i)})
+		out = out.add(q.topic.bus, r.transport, Outgoing{event, keys, encodedFor(q.encoded, i), q.topic.bus})
 	}
 	return out, nil
 }

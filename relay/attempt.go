@@ -24,10 +24,14 @@ func (c *consumer) handle(m *message.Message, topic string) {
 // longest wait of the handler.
 func (c *consumer) handleAgain(m *message.Message, topic string) {
 	a := attemptOf(m)
-	if wait := a.left(); wait > 0 {
+	a.own = true
+	if wait := a.left(); wait > 0 && !(a.strange > 0 && c.knows(m, a)) {
 		// To keep a message is to keep silent about it. Before the broker
 		// gives it to somebody else, it goes back to the end of the queue.
 		hold := min(wait, c.longestHold())
+		if a.strange > 0 { // there it may find somebody who knows it
+			hold = min(hold, strangeHold)
+		}
 		if !c.pause(hold) {
 			m.Nack()
 			return
@@ -38,7 +42,6 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 			return
 		}
 	}
-	a.own = true
 	c.try(m, a)
 }
 
@@ -114,6 +117,8 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 		a.number-- // the handler was not called
 		a.strange++
 		tried, most = &a.strange, max(c.attempts, strangeAttempts)
+	} else {
+		a.strange = 0
 	}
 	log := c.relay.logger().With(slog.String("handler", c.name), slog.String("topic", a.origin), slog.String("message_id", m.UUID),
 		slog.Int("attempt", a.number+a.strange))

@@ -19,7 +19,8 @@ type Broker interface {
 	// if it has to. It must accept what [message.Message] can hold, but may
 	// leave out metadata that begins with "ce-": all of that is in the body.
 	// The error for a message that is larger than the broker takes wraps
-	// [ErrTooLarge].
+	// [ErrTooLarge], and that for one which it will never take for another
+	// reason is [Permanent]. It heeds the context of the message.
 	//
 	// A topic that exists no more, although it did before, has lost its
 	// groups as well. Publish says so in the log, and accepts nothing for the

@@ -23,7 +23,10 @@ type consumer struct {
 	name    string
 	event   reflect.Type // a struct or an interface
 	deliver func(context.Context, tidings.Event) error
+	place   string // where it was subscribed
 	settings
+
+	ownTopic, retryTopic, deadTopic string // what becomes of its name, and of its queues'
 
 	life context.Context // ends when nothing more is to be fetched
 	end  context.CancelFunc
@@ -44,7 +47,11 @@ type consumer struct {
 }
 
 func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) *consumer {
-	c := &consumer{relay: r, name: name, settings: s, event: eventType, deliver: deliver, turn: make(chan struct{}, 1), fetching: map[string]int{}}
+	c := &consumer{
+		relay: r, name: name, settings: s, event: eventType, deliver: deliver, place: placeOfCall(),
+		ownTopic: r.topicOfHandler(name), retryTopic: r.topicOfHandler(name + retryQueue), deadTopic: r.topicOfHandler(name + deadQueue),
+		turn: make(chan struct{}, 1), fetching: map[string]int{},
+	}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c
 }
@@ -54,13 +61,7 @@ func (c *consumer) group() Group {
 	return Group{Name: c.relay.config.prefix + c.name, AckWait: c.ackWait(), Workers: c.settings.workers}
 }
 
-// The queues of a handler's own.
-const (
-	retryQueue = ".retry" // what it is to try again
-	deadQueue  = ".dead"  // what it has given up
-)
-
-// queue returns the group of such a queue.
+// queue returns the group of a queue of the handler's own.
 func (c *consumer) queue(kind string) Group {
 	g := c.group()
 	g.Name += kind
@@ -72,16 +73,18 @@ func (c *consumer) queue(kind string) Group {
 }
 
 // topics returns the topics of the events that the handler takes, as far as
-// they are registered.
-func (c *consumer) topics() []string {
+// they are registered, sorted.
+func (c *consumer) topics() ([]string, error) {
 	var topics []string
+	var errs []error
 	for _, info := range c.relay.registry.Registrations() {
 		if isA(info.EventType, c.event) {
-			topics = append(topics, c.relay.topicOf(info.Name))
+			topic, err := c.relay.topicFor(info.Name)
+			topics, errs = append(topics, topic), append(errs, err)
 		}
 	}
 	slices.Sort(topics)
-	return slices.Compact(topics)
+	return slices.Compact(topics), errors.Join(errs...)
 }
 
 // start begins to fetch, or goes on with that where an earlier call has failed.
@@ -99,22 +102,24 @@ func (c *consumer) start(ctx, handlerCtx context.Context) error {
 		if err := c.fetchInTurn(); err != nil {
 			return err
 		}
-		c.started.Store(true)
+		if !c.started.Swap(true) {
+			c.warnUnmatched()
+		}
 		return nil
 	})
 }
 
 // fetchInTurn has workers for all topics.
 func (c *consumer) fetchInTurn() error {
-	for _, topic := range c.topics() {
+	for _, topic := range *c.declared.Load() {
 		for c.missing(topic, c.settings.workers) {
 			if err := c.subscribeInTurn(c.main, topic, c.handle); err != nil {
 				return err
 			}
 		}
 	}
-	if topic := c.relay.retryTopic(c.name); c.missing(topic, 1) {
-		return c.subscribeInTurn(c.retry, topic, c.handleAgain)
+	if c.missing(c.retryTopic, 1) {
+		return c.subscribeInTurn(c.retry, c.retryTopic, c.handleAgain)
 	}
 	return nil
 }

@@ -65,7 +65,10 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 	if err := c.openInTurn(ctx); err != nil {
 		return err
 	}
-	topics := c.topics()
+	topics, err := c.topics()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, topic := range topics {
 		if c.stopping() {
@@ -73,7 +76,7 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 		}
 		errs = append(errs, initialize(c.main, topic))
 	}
-	errs = append(errs, initialize(c.retry, c.relay.retryTopic(c.name)))
+	errs = append(errs, initialize(c.retry, c.retryTopic))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

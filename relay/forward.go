@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -14,7 +15,14 @@ import (
 // A forward is a call of Forward.
 type forward struct {
 	event reflect.Type
+	bus   *tidings.EventBus
 	sub   *tidings.Subscription
+}
+
+// A received is a call of Receive.
+type received struct {
+	event reflect.Type
+	bus   *tidings.EventBus
 }
 
 // Forward sends the events of E that are published on bus to the broker, after
@@ -33,11 +41,12 @@ type forward struct {
 // process dies between the commit and the broker's answer, or the broker does
 // not accept it, which the bus reports.
 //
-// As long as the subscription is active, r leaves these events to it. An event
-// larger than [MaxSize] fails here, and not at its publish. Forward panics as
+// As long as the subscription is active, r leaves these events of the bus to it. An event
+// larger than [MaxSize] fails here, and not at its publish; that is [Permanent], as
+// is one that is larger than the broker takes. Forward panics as
 // [tidings.Subscribe] does, if E is not registered, if it would itself run behind
-// r, and if [Receive] has these events published on a bus: they would go round
-// in circles.
+// r, and if [Receive] has these events published on the same bus: they would go
+// round in circles.
 func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.SubscribeOption) *tidings.Subscription {
 	mustNotBeNil(r == nil, "Forward", "*Relay")
 	eventType := reflect.TypeFor[E]()
@@ -48,7 +57,7 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 		}
 		opts = append([]tidings.SubscribeOption{tidings.Named("relay.forward." + r.config.prefix + name)}, opts...)
 	}
-	r.mustBeAcyclic("Forward", eventType)
+	r.mustBeAcyclic("Forward", bus, eventType)
 	sub := tidings.Subscribe(bus, func(ctx context.Context, event E) error {
 		form, err := r.EncodeEvent(ctx, event, false)
 		if err != nil {
@@ -70,13 +79,14 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forwards = append(r.forwards, forward{eventType, sub})
+	r.forwards = slices.DeleteFunc(r.forwards, func(f forward) bool { return !f.sub.Active() })
+	r.forwards = append(r.forwards, forward{eventType, bus, sub})
 	r.forwarding.Store(true)
 	return sub
 }
 
-// isForwarded reports whether a Forward sends the event.
-func (r *Relay) isForwarded(event tidings.Event) bool {
+// isForwarded reports whether a Forward of the bus sends the event.
+func (r *Relay) isForwarded(bus *tidings.EventBus, event tidings.Event) bool {
 	if !r.forwarding.Load() {
 		return false
 	}
@@ -84,7 +94,7 @@ func (r *Relay) isForwarded(event tidings.Event) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range r.forwards {
-		if f.sub.Active() && isA(typ, f.event) {
+		if f.bus == bus && f.sub.Active() && isA(typ, f.event) {
 			return true
 		}
 	}
@@ -102,7 +112,7 @@ func (r *Relay) isForwarded(event tidings.Event) bool {
 // If a handler fails, all of them are called again for that event. Where that
 // does harm, subscribe each with Via(r) instead, or with the inbox of an event
 // log. Receive panics if [Forward] sends these
-// events: they would go round in circles. With WithTransport(r) a received event
+// events of the same bus: they would go round in circles. With WithTransport(r) a received event
 // is not sent again. The error is that of [Relay.HandleType].
 func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opts ...HandlerOption) error {
 	mustNotBeNil(bus == nil, "Receive", "*EventBus")
@@ -111,7 +121,7 @@ func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opt
 		panic(`relay: Receive without a group: name it like a handler, "fulfilment"`)
 	}
 	eventType := reflect.TypeFor[E]()
-	r.mustBeAcyclic("Receive", eventType)
+	r.mustBeAcyclic("Receive", bus, eventType)
 	_, err := r.handle(group, newSettings(opts), eventType, func(ctx context.Context, event tidings.Event) error {
 		return tidings.Publish(context.WithValue(ctx, arrivedKey{}, event.EventID()), bus, event)
 	})
@@ -120,7 +130,7 @@ func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opt
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.receives = append(r.receives, eventType)
+	r.receives = append(r.receives, received{eventType, bus})
 	return nil
 }
 
@@ -132,8 +142,9 @@ func hasArrived(ctx context.Context, event tidings.Event) bool {
 	return ok && id == event.EventID()
 }
 
-// mustBeAcyclic panics if a registered event would be both sent and received.
-func (r *Relay) mustBeAcyclic(function string, eventType reflect.Type) {
+// mustBeAcyclic panics if a registered event of a bus would be both sent and
+// received.
+func (r *Relay) mustBeAcyclic(function string, bus *tidings.EventBus, eventType reflect.Type) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, info := range r.registry.Registrations() {
@@ -141,12 +152,12 @@ func (r *Relay) mustBeAcyclic(function string, eventType reflect.Type) {
 			continue
 		}
 		for _, f := range r.forwards {
-			if function == "Receive" && f.sub.Active() && isA(info.EventType, f.event) {
+			if function == "Receive" && f.bus == bus && f.sub.Active() && isA(info.EventType, f.event) {
 				panic(fmt.Sprintf("relay: Receive: %q is sent by Forward, and would come back for ever: subscribe handlers of this process with Via", info.Name))
 			}
 		}
 		for _, received := range r.receives {
-			if function == "Forward" && isA(info.EventType, received) {
+			if function == "Forward" && received.bus == bus && isA(info.EventType, received.event) {
 				panic(fmt.Sprintf("relay: Forward: %q is published by Receive, and would come back for ever", info.Name))
 			}
 		}

@@ -19,8 +19,8 @@ const hardStop = 5 * time.Second
 // is kept for them. Their contexts have the values of ctx, but end with
 // [Relay.Close] and not with ctx, so that a handler is not cut off by a signal.
 // A process that only sends need not call it. Start does nothing if the relay
-// is started. If it fails it may be called again: the handlers before the one
-// that the error names are served, the others not.
+// is started. If it fails, or ctx ends, it may be called again: the handlers
+// before the one that the error names are served, the others not.
 func (r *Relay) Start(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closing {
@@ -31,8 +31,16 @@ func (r *Relay) Start(ctx context.Context) error {
 		r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	}
 	r.started = true
+	r.warned.Store(true)
+	if r.unstarted != nil {
+		r.unstarted.Stop()
+	}
 	waiting := slices.Collect(maps.Values(r.consumers))
+	receives := slices.Clone(r.receives)
 	r.mu.Unlock()
+	for _, received := range receives {
+		r.warnUnheard(received)
+	}
 	for _, c := range waiting {
 		if err := c.start(ctx, r.ctx); err != nil {
 			return err
@@ -50,6 +58,10 @@ func (r *Relay) Start(ctx context.Context) error {
 func (r *Relay) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closing = true
+	r.warned.Store(true)
+	if r.unstarted != nil {
+		r.unstarted.Stop()
+	}
 	consumers := slices.Collect(maps.Values(r.consumers))
 	r.mu.Unlock()
 	for _, c := range consumers {
@@ -81,17 +93,17 @@ func (r *Relay) closeBroker(ctx context.Context) error {
 
 // limit returns a context that ends d after ctx does.
 func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { // in a goroutine of its own
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			cancel()
+			cancel(context.Cause(ctx))
 		case <-late.Done():
 		}
 	})
-	return late, func() { stop(); cancel() }
+	return late, func() { stop(); cancel(nil) }
 }
 
 // interrupt cancels the contexts of the handlers.

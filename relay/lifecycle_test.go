@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -186,4 +187,104 @@ func unsoundRegistry() *tidings.Registry {
 	registry := newRegistry()
 	tidings.Upcast(registry, "shop.unknown", 1, func(ordered) (ordered, error) { return ordered{}, nil })
 	return registry
+}
+
+// Close ends also if the broker does not: five seconds after its ctx, and once
+// more for the connections. It says what has not ended, and a second call waits
+// again.
+func TestCloseOfASilentBroker(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		silence func(b *broker, answer chan struct{})
+		want    []string
+		most    time.Duration
+	}{
+		{"subscriber", func(b *broker, answer chan struct{}) {
+			b.onClose = func(string) error { <-answer; return nil }
+		}, []string{`relay: Close: the broker does not answer the consumer of a handler: ["steady"]`}, 8 * time.Second},
+		{"broker", func(b *broker, answer chan struct{}) { b.onBrokerClose = func() { <-answer } },
+			[]string{"relay: Close: the connections: the broker has not answered"}, 8 * time.Second},
+		{"both", func(b *broker, answer chan struct{}) {
+			b.onClose = func(string) error { <-answer; return nil }
+			b.onBrokerClose = func() { <-answer }
+		}, []string{`["steady"]`, "relay: Close: the connections"}, 13 * time.Second},
+		{"declaration", func(b *broker, answer chan struct{}) {
+			b.onInitialize = func(string, string) error { <-answer; return nil }
+		}, []string{`["steady"]`}, 8 * time.Second},
+		{"hand", func(b *broker, answer chan struct{}) {
+			b.onPublish = func(string, *message.Message) error { <-answer; return nil }
+		}, []string{`["steady"]`}, 8 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t)
+				g.handle("steady", func(context.Context, ordered) error { return errHandler })
+				g.start()
+				answer := make(chan struct{})
+				g.publish(1)
+				g.broker.set(func() { tt.silence(g.broker, answer) })
+				pass(10 * time.Second)
+				began := time.Now()
+				ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+				defer cancel()
+				err := g.Close(ctx)
+				require.LessOrEqual(t, time.Since(began), tt.most)
+				for _, want := range tt.want {
+					require.ErrorContains(t, err, want)
+				}
+				require.ErrorIs(t, g.Close(ctx), context.DeadlineExceeded)
+				close(answer)
+				require.NoError(t, g.Close(context.Background()))
+			})
+		})
+	}
+}
+
+// Send and Redrive end with their contexts.
+func TestSilentBrokerEndsNoContext(t *testing.T) {
+	t.Parallel()
+	for name, silence := range map[string]func(b *broker, answer chan struct{}){
+		"publish": func(b *broker, answer chan struct{}) {
+			b.onPublish = func(string, *message.Message) error { <-answer; return nil }
+		},
+		"subscriber": func(b *broker, answer chan struct{}) {
+			b.onSubscriber = func(relay.Group) error { <-answer; return nil }
+		},
+		"initialize": func(b *broker, answer chan struct{}) {
+			b.onInitialize = func(string, string) error { <-answer; return nil }
+		},
+		"subscribe": func(b *broker, answer chan struct{}) {
+			b.onSubscribe = func(string, string) error { <-answer; return nil }
+		},
+		"close": func(b *broker, answer chan struct{}) { b.onClose = func(string) error { <-answer; return nil } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := failing(t, 1)
+				answer := make(chan struct{})
+				g.broker.set(func() { silence(g.broker, answer) })
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				_, err := g.Redrive(ctx, "failing", func(relay.DeadLetter) relay.Verdict { return relay.Keep })
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.LessOrEqual(t, g.since(), 7*time.Second)
+				if name == "publish" {
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+					defer cancel()
+					began := time.Now()
+					require.ErrorIs(t, tidings.Publish(ctx, g.bus, ordered{}), context.DeadlineExceeded)
+					require.Equal(t, 2*time.Second, time.Since(began))
+				}
+				close(answer)
+				synctest.Wait()
+				g.broker.set(func() {
+					g.broker.onPublish, g.broker.onSubscriber, g.broker.onInitialize, g.broker.onSubscribe, g.broker.onClose = nil, nil, nil, nil, nil
+				})
+				require.NotEmpty(t, g.letters("failing"), "the letter is there, and no subscription that has it is left")
+			})
+		})
+	}
 }

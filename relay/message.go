@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -23,6 +25,22 @@ const (
 	// PartitionKey is the metadata of a message that has the key of [KeyBy].
 	PartitionKey = "ce-partitionkey"
 )
+
+var aHeader = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// isForeign reports whether metadata of that name may be somebody else's: all
+// brokers take it, and it is none of ours.
+func isForeign(name string) bool {
+	for _, ours := range []string{"ce-", "tidings-", "content-"} {
+		if len(name) >= len(ours) && strings.EqualFold(name[:len(ours)], ours) {
+			return false
+		}
+	}
+	return aHeader.MatchString(name)
+}
+
+// maxMetadata is how long a value may be: as long as the baggage of W3C.
+const maxMetadata = 8192
 
 // An encoded event is a message that was not sent yet. It is immutable.
 type encoded struct {
@@ -51,14 +69,17 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 	for _, key := range r.config.keys {
 		if value, ok := key(event); ok {
 			if value != "" {
-				metadata[PartitionKey] = value
+				metadata[PartitionKey] = bound(clean(value), maxMetadata) // the same for the same
 			}
 			break
 		}
 	}
 	if r.config.inject != nil {
 		for name, value := range r.config.inject(ctx) {
-			metadata[name] = value
+			if !isForeign(name) {
+				return nil, fmt.Errorf("relay: inject of WithTrace returns the metadata %q: a name is made of letters, digits and ._-, and does not begin with ce-, tidings- or content-", name)
+			}
+			metadata[name] = bound(clean(value), maxMetadata)
 		}
 	}
 	return &encoded{k.topic, id, body, metadata}, nil
@@ -77,7 +98,11 @@ func (r *Relay) kindOf(event tidings.Event) (*kind, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kind{e.Type, e.Source, strconv.Itoa(e.Version), r.topicOf(e.Type)}
+	topic, err := r.topicFor(e.Type)
+	if err != nil {
+		return nil, err
+	}
+	k := &kind{e.Type, e.Source, strconv.Itoa(e.Version), topic}
 	r.kinds.Store(typ, k)
 	return k, nil
 }
@@ -134,14 +159,31 @@ func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	return event, err
 }
 
+// knows reports whether an event that was strange to another process is not so
+// to this one.
+func (c *consumer) knows(m *message.Message, a attempt) bool {
+	err := contain(func() error {
+		_, err := c.open(m.Payload, a)
+		return err
+	})
+	return !errors.As(err, new(*strangeError))
+}
+
 // A strangeError is that of an event which this process does not know, or not the
-// handler here: in a deployment another one may.
+// handler here: in a deployment another one may. It waits in the queue of retries,
+// and a process that knows it takes it at once.
 type strangeError struct{ err error }
 
 func (e *strangeError) Error() string { return e.err.Error() }
 func (e *strangeError) Unwrap() error { return e.err }
 
-// strangeAttempts is how often a message may come to a process that does not
-// know the event, before it is a dead letter: with the default Backoff, in some
-// seven minutes.
-const strangeAttempts = 10
+const (
+	// strangeAttempts is how often processes that do not know an event look
+	// at it, before it is a dead letter: with the default Backoff, in some
+	// seven minutes.
+	strangeAttempts = 10
+
+	// strangeHold is how long such a process keeps the event meanwhile from
+	// one that knows it.
+	strangeHold = 200 * time.Millisecond
+)

@@ -16,7 +16,7 @@ import (
 // The metadata of messages that have failed.
 const (
 	attemptKey  = "tidings-attempt"   // how often the handler was called
-	strangeKey  = "tidings-strange"   // how often it was not, since the process did not know the event
+	strangeKey  = "tidings-strange"   // how often it was not since then, as the process did not know the event
 	dueKey      = "tidings-due"       // when it is to be called again, RFC 3339, by the clock of the process that has failed
 	waitKey     = "tidings-wait"      // how long that was to wait, so that no clock has it wait for longer
 	handlerKey  = "tidings-handler"   // the handler's name

@@ -36,7 +36,7 @@ func WithLogger(logger *slog.Logger) Option {
 
 // Prefix is put before the names of events and handlers when they become
 // topics, queues and groups, so that several systems can share a broker:
-// "staging.".
+// "staging.". It is made of letters, digits and ._/:-
 func Prefix(prefix string) Option {
 	return optionFunc(func(c *config) { c.prefix = prefix })
 }
@@ -44,9 +44,13 @@ func Prefix(prefix string) Option {
 // Topics sets which topic the events of a registered name are sent to, in
 // place of the broker's rule: one per name, see [Broker]. Events of several
 // names may share a topic, then all of them keep their order, and each handler
-// skips those that it does not take. topic may be called concurrently, and
-// returns the same for a name each time; it is not called for each event.
-// [Prefix] does not apply to what it returns. All processes need the same rule.
+// skips those that it does not take. A handler of a struct also skips names that
+// are not registered. A handler of an interface does not, since they may be for
+// it: register all events that share its topics. topic may be called
+// concurrently, and returns the same for a name each time; it is not called for
+// each event. What it returns is not empty, without spaces, and does not end in
+// ".retry" or ".dead"; [Prefix] does not apply to it. All processes need the same
+// rule.
 func Topics(topic func(event string) string) Option {
 	mustNotBeNil(topic == nil, "Topics", "function")
 	return optionFunc(func(c *config) { c.topics = topic })
@@ -135,7 +139,8 @@ func defaultBackoff(attempt int) time.Duration {
 }
 
 // Attempts is how often a handler is called for an event before that is a dead
-// letter, at least 1. The default is 5.
+// letter, at least 1. The default is 5. An event that this process does not know
+// is looked at ten times, or n times if that is more.
 func Attempts(n int) HandlerOption {
 	if n < 1 {
 		panic(fmt.Sprintf("relay: Attempts(%d): a handler is called at least once", n))

@@ -134,7 +134,7 @@ func (d *redrive) subscribe(ctx context.Context) (message.Subscriber, <-chan *me
 	if err != nil {
 		return nil, nil, err
 	}
-	topic := d.relay.deadTopic(d.handler)
+	topic := d.consumer.deadTopic
 	if err := initialize(dead, topic); err != nil {
 		return dead, nil, err
 	}

@@ -14,22 +14,26 @@ import (
 )
 
 // A Relay is a [tidings.Transport] through a message broker. Make one with
-// [Open] or [New], for one bus. All methods are safe to call concurrently and
-// inside a handler, except that a handler which calls Close waits for itself.
+// [Open] or [New]; several buses may have it. All methods are safe to call
+// concurrently and inside a handler, except that a handler which calls Close waits
+// for itself.
 type Relay struct {
 	broker   Broker
 	registry *tidings.Registry
 	config   config
 	kinds    sync.Map // of types of events: reflect.Type to *kind
+	topics   sync.Map // of registered names: string to string
 
 	forwarding atomic.Bool // somebody has called Forward
+	warned     atomic.Bool // by warnUnstarted, or there is no reason to
 	closed     atomic.Bool // nothing more is sent
 
 	mu        sync.Mutex
 	consumers map[string]*consumer // by the handler's name
 	forwards  []forward
-	receives  []reflect.Type
+	receives  []received
 	started   bool
+	unstarted *time.Timer     // see warnUnstarted
 	closing   bool            // no consumer is added
 	ctx       context.Context // of handlers; from Start
 	cancel    context.CancelFunc
@@ -75,6 +79,9 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 		}
 		o.apply(&r.config)
 	}
+	if !aName.MatchString(r.config.prefix) {
+		return nil, fmt.Errorf("relay: Prefix(%q) becomes a part of topics and queues: use letters, digits and ._/:-", r.config.prefix)
+	}
 	return r, nil
 }
 
@@ -99,7 +106,8 @@ func (r *Relay) Handle(name string, deliver func(context.Context, tidings.Event)
 }
 
 // HandleType registers the handler of that name. Its error says that eventType
-// is not registered, or that the relay is closed. After [Relay.Start] it begins
+// is not registered, that the name meets another one at the broker, or that the
+// relay is closed. After [Relay.Start] it begins
 // to fetch events; a broker that does not answer is logged and asked again.
 func (r *Relay) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
 	return r.handle(name, newSettings(nil), eventType, deliver)
@@ -112,18 +120,27 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 		}
 	}
 	c := newConsumer(r, name, s, eventType, deliver)
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	if r.closing {
 		r.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if old := r.consumers[name]; old != nil && !old.stopping() {
-		r.mu.Unlock()
-		return nil, fmt.Errorf("relay: a handler or a Receive has the name %q already: their queues would be one", name)
+	for _, other := range r.consumers {
+		if err := c.checkOther(other); err != nil {
+			r.mu.Unlock()
+			return nil, err
+		}
 	}
 	started := r.started
 	r.consumers[name] = c
+	if !started && r.unstarted == nil {
+		r.unstarted = time.AfterFunc(startWithin, r.warnUnstarted)
+	}
 	r.mu.Unlock()
+	c.warnOfSettings()
 	if started {
 		c.startSometime(r.ctx)
 	}
@@ -131,15 +148,6 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 }
 
 var anyEvent = reflect.TypeFor[tidings.Event]()
-
-// registeredName returns the name of an event type, a struct.
-func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
-	name, ok := r.registry.NameOf(reflect.Zero(eventType).Interface().(tidings.Event))
-	if !ok {
-		return "", fmt.Errorf("relay: %s is %w: tidings.Register[%[1]s](registry, \"…\", 1)", eventType, tidings.ErrUnregistered)
-	}
-	return name, nil
-}
 
 // isA reports whether events of typ, a struct, are ones of eventType.
 func isA(typ, eventType reflect.Type) bool {
@@ -177,24 +185,6 @@ func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) 
 
 func (v *view) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (func(), error) {
 	return v.relay.handle(name, v.settings, eventType, deliver)
-}
-
-// topicOf returns the topic of the events of that name.
-func (r *Relay) topicOf(event string) string {
-	if r.config.topics != nil {
-		return r.config.topics(event)
-	}
-	return r.broker.Topic(r.config.prefix + event)
-}
-
-// retryTopic returns the topic of what a handler is to try again.
-func (r *Relay) retryTopic(handler string) string {
-	return r.broker.Topic(r.config.prefix + handler + retryQueue)
-}
-
-// deadTopic returns the topic of what a handler has given up.
-func (r *Relay) deadTopic(handler string) string {
-	return r.broker.Topic(r.config.prefix + handler + deadQueue)
 }
 
 func (r *Relay) logger() *slog.Logger {

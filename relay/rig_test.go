@@ -181,18 +181,19 @@ func (l *logs) count(what string) int { return strings.Count(l.String(), what) }
 type broker struct {
 	relay.Broker
 
-	mu           sync.Mutex
-	onPublish    func(topic string, m *message.Message) error // nil: accepts
-	onSubscriber func(relay.Group) error
-	onSubscribe  func(group, topic string) error
-	onInitialize func(group, topic string) error
-	onClose      func(group string) error // of a Subscriber
-	published    map[string]int           // by topic, refused ones also
-	subscribed   map[string]int           // by group and topic
-	groups       []relay.Group
-	cancels      map[string][]context.CancelFunc // of subscriptions, by group
-	closes       int
-	closeErr     error
+	mu            sync.Mutex
+	onPublish     func(topic string, m *message.Message) error // nil: accepts
+	onSubscriber  func(relay.Group) error
+	onSubscribe   func(group, topic string) error
+	onInitialize  func(group, topic string) error
+	onClose       func(group string) error // of a Subscriber
+	onBrokerClose func()
+	published     map[string]int // by topic, refused ones also
+	subscribed    map[string]int // by group and topic
+	groups        []relay.Group
+	cancels       map[string][]context.CancelFunc // of subscriptions, by group
+	closes        int
+	closeErr      error
 }
 
 func newBroker(t *testing.T) *broker {
@@ -280,9 +281,13 @@ func (b *broker) Subscriber(ctx context.Context, g relay.Group) (message.Subscri
 
 func (b *broker) Close() error {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.closes++
-	return b.closeErr
+	onBrokerClose, err := b.onBrokerClose, b.closeErr
+	b.mu.Unlock()
+	if onBrokerClose != nil {
+		onBrokerClose()
+	}
+	return err
 }
 
 // cut ends the subscriptions of a group.

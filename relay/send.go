@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Send publishes the events, each once. It does not try again: what the broker
+// Send publishes the events, each once, and ends with ctx. It does not try again: what the broker
 // does not accept is lost, and reported by the bus, unless [Forward] sends it
 // through a durable handler.
 func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
@@ -21,8 +21,11 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 		if !ok {
 			return fmt.Errorf("relay: Send got a %T where EncodeEvent returns a %T", out.Encoded, e)
 		}
-		if r.leavesOut(ctx, out.Event) {
+		if r.leavesOut(ctx, out) {
 			continue
+		}
+		if len(out.Handlers) > 0 && !r.warned.Load() {
+			r.warnUnstarted()
 		}
 		err := r.declare(ctx, e.topic, out.Handlers)
 		if err == nil {
@@ -37,8 +40,8 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 
 // leavesOut reports whether Send leaves the event out, since it was or will be
 // sent otherwise.
-func (r *Relay) leavesOut(ctx context.Context, event tidings.Event) bool {
-	return r.isForwarded(event) || hasArrived(ctx, event)
+func (r *Relay) leavesOut(ctx context.Context, out tidings.Outgoing) bool {
+	return r.isForwarded(out.Bus, out.Event) || hasArrived(ctx, out.Event)
 }
 
 // refused returns an error for each event: the ones after the first that the
@@ -46,7 +49,7 @@ func (r *Relay) leavesOut(ctx context.Context, event tidings.Event) bool {
 func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err error) error {
 	var errs []error
 	for _, out := range events {
-		if r.leavesOut(ctx, out.Event) {
+		if r.leavesOut(ctx, out) {
 			continue
 		}
 		names := out.Handlers

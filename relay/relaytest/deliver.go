@@ -191,7 +191,7 @@ func checkNames(r *rig) {
 		topics[topic] = name
 	}
 	tallies := map[string]*tally{}
-	for _, name := range []string{"a.b", "a-b", "a_b", "a:b", "a/b", "A.b", strings.Repeat("long.", 20) + "x"} {
+	for _, name := range []string{"a.b", "a-b", "a_b", "a:b", "a/b", "A.b", strings.Repeat("long.", 20) + "x", countedName} {
 		tallies[name] = r.tally()
 		p.handle(name, tallies[name].handle)
 	}

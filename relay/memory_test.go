@@ -1,0 +1,95 @@
+package relay_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/testhook"
+)
+
+// What has passed leaves no room behind. The test measures the heap, so it is
+// alone.
+func TestNothingGrows(t *testing.T) {
+	g := newRig(t)
+	s, err := g.broker.Broker.Subscriber(t.Context(), relay.Group{Name: "g"})
+	require.NoError(t, err)
+	for name, do := range map[string]func(){
+		"a burst in a queue of the broker in memory": func() {
+			const burst = 500_000
+			require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize("burst"))
+			m := message.NewMessage("", nil)
+			for range burst {
+				require.NoError(t, g.broker.Broker.Publish("burst", m))
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			messages, err := s.Subscribe(ctx, "burst")
+			require.NoError(t, err)
+			for range burst {
+				(<-messages).Ack()
+			}
+		},
+		"forwards that have ended": func() {
+			for range 5_000 {
+				relay.Forward[ordered](g.bus, g.Relay).Unsubscribe()
+			}
+		},
+		"handlers that have ended": func() {
+			for n := range 5_000 {
+				g.handle(fmt.Sprint("h", n), func(context.Context, ordered) error { return nil }).Unsubscribe()
+			}
+		},
+	} {
+		before := heap()
+		do()
+		require.Eventually(t, func() bool { return heap() < before+1<<20 }, 30*time.Second, 50*time.Millisecond, "%s: %d bytes more", name, heap()-before)
+	}
+	require.NoError(t, s.Close())
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// What the broker in memory has forgotten comes back with its consumers, and until
+// then it accepts nothing that would be lost.
+func TestMemoryForgets(t *testing.T) {
+	t.Parallel()
+	url := newURL()
+	open := func() relay.Broker {
+		r, err := relay.Open(t.Context(), url, newRegistry())
+		require.NoError(t, err)
+		return brokerOf(r)
+	}
+	b := open()
+	one, err := b.Subscriber(t.Context(), relay.Group{Name: "one"})
+	require.NoError(t, err)
+	two, err := b.Subscriber(t.Context(), relay.Group{Name: "two"})
+	require.NoError(t, err)
+	declare := func(s message.Subscriber, topic string) {
+		require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	}
+	for _, s := range []message.Subscriber{one, two} {
+		declare(s, "a")
+		declare(s, "b")
+	}
+	m := message.NewMessage("", nil)
+	testhook.Forget(url, "a", "")
+	require.ErrorContains(t, b.Publish("a", m), `the topic "a" is gone`)
+	require.NoError(t, b.Publish("b", m))
+	declare(one, "a")
+	require.Error(t, b.Publish("a", m), "one is still missing")
+	declare(two, "a")
+	require.NoError(t, b.Publish("a", m))
+	require.NoError(t, b.Publish("c", m), "it was never there")
+}

@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tidings-go/tidings"
+)
+
+// The queues of a handler's own have its name and one of these. No event and no
+// handler may be called so: processes do not know each other's names, and what is
+// published as an event would be tried again by somebody, or the other way round.
+const (
+	retryQueue = ".retry" // what it is to try again
+	deadQueue  = ".dead"  // what it has given up
+)
+
+// aName is what [Broker] is promised.
+var aName = regexp.MustCompile(`^[A-Za-z0-9._/:-]*$`)
+
+// checkName returns an error for the name of an event or a handler that is no
+// name, or is kept for queues.
+func (r *Relay) checkName(what, name string) error {
+	full := r.config.prefix + name
+	if name == "" || !aName.MatchString(name) {
+		return fmt.Errorf("relay: %s %q becomes topics and queues at the broker: use letters, digits and ._/:-", what, name)
+	}
+	return checkReserved(fmt.Sprintf("%s %q", what, name), full)
+}
+
+func checkReserved(what, name string) error {
+	for _, suffix := range []string{retryQueue, deadQueue} {
+		if handler, ok := strings.CutSuffix(name, suffix); ok {
+			return fmt.Errorf("relay: %s has the topic of a queue, that of what a handler %q has to try again or has given up: choose a name that does not end in %s", what, handler, suffix)
+		}
+	}
+	return nil
+}
+
+// topicOf returns the topic of the events of that name, whatever it is.
+func (r *Relay) topicOf(event string) string {
+	if topic, ok := r.topics.Load(event); ok {
+		return topic.(string)
+	}
+	return r.ruleOf(event)
+}
+
+func (r *Relay) ruleOf(event string) string {
+	if r.config.topics != nil {
+		return r.config.topics(event)
+	}
+	return r.broker.Topic(r.config.prefix + event)
+}
+
+// topicFor returns the topic of events of a registered name: the same each time,
+// also if the rule of [Topics] forgets what it has said.
+func (r *Relay) topicFor(event string) (string, error) {
+	if topic, ok := r.topics.Load(event); ok {
+		return topic.(string), nil
+	}
+	topic := r.ruleOf(event)
+	if err := r.checkTopic(event, topic); err != nil {
+		return "", err
+	}
+	actual, _ := r.topics.LoadOrStore(event, topic)
+	return actual.(string), nil
+}
+
+// checkTopic returns an error for a topic that does not do for the events of that
+// name.
+func (r *Relay) checkTopic(event, topic string) error {
+	if r.config.topics != nil {
+		if topic == "" || !utf8.ValidString(topic) || strings.ContainsFunc(topic, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }) {
+			return fmt.Errorf("relay: the rule of Topics returns %q for the event %q: a topic is not empty, and without spaces", topic, event)
+		}
+		if err := checkReserved(fmt.Sprintf("the event %q, by the rule of Topics,", event), topic); err != nil {
+			return err
+		}
+	} else {
+		if err := r.checkName("the event", event); err != nil {
+			return err
+		}
+		for _, other := range r.registry.Registrations() {
+			if other.Name != event && r.ruleOf(other.Name) == topic {
+				return fmt.Errorf("relay: the events %q and %q would both have the topic %q, by the rule of %T: rename one, or say with Topics that they share it", event, other.Name, topic, r.broker)
+			}
+		}
+	}
+	r.mu.Lock()
+	consumers := slices.Collect(maps.Values(r.consumers))
+	r.mu.Unlock()
+	for _, c := range consumers {
+		if err := c.checkEvent(event, topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkEvent returns an error if the topic of an event is a queue of the handler's.
+func (c *consumer) checkEvent(event, topic string) error {
+	if topic != c.retryTopic && topic != c.deadTopic {
+		return nil
+	}
+	eventType, _ := c.relay.registry.TypeOf(event)
+	return fmt.Errorf("relay: the event %q (%v) has the topic %q, which is a queue of the handler %q, subscribed at %s: rename one of them", event, eventType, topic, c.name, c.place)
+}
+
+// check returns an error for a new handler whose name does not do, or is the
+// topic of an event.
+func (c *consumer) check() error {
+	if err := c.relay.checkName("the handler", c.name); err != nil {
+		return err
+	}
+	var errs []error
+	for _, info := range c.relay.registry.Registrations() {
+		errs = append(errs, c.checkEvent(info.Name, c.relay.topicOf(info.Name)))
+	}
+	return errors.Join(errs...)
+}
+
+// checkOther returns an error if another handler would share queues with c.
+func (c *consumer) checkOther(other *consumer) error {
+	switch {
+	case other.stopping():
+		return nil
+	case other.name == c.name:
+		return fmt.Errorf("relay: a handler or a Receive has the name %q already, subscribed at %s: their queues would be one", c.name, other.place)
+	case other.ownTopic == c.ownTopic || other.retryTopic == c.retryTopic || other.deadTopic == c.deadTopic:
+		return fmt.Errorf("relay: the handlers %q and %q, subscribed at %s, would have the same queues, by the rule of %T: rename one", c.name, other.name, other.place, c.relay.broker)
+	}
+	return nil
+}
+
+// topicOfHandler is what becomes of a handler's name at the broker, and of the
+// names of its queues.
+func (r *Relay) topicOfHandler(handler string) string {
+	return r.broker.Topic(r.config.prefix + handler)
+}
+
+// registeredName returns the name of an event type, a struct.
+func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
+	name, ok := r.registry.NameOf(reflect.Zero(eventType).Interface().(tidings.Event))
+	if !ok {
+		return "", fmt.Errorf("relay: %s is %w: tidings.Register[%[1]s](registry, \"…\", 1)", eventType, tidings.ErrUnregistered)
+	}
+	if _, err := r.topicFor(name); err != nil {
+		return "", err
+	}
+	return name, nil
+}
+
+// placeOfCall returns file and line of who has called tidings: of a Subscribe or
+// a Receive.
+func placeOfCall() string {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "github.com/tidings-go/tidings.") && !strings.HasPrefix(f.Function, "github.com/tidings-go/tidings/relay.") {
+			return fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		if !more {
+			return "an unknown place"
+		}
+	}
+}

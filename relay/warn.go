@@ -1,0 +1,63 @@
+package relay
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tidings-go/tidings"
+)
+
+// What follows would go wrong in silence, and is said once. None of it is an
+// error, since there are programs where it is meant.
+
+// startWithin is when a relay with handlers should have been started.
+const startWithin = 30 * time.Second
+
+// warnUnstarted says that there are handlers that fetch nothing.
+func (r *Relay) warnUnstarted() {
+	if r.warned.Swap(true) {
+		return
+	}
+	r.mu.Lock()
+	handlers := slices.Sorted(maps.Keys(r.consumers))
+	r.mu.Unlock()
+	if len(handlers) > 0 {
+		r.logger().Warn("relay: handlers are subscribed that fetch no events, since the relay is not started: call Start once all are subscribed", slog.Any("handlers", handlers))
+	}
+}
+
+// warnUnheard says that what is received has no handler.
+func (r *Relay) warnUnheard(received received) {
+	var unheard []string
+	for _, info := range r.registry.Registrations() {
+		heard := func(s tidings.SubscriptionInfo) bool { return isA(info.EventType, s.EventType) }
+		if isA(info.EventType, received.event) && !slices.ContainsFunc(received.bus.Subscriptions(), heard) {
+			unheard = append(unheard, info.Name)
+		}
+	}
+	if len(unheard) > 0 {
+		r.logger().Warn("relay: events are received that nobody subscribes to on the bus where they are published: they are acknowledged nonetheless", slog.Any("events", unheard))
+	}
+}
+
+// warnUnmatched says that a handler takes no event that there is.
+func (c *consumer) warnUnmatched() {
+	if topics := c.declared.Load(); topics != nil && len(*topics) == 0 {
+		c.relay.logger().Warn("relay: a handler takes events that are not registered, and gets none: tidings.Register them",
+			slog.String("handler", c.name), slog.String("event", c.event.String()), slog.String("subscribed", c.place))
+	}
+}
+
+// longestAckWait is what brokers wait for: RabbitMQ unless told otherwise
+// (consumer_timeout), and it is the shortest.
+const longestAckWait = 30 * time.Minute
+
+// warnOfSettings says that a broker will not wait for the handler.
+func (c *consumer) warnOfSettings() {
+	if c.ackWait() > longestAckWait {
+		c.relay.logger().Warn("relay: the Timeout of a handler is longer than all brokers wait: RabbitMQ gives its events to another process after half an hour, while it runs; store a job, or raise consumer_timeout there",
+			slog.String("handler", c.name), slog.Duration("timeout", c.timeout))
+	}
+}

@@ -12,7 +12,7 @@ import (
 // returns when ctx ends, although the broker does not answer; do then goes on.
 func await(ctx context.Context, do func() error) error {
 	if ctx.Done() == nil {
-		return do()
+		return contain(do)
 	}
 	done := make(chan error, 1)
 	go func() { done <- contain(do) }()

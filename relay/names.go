@@ -133,9 +133,9 @@ func (c *consumer) checkOther(other *consumer) error {
 	case other.stopping():
 		return nil
 	case other.name == c.name:
-		return fmt.Errorf("relay: a handler or a Receive has the name %q already, subscribed at %s: their queues would be one", c.name, other.place)
+		return fmt.Errorf("relay: a handler or a Receive has the name %q already, subscribed at %s: a second one, at %s, would have the same queues", c.name, other.place, c.place)
 	case other.ownTopic == c.ownTopic || other.retryTopic == c.retryTopic || other.deadTopic == c.deadTopic:
-		return fmt.Errorf("relay: the handlers %q and %q, subscribed at %s, would have the same queues, by the rule of %T: rename one", c.name, other.name, other.place, c.relay.broker)
+		return fmt.Errorf("relay: the handlers %q, at %s, and %q, subscribed at %s, would have the same queues, by the rule of %T: rename one", c.name, c.place, other.name, other.place, c.relay.broker)
 	}
 	return nil
 }

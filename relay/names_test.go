@@ -59,7 +59,7 @@ func TestNamesThatMeet(t *testing.T) {
 		{name: "topic that is no text", event: "shop.ordered", handler: "h", opts: []relay.Option{topics("a\xff")}, want: []string{`returns "a\xff"`}},
 		{name: "two events", mangled: true, event: "shop.ordered", other: "shop-ordered", handler: "h", want: []string{`the events "shop.ordered" and "shop-ordered"`, `the topic "shop-ordered"`, "relay_test.mangling"}},
 		{name: "two events, shared on purpose", mangled: true, event: "shop.ordered", other: "shop-ordered", handler: "h", opts: []relay.Option{topics("all")}},
-		{name: "two handlers", mangled: true, event: "shop.ordered", first: "shipping-pack", handler: "shipping.pack", want: []string{`the handlers "shipping.pack" and "shipping-pack", subscribed at `, "names_test.go:"}},
+		{name: "two handlers", mangled: true, event: "shop.ordered", first: "shipping-pack", handler: "shipping.pack", want: []string{`the handlers "shipping.pack", at `, `and "shipping-pack", subscribed at `, "names_test.go:"}},
 		{name: "one handler twice", event: "shop.ordered", first: "h", handler: "h", want: []string{`the name "h" already, subscribed at `, "names_test.go:"}},
 		{name: "a handler that is no name", event: "shop.ordered", handler: "pack parcels", want: []string{`the handler "pack parcels"`, "use letters, digits and"}},
 		{name: "a handler of two lines", event: "shop.ordered", handler: "a\nb", want: []string{`the handler "a\nb"`}},

@@ -61,7 +61,7 @@ const retryAfter = 10 * time.Second
 // those for TLS, and the credentials in the environment, are in that of
 // [Target]. Open returns once the broker has answered. The error says that the
 // URL is no good or, an [UnreachableError], that the broker does not answer. It
-// never has the password. Events have to be in registry.
+// never has the password. Open ends with ctx. Events have to be in registry.
 func Open(ctx context.Context, brokerURL string, registry *tidings.Registry, opts ...Option) (*Relay, error) {
 	r, err := newRelay(registry, opts)
 	if err != nil {
@@ -76,13 +76,29 @@ func Open(ctx context.Context, brokerURL string, registry *tidings.Registry, opt
 		return nil, err
 	}
 	name := target.URL.Redacted()
-	r.broker, err = driver(ctx, target)
+	opened := make(chan Broker, 1)
+	err = await(ctx, func() error {
+		b, err := driver(ctx, target)
+		opened <- b
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		go func() { // the driver goes on
+			if b := <-opened; b != nil {
+				_ = b.Close()
+			}
+		}()
+		if !errors.As(err, new(*UnreachableError)) {
+			err = &UnreachableError{Err: err}
+		}
+	}
 	if err != nil {
 		if u := (*UnreachableError)(nil); errors.As(err, &u) {
 			return nil, &UnreachableError{name, retryAfter, scrub(u.Err, target.Password)}
 		}
 		return nil, fmt.Errorf("relay: Open(%q): %w", name, scrub(err, target.Password))
 	}
+	r.broker = <-opened
 	return r, nil
 }
 

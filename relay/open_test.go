@@ -220,3 +220,22 @@ func TestMemoryKeepsTheOrder(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 }
+
+// Open ends with its ctx, also if the driver does not, and closes what that opens.
+func TestOpenOfASilentBroker(t *testing.T) {
+	t.Parallel()
+	host := "silent"
+	release, b := make(chan struct{}), newBroker(t)
+	closed := make(chan struct{})
+	b.onBrokerClose = func() { close(closed) }
+	answer(t, host, func(relay.Target) (relay.Broker, error) { <-release; return b, nil })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := relay.Open(ctx, "test://user:hunter2@"+host, newRegistry())
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	unreachable := (*relay.UnreachableError)(nil)
+	require.ErrorAs(t, err, &unreachable)
+	require.Equal(t, "test://silent", unreachable.Broker)
+	close(release)
+	<-closed
+}

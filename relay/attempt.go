@@ -38,7 +38,7 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 		}
 		if wait > hold {
 			a.waitFor(wait - hold)
-			c.handOrGiveBack(m, retryQueue, a.addTo(m))
+			c.postpone(m, a)
 			return
 		}
 	}

@@ -11,8 +11,9 @@ import (
 // of events, queues of single groups, and Subscribers, each for one group of
 // consumers.
 //
-// All methods may be called concurrently, and none after Close. Each ends within
-// seconds, also if the broker does not answer or does not read.
+// All methods may be called concurrently, and none after Close, which may be called
+// while others have not ended. Each ends within seconds, also if the broker does not
+// answer or does not read.
 type Broker interface {
 	// Publish returns nil once the broker has the messages as safely as it
 	// can, for all groups that it knows for the topic. It creates the topic

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -72,9 +73,10 @@ func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logg
 // does not take all of it. All brokers take the last one.
 var letterSizes = []int{64 << 10, 4 << 10, 64}
 
-// handOrGiveBack is hand for what was in a queue of the handler's own before.
-func (c *consumer) handOrGiveBack(m *message.Message, queue string, next *message.Message) {
-	if _, never := c.hand(m, queue, next); never != nil {
-		c.bury(m, attemptOf(m), never, c.relay.logger().With(slog.String("handler", c.name), slog.String("message_id", m.UUID), slog.Any("error", never)))
+// postpone puts a message that is not due back to the end of the queue.
+func (c *consumer) postpone(m *message.Message, a attempt) {
+	if _, never := c.hand(m, retryQueue, a.addTo(m)); never != nil {
+		err := fmt.Errorf("%s; it cannot be tried again: %w", a.reason, never)
+		c.bury(m, a, err, c.relay.logger().With(slog.String("handler", c.name), slog.String("message_id", m.UUID), slog.Any("error", err)))
 	}
 }

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,7 +45,7 @@ func TestRedriveSlowly(t *testing.T) {
 					require.NoError(t, err)
 					require.NoError(t, r.Close(t.Context()))
 					if tt.takes > time.Minute {
-						require.Positive(t, b.again, "the broker has delivered letters again, or the test shows nothing")
+						require.Positive(t, b.again.Load(), "the broker has delivered letters again, or the test shows nothing")
 					}
 					require.Equal(t, map[int]int{1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1}, asked)
 					require.Equal(t, verdict == relay.Redeliver, n == letters)
@@ -64,7 +65,7 @@ func TestRedriveSlowly(t *testing.T) {
 type impatient struct {
 	*broker
 	prefetch int
-	again    int
+	again    atomic.Int32
 }
 
 func (b *impatient) Subscriber(ctx context.Context, group relay.Group) (message.Subscriber, error) {
@@ -120,7 +121,7 @@ func (s *impatientSubscriber) hold(m *message.Message, to chan<- *message.Messag
 			return
 		}
 		if !first {
-			s.b.again++ // in a bubble, and of one prefetched letter at a time
+			s.b.again.Add(1)
 		}
 		select {
 		case <-delivered.Acked():

@@ -279,3 +279,22 @@ func TestForwardOfWhatIsTooLarge(t *testing.T) {
 	require.ErrorAs(t, err, &p)
 	require.True(t, p.Permanent())
 }
+
+// What does not go back into the queue before it is due, is a dead letter with the
+// error that it has had.
+func TestTooLargeToPostpone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		g.handle("h", func(context.Context, ordered) error { return retryAfter(time.Minute) })
+		g.start()
+		g.publish(1)
+		pass(time.Second)
+		g.broker.set(func() { g.broker.onPublish = atMost(10, ".retry") })
+		pass(time.Minute)
+		letters := g.letters("h")
+		require.Len(t, letters, 1)
+		require.Contains(t, letters[0].Reason, "too many requests; it cannot be tried again: the broker")
+		require.Equal(t, 1, letters[0].Attempts)
+	})
+}

@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
-	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/tidings-go/tidings/relay"
 )
@@ -52,7 +53,7 @@ func New(c Config) (relay.Broker, error) {
 		// A sum that is wrong would be an error in place of ten messages.
 		o.DisableMessageChecksumValidation = true
 	})
-	return &broker{Config: c, creating: make(chan struct{}, 1)}, nil
+	return &broker{Config: c, topics: newTopics()}, nil
 }
 
 const (
@@ -89,8 +90,8 @@ const requestWithin = 10 * time.Second
 //   - overwrites the policy of a queue.
 type broker struct {
 	Config
-	topics   sync.Map      // the ARNs of the topics that exist, by name: string to string
-	creating chan struct{} // holds an element while somebody creates a topic
+	topics topics
+	looked sync.Map // when a queue was last seen, by name: string to sighting
 
 	mu     sync.Mutex
 	closed bool
@@ -117,58 +118,64 @@ func (b *broker) publish(topic string, m *message.Message) error {
 	if err != nil {
 		return err
 	}
-	for again := false; ; again = true {
-		arn, err := b.topicARN(ctx, topic)
-		if err != nil {
-			return err
-		}
-		_, err = b.SNS.Publish(ctx, &sns.PublishInput{TopicArn: &arn, Message: &body, MessageAttributes: attributes})
-		if gone := (*snstypes.NotFoundException)(nil); !errors.As(err, &gone) || again {
-			return err
-		}
-		b.topics.Delete(topic) // somebody has deleted it
+	if err := b.settled(topic); err != nil {
+		return err
 	}
-}
-
-// Enqueue puts messages into the queue of a group.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
-	s, err := b.Subscriber(context.Background(), group)
+	arn, err := b.arnOf(ctx, topic)
 	if err != nil {
 		return err
 	}
-	topic := b.Topic(group.Name)
-	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
-		return errors.Join(err, s.Close())
+	_, err = b.SNS.Publish(ctx, &sns.PublishInput{TopicArn: &arn, Message: &body, MessageAttributes: snsAttributes(attributes)})
+	if isGone(err) {
+		b.lose(topic, arn)
 	}
-	return errors.Join(b.Publish(topic, messages...), s.Close())
+	return classify(err)
 }
 
-// topicARN returns the ARN of a topic, which it creates if there is none.
-func (b *broker) topicARN(ctx context.Context, topic string) (string, error) {
-	if arn, ok := b.topics.Load(topic); ok {
-		return arn.(string), nil
+// Enqueue returns when SQS has stored the messages in the queue of the group,
+// which SNS has nothing to do with.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	name := queueName(group.Name, b.Topic(group.Name))
+	for _, m := range messages {
+		if err := b.enqueue(name, m); err != nil {
+			return fmt.Errorf("relay/aws: sending to the queue %q: %w", name, err)
+		}
 	}
-	if err := checkTopic(topic); err != nil {
-		return "", err
-	}
-	// SNS takes only so many of these requests per second, and a mutex would
-	// keep those who wait beyond their contexts.
-	select {
-	case b.creating <- struct{}{}:
-		defer func() { <-b.creating }()
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	if arn, ok := b.topics.Load(topic); ok {
-		return arn.(string), nil
-	}
-	out, err := b.SNS.CreateTopic(ctx, &sns.CreateTopicInput{Name: &topic})
+	return nil
+}
+
+func (b *broker) enqueue(queue string, m *message.Message) error {
+	ctx, cancel := context.WithTimeout(m.Context(), requestWithin)
+	defer cancel()
+	body, attributes, err := marshal(m)
 	if err != nil {
-		return "", fmt.Errorf("creating the topic: %w", err)
+		return err
 	}
-	arn := aws.ToString(out.TopicArn)
-	b.topics.Store(topic, arn)
-	return arn, nil
+	for again := false; ; again = true {
+		url, err := b.ownQueue(ctx, queue)
+		if err != nil {
+			return err
+		}
+		_, err = b.SQS.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body, MessageAttributes: sqsAttributes(attributes)})
+		if gone := (*sqstypes.QueueDoesNotExist)(nil); !errors.As(err, &gone) || again {
+			return classify(err)
+		}
+		b.looked.Delete(queue) // somebody has deleted it
+	}
+}
+
+// classify returns err as relay.ErrTooLarge if it says that a message is too
+// large for this server, or for a queue with a limit of its own.
+func classify(err error) error {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch text := answer.ErrorMessage(); {
+	case strings.Contains(text, "must be shorter than"), strings.Contains(text, "too long"), strings.Contains(text, "too large"):
+		return fmt.Errorf("%w: %w", relay.ErrTooLarge, err)
+	}
+	return err
 }
 
 // Subscriber returns a subscriber that shares the clients of b.

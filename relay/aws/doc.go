@@ -19,7 +19,7 @@
 //
 // The process needs these permissions: sns:CreateTopic and sns:Publish; to
 // handle events also sns:Subscribe and sns:SetSubscriptionAttributes, and of SQS
-// CreateQueue, GetQueueUrl, GetQueueAttributes, SetQueueAttributes,
+// CreateQueue, GetQueueUrl, GetQueueAttributes, SetQueueAttributes, SendMessage,
 // ReceiveMessage, DeleteMessage and ChangeMessageVisibility.
 //
 // # What there is in SNS and SQS
@@ -29,7 +29,8 @@
 // message delivery), and which all processes with that handler receive from. They
 // are made when they are used first. One that exists is left as it is, but for
 // the policy of a queue: that gets a statement which lets SNS send what is on the
-// topic, if it does not name the topic.
+// topic, if it does not name the topic. What a handler is to try again, or has
+// given up, is in two more queues, to which messages are sent without SNS.
 //
 // The topic of a name is the name with a hyphen for each dot that a letter, a
 // digit or an underscore follows. A byte that is none of these becomes two
@@ -61,17 +62,24 @@
 //   - SNS gives up a message that it may not deliver: if the policy of a queue
 //     forbids it, or a key that encrypts the queue. With a dead-letter queue of
 //     its own, a subscription keeps these.
-//   - A queue that somebody deletes is made again by the handler that misses it,
-//     but what was published meanwhile is lost for that handler. SQS refuses
-//     for a minute to make a queue of the same name.
+//   - A queue for events that somebody deletes is made again by the handler that
+//     misses it, but what was published meanwhile is lost for that handler. SQS
+//     refuses for a minute to make a queue of the same name. Retries and dead
+//     letters are not lost: they are confirmed by their queue.
+//   - A topic that somebody deletes loses its subscriptions. Handlers look every
+//     30 s, and subscribe again. A process that publishes and finds the topic
+//     gone accepts nothing for it for 40 s, so a Forward sends it later; but
+//     once the topic was made again, other processes cannot tell, and
+//     what they publish before a handler has subscribed again, 35 s at most, does
+//     not reach that handler.
 //
 // # Numbers
 //
 // A message may have 256 KiB with its attributes, of which 2 KiB are kept for what
 // is said of it when it fails; the publish of a larger one fails. What other
 // programs send may fill these 2 KiB. Then the reason of a failure is left out,
-// and what has less than 600 bytes of room cannot be moved to the dead letters:
-// it comes again and again.
+// and what has less than 600 bytes of room becomes a dead letter with the head of
+// its body.
 //
 // A publish that is not answered fails after ten seconds.
 //
@@ -87,6 +95,8 @@
 // A request for messages waits in the server: for a second where there are many,
 // and for up to 20 s where there was none for a while. An idle worker of a handler
 // makes three requests per minute, and so does the one for what is tried again.
+// Each process makes four more per minute for each handler and topic, and two for
+// what is tried again, to see whether somebody has deleted them.
 // Closing the relay takes up to one and a half seconds, until these requests have
 // ended: a server does not notice at once when one is cut off, and would give it a
 // message.

@@ -39,15 +39,15 @@ var first = []string{"content-type", "ce-type", "ce-id"}
 var expendable = []string{"tidings-reason", "content-type", "ce-type", "ce-id"}
 
 // marshal returns the body and the attributes for a message. Its error is that
-// SNS would not take that or, when it fails, what it becomes then.
-func marshal(m *message.Message) (string, map[string]snstypes.MessageAttributeValue, error) {
+// SNS would not take that, or SQS what it becomes when it fails.
+func marshal(m *message.Message) (string, map[string]string, error) {
 	body, attributes, err := encode(m.UUID, m.Payload, m.Metadata)
 	if err != nil {
 		return "", nil, err
 	}
 	failed := m.Metadata["tidings-attempt"] != ""
 	if size := sizeOf(body, attributes); !failed && size > maxMessage-reserve {
-		return "", nil, relay.Permanent(fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", size, maxMessage, reserve))
+		return "", nil, relay.Permanent(fmt.Errorf("%w: it has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", relay.ErrTooLarge, size, maxMessage, reserve))
 	}
 	if sizeOf(body, attributes) > maxMessage {
 		rest := maps.Clone(m.Metadata)
@@ -62,13 +62,25 @@ func marshal(m *message.Message) (string, map[string]snstypes.MessageAttributeVa
 		}
 	}
 	if size := sizeOf(body, attributes); size > maxMessage {
-		return "", nil, fmt.Errorf("the message has %d bytes with its attributes, and SNS takes %d", size, maxMessage)
+		return "", nil, fmt.Errorf("%w: it has %d bytes with its attributes, and SQS takes %d", relay.ErrTooLarge, size, maxMessage)
 	}
+	return body, attributes, nil
+}
+
+func snsAttributes(attributes map[string]string) map[string]snstypes.MessageAttributeValue {
 	out := make(map[string]snstypes.MessageAttributeValue, len(attributes))
 	for key, value := range attributes {
-		out[key] = snstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
+		out[key] = snstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
 	}
-	return body, out, nil
+	return out
+}
+
+func sqsAttributes(attributes map[string]string) map[string]sqstypes.MessageAttributeValue {
+	out := make(map[string]sqstypes.MessageAttributeValue, len(attributes))
+	for key, value := range attributes {
+		out[key] = sqstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
+	}
+	return out
 }
 
 func encode(id string, payload []byte, metadata message.Metadata) (string, map[string]string, error) {

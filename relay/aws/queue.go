@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -16,11 +17,43 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// declareQueue has SNS copy the messages on a topic to a queue, and returns the
-// queue's URL. It changes of a queue or a subscription that exists only what
-// would keep messages away.
-func (b *broker) declareQueue(ctx context.Context, name, topic string) (string, error) {
-	topicARN, err := b.topicARN(ctx, topic)
+// A sighting is when a queue was seen, and its subscription, if it has one.
+type sighting struct {
+	url string
+	at  time.Time
+}
+
+// seen returns the URL of a queue that was seen lately.
+func (b *broker) seen(name string) (url string, ok bool) {
+	s, ok := b.looked.Load(name)
+	if !ok || time.Since(s.(sighting).at) > lookEvery {
+		return "", false
+	}
+	return s.(sighting).url, true
+}
+
+// ownQueue returns the URL of a queue of a handler's own, which it creates if
+// there is none.
+func (b *broker) ownQueue(ctx context.Context, name string) (string, error) {
+	if url, ok := b.seen(name); ok {
+		return url, nil
+	}
+	url, err := b.createQueue(ctx, name, "", "")
+	if err != nil {
+		return "", fmt.Errorf("creating the queue: %w", err)
+	}
+	b.looked.Store(name, sighting{url, time.Now()})
+	return url, nil
+}
+
+// subscribedQueue has SNS copy the messages on a topic to a queue, and returns
+// the queue's URL. It creates what there is not, and changes of a queue or a
+// subscription that exists only what would keep messages away.
+func (b *broker) subscribedQueue(ctx context.Context, name, topic string) (string, error) {
+	if url, ok := b.seen(name); ok {
+		return url, nil
+	}
+	topicARN, err := b.arnOf(ctx, topic)
 	if err != nil {
 		return "", err
 	}
@@ -34,27 +67,30 @@ func (b *broker) declareQueue(ctx context.Context, name, topic string) (string, 
 	if err != nil {
 		return "", fmt.Errorf("creating the queue %q: %w", name, err)
 	}
-	if err := b.subscribe(ctx, topicARN, queueARN); err != nil {
+	if err = b.subscribe(ctx, topicARN, queueARN); isGone(err) {
+		b.lose(topic, topicARN)
+		if topicARN, err = b.arnOf(ctx, topic); err == nil {
+			err = b.subscribe(ctx, topicARN, queueARN)
+		}
+	}
+	if err != nil {
 		return "", fmt.Errorf("subscribing the queue %q: %w", name, err)
 	}
+	b.looked.Store(name, sighting{url, time.Now()})
 	return url, nil
 }
 
-// createQueue creates a queue that SNS may send to. It has its policy from the
-// beginning: a change may take a minute, and SNS gives up a message that it may
-// not deliver.
+// createQueue creates a queue that SNS may send to, if there is a topic for it.
+// It has its policy from the beginning: a change may take a minute, and SNS gives
+// up a message that it may not deliver.
 func (b *broker) createQueue(ctx context.Context, name, queueARN, topicARN string) (url string, err error) {
-	policy, err := allow("", queueARN, topicARN)
-	if err != nil {
-		return "", err
+	attributes := map[string]string{"MessageRetentionPeriod": strconv.Itoa(int(b.Retention.Seconds()))}
+	if topicARN != "" {
+		if attributes["Policy"], err = allow("", queueARN, topicARN); err != nil {
+			return "", err
+		}
 	}
-	created, err := b.SQS.CreateQueue(ctx, &sqs.CreateQueueInput{
-		QueueName: &name,
-		Attributes: map[string]string{
-			"MessageRetentionPeriod": strconv.Itoa(int(b.Retention.Seconds())),
-			"Policy":                 policy,
-		},
-	})
+	created, err := b.SQS.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 	if err == nil {
 		return aws.ToString(created.QueueUrl), nil
 	}
@@ -64,6 +100,9 @@ func (b *broker) createQueue(ctx context.Context, name, queueARN, topicARN strin
 	existing, err := b.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
 	if err != nil {
 		return "", err
+	}
+	if topicARN == "" {
+		return aws.ToString(existing.QueueUrl), nil
 	}
 	return aws.ToString(existing.QueueUrl), b.amendPolicy(ctx, existing.QueueUrl, queueARN, topicARN)
 }
@@ -117,9 +156,6 @@ func (b *broker) subscribe(ctx context.Context, topicARN, queueARN string) error
 	raw := map[string]string{"RawMessageDelivery": "true"}
 	in := sns.SubscribeInput{TopicArn: &topicARN, Protocol: aws.String("sqs"), Endpoint: &queueARN, Attributes: raw, ReturnSubscriptionArn: true}
 	_, err := b.SNS.Subscribe(ctx, &in)
-	if gone := (*snstypes.NotFoundException)(nil); errors.As(err, &gone) {
-		b.topics.Delete(topicARN[strings.LastIndexByte(topicARN, ':')+1:])
-	}
 	if invalid := (*snstypes.InvalidParameterException)(nil); !errors.As(err, &invalid) || !strings.Contains(invalid.ErrorMessage(), "already exists") {
 		return err
 	}

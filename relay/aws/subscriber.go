@@ -19,7 +19,6 @@ type subscriber struct {
 
 	closing context.Context // ends with Close
 	stop    context.CancelFunc
-	queues  sync.Map // the URLs of the queues that exist, by topic: string to string
 
 	mu      sync.Mutex
 	closed  bool
@@ -28,24 +27,26 @@ type subscriber struct {
 
 var _ message.SubscribeInitializer = (*subscriber)(nil)
 
-// SubscribeInitialize creates the group's queue for a topic, and subscribes it.
+// SubscribeInitialize creates the group's queue for a topic, and subscribes it,
+// unless both were there a short while ago.
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	_, err := s.declare(s.closing, topic)
 	return err
 }
 
 // declare returns the URL of the group's queue for a topic.
-func (s *subscriber) declare(ctx context.Context, topic string) (string, error) {
-	if url, ok := s.queues.Load(topic); ok {
-		return url.(string), nil
-	}
+func (s *subscriber) declare(ctx context.Context, topic string) (url string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestWithin)
 	defer cancel()
-	url, err := s.declareQueue(ctx, queueName(s.group.Name, topic), topic)
+	name := queueName(s.group.Name, topic)
+	if s.group.Queue {
+		url, err = s.ownQueue(ctx, name)
+	} else {
+		url, err = s.subscribedQueue(ctx, name, topic)
+	}
 	if err != nil {
 		return "", fmt.Errorf("relay/aws: the group %q for the topic %q: %w", s.group.Name, topic, err)
 	}
-	s.queues.Store(topic, url)
 	return url, nil
 }
 

@@ -3,17 +3,21 @@ package aws_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -172,26 +176,14 @@ func TestQueueThatExists(t *testing.T) {
 	require.Equal(t, 1, strings.Count(attributes["Policy"], "sns.amazonaws.com"))
 }
 
-func TestTopicAndQueueAreDeleted(t *testing.T) {
+// A subscription makes a queue again that somebody has deleted.
+func TestQueueIsDeleted(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t)
 	g := group(t)
 	_, messages := subscribe(t, b, g, topic)
-	toSNS, toSQS := clients(t, server(t))
-	created, err := toSNS.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &topic})
-	require.NoError(t, err)
-	_, err = toSNS.DeleteTopic(t.Context(), &sns.DeleteTopicInput{TopicArn: created.TopicArn})
-	require.NoError(t, err)
-	publish(t, b, topic, "to a new topic, which has no queue")
-
-	u, err := toSQS.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: sdk.String(aws.QueueName(g.Name, topic))})
-	require.NoError(t, err)
-	_, err = toSQS.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: u.QueueUrl})
-	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		_, err := toSQS.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: sdk.String(aws.QueueName(g.Name, topic))})
-		return err == nil
-	}, patience, 50*time.Millisecond, "the subscription makes a new queue")
+	_, toSQS := clients(t, server(t))
+	removeQueue(t, toSQS, aws.QueueName(g.Name, topic))
 	require.Eventually(t, func() bool {
 		publish(t, b, topic, "again")
 		select {
@@ -200,7 +192,146 @@ func TestTopicAndQueueAreDeleted(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 			return false
 		}
-	}, patience, 50*time.Millisecond)
+	}, 2*patience, 50*time.Millisecond)
+}
+
+// SNS takes messages for a topic that was just made, and that nobody has
+// subscribed to again. They are refused until all who run have had the time.
+func TestTopicIsDeleted(t *testing.T) {
+	t.Parallel()
+	toSNS, toSQS := clients(t, server(t))
+	warned := watermill.NewCaptureLogger()
+	b, err := aws.New(aws.Config{SNS: toSNS, SQS: toSQS, Logger: warned})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	other, topic := newBroker(t)
+	s, messages := subscribe(t, other, group(t), topic)
+	publish(t, b, topic, "before")
+	next(t, messages).Ack()
+	removeTopic(t, toSNS, topic)
+
+	refused := b.Publish(topic, message.NewMessage("", []byte("into the void")))
+	require.ErrorContains(t, refused, "NotFound")
+	require.ErrorContains(t, b.Publish(topic, message.NewMessage("", []byte("into the void"))), "the topic was deleted, and messages are accepted again in 40s")
+	require.Len(t, warned.Captured()[watermill.ErrorLogLevel], 1)
+
+	// What a relay does every few seconds; this process does not know of the loss.
+	initialize := s.(message.SubscribeInitializer).SubscribeInitialize
+	deadline := time.Now().Add(aws.SettleFor + 30*time.Second)
+	for err = refused; err != nil; err = b.Publish(topic, message.NewMessage("", []byte("after"))) {
+		require.NoError(t, initialize(topic))
+		require.True(t, time.Now().Before(deadline), "it does not accept messages again: %v", err)
+		time.Sleep(time.Second)
+	}
+	require.Equal(t, "after", string(next(t, messages).Payload))
+}
+
+// The process that finds out has its own groups look at once.
+func TestTopicIsDeletedAndSubscribedAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	s, messages := subscribe(t, b, group(t), topic)
+	toSNS, _ := clients(t, server(t))
+	removeTopic(t, toSNS, topic)
+	require.ErrorContains(t, b.Publish(topic, message.NewMessage("", []byte("into the void"))), "NotFound")
+	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	other, _ := newBroker(t) // which does not know either, and for which it works
+	publish(t, other, topic, "again")
+	require.Equal(t, "again", string(next(t, messages).Payload))
+}
+
+// A message for a queue of a handler's own is in that queue, whatever somebody
+// has deleted meanwhile.
+func TestEnqueue(t *testing.T) {
+	t.Parallel()
+	b, _ := newBroker(t)
+	toSNS, toSQS := clients(t, server(t))
+	g := group(t)
+	g.Queue = true
+	topic := b.Topic(g.Name)
+	name := aws.QueueName(g.Name, topic)
+	m := message.NewMessage(uuid.NewString(), []byte("first"))
+	m.Metadata.Set("tidings-reason", "a reason")
+	require.NoError(t, b.Enqueue(g, m))
+	removeQueue(t, toSQS, name)
+	m = m.Copy()
+	m.Payload = []byte("second")
+	require.NoError(t, b.Enqueue(g, m))
+	require.Equal(t, "1209600", attributesOf(t, g, topic, sqstypes.QueueAttributeNameAll)["MessageRetentionPeriod"])
+
+	// The group begins with what is there.
+	_, messages := subscribe(t, b, g, topic)
+	got := next(t, messages)
+	require.Equal(t, "second", string(got.Payload))
+	require.Equal(t, m.UUID, got.UUID)
+	require.Equal(t, m.Metadata, got.Metadata)
+	require.True(t, got.Ack())
+
+	list, err := toSNS.ListTopics(t.Context(), &sns.ListTopicsInput{})
+	require.NoError(t, err)
+	for _, other := range list.Topics {
+		require.NotContains(t, sdk.ToString(other.TopicArn), topic, "SNS has nothing to do with it")
+	}
+}
+
+// A server, or a queue, may have a limit that is lower.
+func TestTooLargeForTheServer(t *testing.T) {
+	t.Parallel()
+	b, topic := newBroker(t)
+	g := group(t)
+	g.Queue = true
+	large := message.NewMessage("", []byte(strings.Repeat("x", 256<<10)))
+	err := b.Publish(topic, large)
+	require.ErrorIs(t, err, relay.ErrTooLarge)
+	require.ErrorIs(t, b.Enqueue(g, large), relay.ErrTooLarge)
+	failed := large.Copy()
+	failed.Metadata.Set("tidings-attempt", "5")
+	require.ErrorIs(t, b.Enqueue(g, failed), relay.ErrTooLarge)
+
+	_, toSQS := clients(t, server(t))
+	_, err = toSQS.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+		QueueName:  sdk.String(aws.QueueName(g.Name, b.Topic(g.Name))),
+		Attributes: map[string]string{"MaximumMessageSize": "2048"},
+	})
+	require.NoError(t, err)
+	require.ErrorIs(t, b.Enqueue(g, message.NewMessage("", []byte(strings.Repeat("x", 4096)))), relay.ErrTooLarge)
+	require.NoError(t, b.Enqueue(g, message.NewMessage("", []byte("small"))))
+}
+
+// A server that takes connections and says nothing holds nobody up for long.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	toSNS, toSQS := clients(t, "aws-sns-sqs://a:b@us-east-1?endpoint=http://"+l.Addr().String())
+	b, err := aws.New(aws.Config{SNS: toSNS, SQS: toSQS})
+	require.NoError(t, err)
+	g := group(t)
+	own := relay.Group{Name: g.Name + ".retry", AckWait: time.Minute, Workers: 1, Queue: true}
+	s, err := b.Subscriber(t.Context(), g)
+	require.NoError(t, err)
+	var calls sync.WaitGroup
+	for name, call := range map[string]func() error{
+		"Publish":             func() error { return b.Publish("topic", message.NewMessage("", []byte("x"))) },
+		"Enqueue":             func() error { return b.Enqueue(own, message.NewMessage("", []byte("x"))) },
+		"Subscribe":           func() error { _, err := s.Subscribe(context.Background(), "topic"); return err },
+		"SubscribeInitialize": func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("other") },
+	} {
+		calls.Go(func() { assert.ErrorIs(t, call(), context.DeadlineExceeded, name) })
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		calls.Wait()
+		assert.NoError(t, s.Close())
+		assert.NoError(t, b.Close())
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		require.FailNow(t, "something waits for a server that says nothing")
+	}
 }
 
 func TestGroupsThatCannotBe(t *testing.T) {

@@ -151,7 +151,7 @@ func (n *subscription) trouble(err error) {
 	if gone := (*sqstypes.QueueDoesNotExist)(nil); !errors.As(err, &gone) {
 		return
 	}
-	n.queues.Delete(n.topic)
+	n.looked.Delete(queueName(n.group.Name, n.topic))
 	if url, err := n.declare(n.ending, n.topic); err == nil {
 		n.url = url
 	} else if n.ending.Err() == nil {

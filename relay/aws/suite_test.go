@@ -4,6 +4,12 @@ import (
 	"os"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/aws"
 	"github.com/tidings-go/tidings/relay/relaytest"
 	"github.com/tidings-go/tidings/tidingstest"
 )
@@ -23,5 +29,28 @@ func server(t *testing.T) string {
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	relaytest.Test(t, relaytest.Server{URL: server(t), NoAttributes: true, Features: tidingstest.Features{Unordered: true}})
+	toSNS, toSQS := clients(t, server(t))
+	relaytest.Test(t, relaytest.Server{
+		URL: server(t), NoAttributes: true, Features: tidingstest.Features{Unordered: true},
+		RemoveTopic: func(t *testing.T, topic string) { removeTopic(t, toSNS, topic) },
+		RemoveQueue: func(t *testing.T, group relay.Group, topic string) {
+			removeQueue(t, toSQS, aws.QueueName(group.Name, topic))
+		},
+	})
+}
+
+func removeTopic(t *testing.T, client *sns.Client, topic string) {
+	t.Helper()
+	created, err := client.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &topic})
+	require.NoError(t, err)
+	_, err = client.DeleteTopic(t.Context(), &sns.DeleteTopicInput{TopicArn: created.TopicArn})
+	require.NoError(t, err)
+}
+
+func removeQueue(t *testing.T, client *sqs.Client, name string) {
+	t.Helper()
+	u, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: &name})
+	require.NoError(t, err)
+	_, err = client.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: u.QueueUrl})
+	require.NoError(t, err)
 }

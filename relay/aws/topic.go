@@ -1,0 +1,96 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// Somebody may delete a topic, and its subscriptions with it. SNS makes it again
+// for anyone who asks, and takes messages for it that go nowhere.
+const (
+	// lookEvery is how often a group looks whether its subscription is there.
+	// The relay asks more often, but requests are paid for.
+	lookEvery = 30 * time.Second
+
+	// settleFor is how long a topic that is gone accepts nothing: until all
+	// groups that are alive have looked.
+	settleFor = lookEvery + 2*relay.DeclareEvery
+)
+
+// topics are those that this process has used.
+type topics struct {
+	arns     sync.Map      // by name: string to string
+	lost     sync.Map      // by name: string to time.Time, when it accepts messages again
+	creating chan struct{} // holds an element while somebody creates a topic
+}
+
+func newTopics() topics { return topics{creating: make(chan struct{}, 1)} }
+
+// arnOf returns the ARN of a topic, which it creates if there is none.
+func (b *broker) arnOf(ctx context.Context, topic string) (string, error) {
+	if arn, ok := b.topics.arns.Load(topic); ok {
+		return arn.(string), nil
+	}
+	if err := checkTopic(topic); err != nil {
+		return "", err
+	}
+	// SNS takes only so many of these requests per second, and a mutex would
+	// keep those who wait beyond their contexts.
+	select {
+	case b.topics.creating <- struct{}{}:
+		defer func() { <-b.topics.creating }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if arn, ok := b.topics.arns.Load(topic); ok {
+		return arn.(string), nil
+	}
+	out, err := b.SNS.CreateTopic(ctx, &sns.CreateTopicInput{Name: &topic})
+	if err != nil {
+		return "", fmt.Errorf("creating the topic: %w", err)
+	}
+	arn := aws.ToString(out.TopicArn)
+	b.topics.arns.Store(topic, arn)
+	return arn, nil
+}
+
+// isGone reports whether err says that a topic does not exist.
+func isGone(err error) bool {
+	gone := (*snstypes.NotFoundException)(nil)
+	return errors.As(err, &gone)
+}
+
+// lose notes that a topic with this ARN, which this process had, is gone: the
+// groups of this process look at once, and messages are refused for a while.
+func (b *broker) lose(topic, arn string) {
+	if !b.topics.arns.CompareAndDelete(topic, arn) {
+		return // somebody else has seen it
+	}
+	b.topics.lost.Store(topic, time.Now().Add(settleFor))
+	b.looked.Clear()
+	b.Logger.Error("relay/aws: a topic was deleted, and its subscriptions with it; it is made again",
+		errors.New("what others publish until all handlers have subscribed again does not reach them"), watermill.LogFields{"topic": topic})
+}
+
+// settled returns an error while a topic that was lost accepts nothing.
+func (b *broker) settled(topic string) error {
+	until, ok := b.topics.lost.Load(topic)
+	if !ok {
+		return nil
+	}
+	if wait := time.Until(until.(time.Time)); wait > 0 {
+		return fmt.Errorf("the topic was deleted, and messages are accepted again in %v, when the handlers that run have subscribed to it again", wait.Round(time.Second))
+	}
+	b.topics.lost.CompareAndDelete(topic, until)
+	return nil
+}

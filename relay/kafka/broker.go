@@ -91,7 +91,7 @@ func (b *broker) dial() (err error) {
 			err = errors.Join(err, b.client.Close())
 		}
 	}()
-	if b.topics, err = newTopics(b.client, b.detail); err != nil { // finds the controller, so there is a cluster
+	if b.topics, err = newTopics(b.client, b.detail, b.logger); err != nil { // finds the controller, so there is a cluster
 		return err
 	}
 	return b.startProducer()
@@ -100,17 +100,20 @@ func (b *broker) dial() (err error) {
 // Topic returns the topic for a name: see the package.
 func (b *broker) Topic(name string) string { return topicOf(name) }
 
-// Enqueue puts messages into the queue of a group.
+// Enqueue is Publish to a topic that one group reads, which begins with the
+// oldest message. A topic that was deleted is created again.
 func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
-	s, err := b.Subscriber(context.Background(), group)
-	if err != nil {
-		return err
-	}
 	topic := b.Topic(group.Name)
-	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
-		return errors.Join(err, s.Close())
+	for _, m := range messages {
+		err := b.Publish(topic, m)
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			err = b.Publish(topic, m)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return errors.Join(b.Publish(topic, messages...), s.Close())
+	return nil
 }
 
 // Subscriber returns a Subscriber that connects when it subscribes.

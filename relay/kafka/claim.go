@@ -24,12 +24,15 @@ func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 // until the member has to give it away. All partitions of the member share the
 // channel of the subscription.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
-	c := &claim{member: m, session: session, ended: m.endOf(session, from)}
+	c := &claim{member: m, session: session, ended: m.endOf(session, from), topic: m.subscriber.broker.topics.generation(m.name)}
 	select {
 	case <-m.start.over:
 	case <-c.ended:
 		return nil
 	case <-m.ctx.Done():
+		return nil
+	}
+	if c.startsOver(from) {
 		return nil
 	}
 	for {
@@ -38,10 +41,36 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.C
 			if !ok || !c.pass(r) {
 				return nil
 			}
+		case <-c.topic.over: // which has the member join again
+			return nil
 		case <-session.Context().Done():
 			return nil
 		}
 	}
+}
+
+// startsOver reports whether the offset that the group has committed is one of
+// another topic of this name, which somebody has deleted. The group begins with
+// the oldest message then, when the member has joined again: what came to the new
+// topic before this offset would be skipped.
+func (c *claim) startsOver(from sarama.ConsumerGroupClaim) bool {
+	if c.topic.id == "" {
+		return false // the cluster does not say
+	}
+	admin := c.subscriber.broker.topics.admin
+	offsets, err := admin.ListConsumerGroupOffsets(c.subscriber.group.Name, map[string][]int32{from.Topic(): {from.Partition()}})
+	if err != nil {
+		c.warn("the offset of a partition could not be looked at", err)
+		return false
+	}
+	block := offsets.GetBlock(from.Topic(), from.Partition())
+	if block == nil || block.Metadata == "" || block.Metadata == c.topic.id {
+		return false
+	}
+	c.warn("beginning with the oldest message", fmt.Errorf("the topic is another one than that of offset %d of partition %d", block.Offset, from.Partition()))
+	c.session.ResetOffset(from.Topic(), from.Partition(), 0, c.topic.id)
+	c.session.Commit()
+	return true
 }
 
 // endOf returns a channel that is closed when the partition is to be given
@@ -71,6 +100,7 @@ type claim struct {
 	*member
 	session sarama.ConsumerGroupSession
 	ended   <-chan struct{}
+	topic   *generation // which is committed with each offset
 }
 
 // pass hands a message over until it is acknowledged, and reports whether it
@@ -90,7 +120,7 @@ func (c *claim) pass(r *sarama.ConsumerMessage) bool {
 			return false
 		}
 		if c.await(m) {
-			c.session.MarkMessage(r, "")
+			c.session.MarkMessage(r, c.topic.id)
 			return true
 		}
 		if isNacked(m) {

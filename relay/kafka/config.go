@@ -10,10 +10,12 @@ import (
 func NewConfig() *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = "tidings"
+	c.Version = sarama.V2_8_0_0 // the first in which topics have an identity
 
 	c.Net.DialTimeout = 5 * time.Second
 	c.Metadata.Timeout = publishWithin
 	c.Metadata.AllowAutoTopicCreation = false
+	c.Metadata.RefreshFrequency = time.Minute // when partitions that were added are seen
 
 	c.Producer.RequiredAcks = sarama.WaitForAll
 	c.Producer.Idempotent = true

@@ -3,10 +3,13 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // publishWithin is when Publish gives up.
@@ -85,10 +88,21 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 var errTimeout = fmt.Errorf("no answer within %v", publishWithin)
 
 func notStored(topic string, err error) error {
+	if isTooLarge(err) {
+		return fmt.Errorf("relay/kafka: publishing to the topic %q: %w: %w", topic, relay.ErrTooLarge, err)
+	}
 	return fmt.Errorf("relay/kafka: a message for the topic %q may not be stored: %w", topic, err)
 }
 
-// Close waits for those who publish, and ends the connections.
+// isTooLarge reports whether err is of a message that is larger than the client
+// sends, or than the cluster takes.
+func isTooLarge(err error) bool {
+	local := sarama.ConfigurationError("") // the client has no other error for it
+	return errors.Is(err, sarama.ErrMessageSizeTooLarge) || errors.As(err, &local) && strings.Contains(string(local), "MaxMessageBytes")
+}
+
+// Close waits for those who publish, and ends the connections. It does not wait
+// for long: what the cluster has not answered to has failed for its publisher.
 func (b *broker) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,7 +110,18 @@ func (b *broker) Close() error {
 		return nil
 	}
 	b.closed = true
-	b.producer.AsyncClose()
-	b.results.Wait()
-	return b.client.Close()
+	done := make(chan error, 1)
+	go func() { // the client takes no ctx, and may wait for many minutes
+		b.producer.AsyncClose()
+		b.results.Wait()
+		done <- b.client.Close()
+	}()
+	timer := time.NewTimer(closeWithin)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("relay/kafka: the connections could not be closed within %v: the cluster does not answer", closeWithin)
+	}
 }

@@ -26,16 +26,17 @@ type subscriber struct {
 
 var _ message.SubscribeInitializer = (*subscriber)(nil)
 
-// SubscribeInitialize creates the topic. Since a group begins with the oldest
-// message, that is all it takes to keep messages for it.
+// SubscribeInitialize creates the topic, also if somebody has deleted it. Since a
+// group begins with the oldest message, that is all it takes to keep messages
+// for it.
 func (s *subscriber) SubscribeInitialize(topic string) error {
-	return s.broker.topics.ensure(s.ctx, topic)
+	return s.broker.topics.look(s.ctx, topic)
 }
 
 // Subscribe adds a member to the group that is for this topic alone. It keeps
 // on trying if the cluster does not answer.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	if err := s.broker.topics.ensure(ctx, topic); err != nil {
+	if err := s.broker.topics.look(ctx, topic); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

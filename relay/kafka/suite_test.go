@@ -5,10 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tidings-go/tidings/relay"
 	_ "github.com/tidings-go/tidings/relay/kafka"
 	"github.com/tidings-go/tidings/relay/relaytest"
 )
@@ -41,5 +43,22 @@ func TestSuite(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	relaytest.Test(t, relaytest.Server{URL: urlOf(c), History: true})
+	relaytest.Test(t, relaytest.Server{
+		URL: urlOf(c), History: true,
+		RemoveTopic: func(t *testing.T, topic string) { removeTopic(t, c, topic) },
+		RemoveQueue: func(t *testing.T, group relay.Group, topic string) {
+			if !group.Queue {
+				t.Skip("what Kafka has for a group on a topic of events are its offsets, and those cannot be deleted while it runs")
+			}
+			removeTopic(t, c, topic)
+		},
+	})
+}
+
+func removeTopic(t *testing.T, c *kfake.Cluster, topic string) {
+	t.Helper()
+	admin, err := sarama.NewClusterAdmin(c.ListenAddrs(), sarama.NewConfig())
+	require.NoError(t, err)
+	defer admin.Close()
+	require.NoError(t, admin.DeleteTopic(topic))
 }

@@ -7,30 +7,62 @@ import (
 	"sync"
 
 	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill"
 )
 
-// topics creates topics, each once.
+// topics creates topics, and notices when somebody has deleted one.
 type topics struct {
 	client sarama.Client
 	admin  sarama.ClusterAdmin
 	detail sarama.TopicDetail
-	known  sync.Map      // of string to nothing
+	logger watermill.LoggerAdapter
+	known  sync.Map      // by name: string to *generation, of topics that were there
+	gone   sync.Map      // by name: string to nothing, of those that may be there no more
 	busy   chan struct{} // has an element while a request is under way
 }
 
-func newTopics(client sarama.Client, detail sarama.TopicDetail) (*topics, error) {
+// A generation is a topic between its creation and its deletion. The next one of
+// the same name begins with offset 0 again, so an offset of one means nothing in
+// the other.
+type generation struct {
+	id   string        // "" where the cluster does not say
+	over chan struct{} // closed when another generation was seen
+}
+
+func newTopics(client sarama.Client, detail sarama.TopicDetail, logger watermill.LoggerAdapter) (*topics, error) {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
 		return nil, err
 	}
-	return &topics{client: client, admin: admin, detail: detail, busy: make(chan struct{}, 1)}, nil
+	return &topics{client: client, admin: admin, detail: detail, logger: logger, busy: make(chan struct{}, 1)}, nil
 }
 
-// ensure creates a topic unless it exists.
+// ensure creates a topic unless it exists, as far as this process knows.
 func (t *topics) ensure(ctx context.Context, topic string) error {
-	if _, ok := t.known.Load(topic); ok {
+	if t.isKnown(topic) {
 		return nil
 	}
+	return t.request(ctx, topic, func() error {
+		if t.isKnown(topic) {
+			return nil
+		}
+		return t.create(topic)
+	})
+}
+
+func (t *topics) isKnown(topic string) bool {
+	_, known := t.known.Load(topic)
+	_, gone := t.gone.Load(topic)
+	return known && !gone
+}
+
+// look creates a topic unless it exists.
+func (t *topics) look(ctx context.Context, topic string) error {
+	return t.request(ctx, topic, func() error { return t.create(topic) })
+}
+
+// request runs f, of which there is one at a time.
+func (t *topics) request(ctx context.Context, topic string, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
 	select {
@@ -40,10 +72,7 @@ func (t *topics) ensure(ctx context.Context, topic string) error {
 	}
 	done := make(chan error, 1)
 	go func() { // the client takes no ctx
-		err := t.create(topic)
-		if err == nil {
-			t.known.Store(topic, nil)
-		}
+		err := f()
 		<-t.busy
 		done <- err
 	}()
@@ -58,37 +87,72 @@ func (t *topics) ensure(ctx context.Context, topic string) error {
 	}
 }
 
-// forget has the next ensure look again: somebody has deleted the topic.
-func (t *topics) forget(topic string) { t.known.Delete(topic) }
+// forget has the next ensure look again: somebody may have deleted the topic.
+func (t *topics) forget(topic string) { t.gone.Store(topic, nil) }
 
-func (t *topics) create(topic string) error {
-	if _, ok := t.known.Load(topic); ok {
-		return nil
+// generation returns the topic as it was last seen.
+func (t *topics) generation(topic string) *generation {
+	if g, ok := t.known.Load(topic); ok {
+		return g.(*generation)
 	}
-	// Who may use a topic need not be allowed to create it.
-	exists, err := t.exists(topic)
-	if exists || err != nil {
-		return err
-	}
-	if err := t.admin.CreateTopic(topic, &t.detail, false); err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
-		return err
-	}
-	return t.client.RefreshMetadata(topic) // waits for the leaders
+	return &generation{} // which is never over
 }
 
-func (t *topics) exists(topic string) (bool, error) {
+func (t *topics) create(topic string) error {
+	// Who may use a topic need not be allowed to create it.
+	id, exists, err := t.find(topic)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		if _, known := t.known.Load(topic); known {
+			t.logger.Error("relay/kafka: a topic is gone, and is created again", errDeleted, watermill.LogFields{"topic": topic})
+		}
+		if err := t.admin.CreateTopic(topic, &t.detail, false); err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+			return err
+		}
+		if err := t.client.RefreshMetadata(topic); err != nil { // waits for the leaders
+			return err
+		}
+		if id, _, err = t.find(topic); err != nil {
+			return err
+		}
+	}
+	t.note(topic, id)
+	return nil
+}
+
+var errDeleted = errors.New("somebody has deleted it, and the messages in it")
+
+// note keeps what was found. The caller is the one that holds busy.
+func (t *topics) note(topic, id string) {
+	if old, ok := t.known.Load(topic); !ok || old.(*generation).id != id {
+		t.known.Store(topic, &generation{id: id, over: make(chan struct{})})
+		if ok {
+			t.logger.Info("relay/kafka: a topic is another one than before", watermill.LogFields{"topic": topic, "topic_id": id})
+			close(old.(*generation).over)
+		}
+	}
+	t.gone.Delete(topic)
+}
+
+// find returns the identity of a topic, and whether there is one.
+func (t *topics) find(topic string) (id string, exists bool, err error) {
 	found, err := t.admin.DescribeTopics([]string{topic})
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
 	for _, f := range found {
 		switch {
 		case f.Name != topic:
 		case errors.Is(f.Err, sarama.ErrNoError), errors.Is(f.Err, sarama.ErrLeaderNotAvailable):
-			return true, nil
+			if f.Uuid != (sarama.Uuid{}) {
+				id = f.Uuid.String()
+			}
+			return id, true, nil
 		case !errors.Is(f.Err, sarama.ErrUnknownTopicOrPartition):
-			return false, f.Err
+			return "", false, f.Err
 		}
 	}
-	return false, nil
+	return "", false, nil
 }

@@ -62,6 +62,9 @@ type broker struct {
 	maxLen        int64
 	logger        watermill.LoggerAdapter
 	trimmer       *trimmer
+	evictions     evictions
+	streams       sync.Map  // of true by topic: streams that there were
+	positions     positions // of groups
 	closeOnce     sync.Once
 	closeErr      error
 }
@@ -82,24 +85,12 @@ func newBroker(c Config) *broker {
 		b.logger = watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn})
 	}
 	b.trimmer = newTrimmer(b.writes, b.logger)
+	b.evictions = evictions{client: b.writes, logger: b.logger}
 	return b
 }
 
 // Topic returns name: keys and groups of Redis are any bytes.
 func (b *broker) Topic(name string) string { return name }
-
-// Enqueue puts messages into the queue of a group.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
-	s, err := b.Subscriber(context.Background(), group)
-	if err != nil {
-		return err
-	}
-	topic := b.Topic(group.Name)
-	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	return errors.Join(b.Publish(topic, messages...), s.Close())
-}
 
 // Subscriber returns a subscriber that shares the connections of b, which it
 // does not close.
@@ -111,7 +102,7 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 		group.AckWait = time.Minute
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &subscriber{broker: b, group: group.Name, ackWait: group.AckWait, closing: ctx, stop: cancel}, nil
+	return &subscriber{broker: b, group: group.Name, ackWait: group.AckWait, queue: group.Queue, closing: ctx, stop: cancel}, nil
 }
 
 // Close ends the connections. Subscribers are closed before.

@@ -24,13 +24,13 @@ const goneAfter = 10 * time.Minute
 func (s *subscription) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
 	defer cancel()
-	if s.acked != "" {
-		// With the client that tries again.
-		if err := s.broker.writes.XAck(ctx, s.topic, s.group, s.acked).Err(); err != nil {
+	pipe := s.broker.writes.Pipeline() // the client that tries again
+	if acks := s.acknowledge(ctx, pipe); len(acks) > 0 {
+		if _, err := pipe.Exec(ctx); err != nil {
 			s.broker.logger.Error("relay/redis: acknowledging has failed, the message will come again", err, s.fields())
 			return
 		}
-		s.broker.trimmer.mark(s.topic)
+		s.acknowledged()
 	}
 	s.remove(ctx, s.consumer)
 }

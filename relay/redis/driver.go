@@ -36,6 +36,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err := b.probe(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
+	b.evictions.warn(ctx)
 	return b, nil
 }
 

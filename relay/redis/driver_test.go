@@ -26,9 +26,9 @@ import (
 )
 
 // opened returns the error of Open.
-func opened(t *testing.T, url string) error {
+func opened(t *testing.T, url string, opts ...relay.Option) error {
 	t.Helper()
-	r, err := relay.Open(t.Context(), url, new(tidings.Registry))
+	r, err := relay.Open(t.Context(), url, new(tidings.Registry), opts...)
 	if err == nil {
 		require.NoError(t, r.Close(t.Context()))
 	}
@@ -162,11 +162,12 @@ func TestFewRights(t *testing.T) {
 	s := newChild(t)
 	_, client := newBroker(t, s.url())
 	require.NoError(t, client.Do(t.Context(), "ACL", "SETUSER", "carrier", "on", ">secret", "~orders*",
-		"+xadd", "+xgroup", "+xreadgroup", "+xack", "+xpending", "+xclaim", "+xautoclaim", "+xinfo", "+xtrim", "+exists", "+eval", "+evalsha").Err())
+		"+xadd", "+xgroup", "+xreadgroup", "+xack", "+xpending", "+xclaim", "+xautoclaim", "+xinfo", "+xtrim", "+xdel", "+xrange", "+exists", "+info", "+eval", "+evalsha").Err())
 	require.NoError(t, opened(t, "redis://carrier:secret@"+s.addr))
 	b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{s.addr}, Username: "carrier", Password: "secret"}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
+	redis.SetTrim(b, 0, time.Minute)
 	c := newConsumer(t, b, "group", "orders", time.Minute)
 	for range 300 {
 		publish(t, b, "orders", "x")

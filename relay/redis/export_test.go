@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"time"
 
 	"github.com/tidings-go/tidings/relay"
 )
@@ -14,6 +15,26 @@ var (
 
 // Trim does what a broker does every few seconds.
 func Trim(ctx context.Context, b relay.Broker, stream string) { b.(*broker).trimmer.trim(ctx, stream) }
+
+// SetTrim sets how long a broker watches a stream before it trims it, and how
+// long it waits for a group that is missing.
+func SetTrim(b relay.Broker, settle, missed time.Duration) {
+	t := b.(*broker).trimmer
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.settle, t.missedFor = settle, missed
+}
+
+// Trims reports whether a broker trims a stream.
+func Trims(b relay.Broker, stream string) bool {
+	_, ok := b.(*broker).trimmer.streams.Load(stream)
+	return ok
+}
+
+// CheckSize does what a broker does before it sends that much.
+func CheckSize(ctx context.Context, b relay.Broker, fields ...any) error {
+	return b.(*broker).checkSize(ctx, fields)
+}
 
 // Limits of the trimmer.
 const KeptWithoutGroup = keptWithoutGroup

@@ -2,10 +2,14 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // Publish appends the messages to the stream, in order, and stops at the first
@@ -13,7 +17,7 @@ import (
 // but without the ctx of the message and without a limit of time.
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	for _, m := range messages {
-		if err := b.append(topic, m); err != nil {
+		if err := b.append(topic, m, b.maxLen); err != nil {
 			return fmt.Errorf("relay/redis: publishing to %q: %w", topic, err)
 		}
 		b.trimmer.mark(topic)
@@ -21,8 +25,45 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	return nil
 }
 
-func (b *broker) append(topic string, m *message.Message) error {
+// Enqueue appends the messages to the stream of a group's own. Whether the group
+// exists does not matter: it begins at the start of the stream whenever it is
+// declared, and no trimmer and no limit removes what is in there.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	topic := b.Topic(group.Name)
+	for _, m := range messages {
+		if err := b.append(topic, m, 0); err != nil {
+			return fmt.Errorf("relay/redis: putting a message into the queue %q: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+var errNoStream = errors.New("the stream does not exist any more")
+
+// append adds an entry, and creates the stream if there is none. It says so if
+// this process knows that there was one.
+func (b *broker) append(topic string, m *message.Message, maxLen int64) error {
 	ctx, cancel := context.WithTimeout(m.Context(), publishTimeout)
 	defer cancel()
-	return b.writes.XAdd(ctx, &goredis.XAddArgs{Stream: topic, MaxLen: b.maxLen, Approx: b.maxLen > 0, Values: fieldsOf(m)}).Err()
+	fields := fieldsOf(m)
+	if err := b.checkSize(ctx, fields); err != nil {
+		return err
+	}
+	add := &goredis.XAddArgs{Stream: topic, MaxLen: maxLen, Approx: maxLen > 0, Values: fields}
+	_, add.NoMkStream = b.streams.Load(topic)
+	err := b.writes.XAdd(ctx, add).Err()
+	if add.NoMkStream && errors.Is(err, goredis.Nil) {
+		if _, first := b.streams.LoadAndDelete(topic); first {
+			b.logger.Error("relay/redis: the server has lost a stream, with all that was in it, and it is made again", errNoStream, watermill.LogFields{"topic": topic})
+		}
+		add.NoMkStream = false
+		err = b.writes.XAdd(ctx, add).Err()
+	}
+	if err != nil {
+		return b.refusedSize(ctx, fields, err)
+	}
+	if !add.NoMkStream {
+		b.streams.Store(topic, true)
+	}
+	return nil
 }

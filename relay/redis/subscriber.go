@@ -3,9 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +23,7 @@ type subscriber struct {
 	broker  *broker
 	group   string
 	ackWait time.Duration
+	queue   bool // the stream is the group's own
 
 	closing context.Context
 	stop    context.CancelFunc
@@ -35,35 +34,19 @@ type subscriber struct {
 
 var _ message.SubscribeInitializer = (*subscriber)(nil)
 
-// SubscribeInitialize creates the stream and the group, as far as there are none.
+// SubscribeInitialize creates the stream and the group, as far as there are none
+// (any more).
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	ctx, cancel := context.WithTimeout(s.closing, publishTimeout)
 	defer cancel()
-	return s.declare(ctx, topic, fromNow)
-}
-
-// A new group begins with what is published from now on: what else is in the
-// stream depends on when it was last trimmed. A group that the server has
-// forgotten begins with what there is, since it was published for it as well.
-const (
-	fromNow   = "$"
-	fromStart = "0"
-)
-
-// declare creates the group, if there is none.
-func (s *subscriber) declare(ctx context.Context, topic, from string) error {
-	err := s.broker.writes.XGroupCreateMkStream(ctx, topic, s.group, from).Err()
-	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
-		return fmt.Errorf("relay/redis: creating the group %q of %q: %w", s.group, topic, err)
-	}
-	return nil
+	return s.declare(ctx, topic)
 }
 
 // Subscribe begins to fetch messages, one at a time.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	declareCtx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if err := s.declare(declareCtx, topic, fromNow); err != nil {
+	if err := s.declare(declareCtx, topic); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

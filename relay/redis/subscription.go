@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -112,19 +111,46 @@ func (s *subscription) read(ctx context.Context, from string, block time.Duratio
 // All that fetches an entry goes through it: there is one to acknowledge at most.
 func (s *subscription) withAck(ctx context.Context, command func(goredis.Pipeliner)) error {
 	pipe := s.broker.reads.Pipeline()
-	if s.acked != "" {
-		pipe.XAck(ctx, s.topic, s.group, s.acked)
-	}
+	acks := s.acknowledge(ctx, pipe)
 	command(pipe)
-	commands, err := pipe.Exec(ctx)
-	if s.acked != "" && len(commands) > 0 && commands[0].Err() == nil {
-		s.acked = ""
-		s.broker.trimmer.mark(s.topic)
+	_, err := pipe.Exec(ctx)
+	if len(acks) > 0 && firstError(acks) == nil {
+		s.acknowledged()
 	}
 	if errors.Is(err, goredis.Nil) {
 		return nil
 	}
 	return err
+}
+
+// acknowledge adds what tells the server of the last entry: that the group is
+// done with it, and in a stream of the group's own that it can go.
+func (s *subscription) acknowledge(ctx context.Context, pipe goredis.Pipeliner) (commands []goredis.Cmder) {
+	if s.acked == "" {
+		return nil
+	}
+	commands = append(commands, pipe.XAck(ctx, s.topic, s.group, s.acked))
+	if s.queue {
+		commands = append(commands, pipe.XDel(ctx, s.topic, s.acked))
+	}
+	return commands
+}
+
+// acknowledged is called when the server has been told.
+func (s *subscription) acknowledged() {
+	s.acked = ""
+	if !s.queue {
+		s.broker.trimmer.mark(s.topic)
+	}
+}
+
+func firstError(commands []goredis.Cmder) error {
+	for _, c := range commands {
+		if err := c.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // existing returns the entry, or nil if it was deleted while it was pending,
@@ -136,7 +162,16 @@ func (s *subscription) existing(ctx context.Context, entry goredis.XMessage) (*g
 	if entry.ID == "" {
 		return nil, nil
 	}
+	s.deleted(entry.ID)
 	return nil, s.broker.reads.XAck(ctx, s.topic, s.group, entry.ID).Err()
+}
+
+var errDeleted = errors.New("the entry does not exist any more: was the stream cut by maxlen, or by somebody?")
+
+func (s *subscription) deleted(id string) {
+	fields := s.fields()
+	fields["entry"] = id
+	s.broker.logger.Error("relay/redis: a message was deleted before it was handled", errDeleted, fields)
 }
 
 // overdue returns an entry that somebody in the group has been silent about for
@@ -155,17 +190,33 @@ func (s *subscription) overdue(ctx context.Context) (*goredis.XMessage, error) {
 	}
 	for _, p := range pending.Val() {
 		// Others look at the same time: the first one gets it.
-		entries, _, err := s.broker.reads.XAutoClaim(ctx, &goredis.XAutoClaimArgs{
-			Stream: s.topic, Group: s.group, Consumer: s.consumer, MinIdle: s.ackWait, Start: p.ID, Count: 1,
-		}).Result()
-		if err != nil {
-			return nil, err
+		if entry, err := s.claim(ctx, p.ID); entry != nil || err != nil {
+			return entry, err
 		}
-		for _, entry := range entries {
-			if e, err := s.existing(ctx, entry); e != nil || err != nil {
-				return e, err
-			}
+	}
+	return nil, nil
+}
+
+// claim takes over an overdue entry.
+func (s *subscription) claim(ctx context.Context, id string) (*goredis.XMessage, error) {
+	entries, _, err := s.broker.reads.XAutoClaim(ctx, &goredis.XAutoClaimArgs{
+		Stream: s.topic, Group: s.group, Consumer: s.consumer, MinIdle: s.ackWait, Start: id, Count: 1,
+	}).Result()
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if e, err := s.existing(ctx, entry); e != nil || err != nil {
+			return e, err
 		}
+	}
+	if len(entries) > 0 || s.queue {
+		return nil, nil
+	}
+	// Somebody else was faster, or a server from Redis 7 on has dropped what
+	// does not exist any more, of which the client does not tell.
+	if found, err := s.broker.reads.XRangeN(ctx, s.topic, id, id, 1).Result(); err == nil && len(found) == 0 {
+		s.deleted(id)
 	}
 	return nil, nil
 }
@@ -184,7 +235,7 @@ func (s *subscription) repair(ctx context.Context, err error) {
 	if isForgotten(err) {
 		declareCtx, cancel := context.WithTimeout(ctx, commandTimeout)
 		defer cancel()
-		err = s.declare(declareCtx, s.topic, fromStart)
+		err = s.declare(declareCtx, s.topic)
 		if err == nil && s.failures == 1 {
 			return
 		}
@@ -195,16 +246,6 @@ func (s *subscription) repair(ctx context.Context, err error) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// isForgotten reports whether the server has no such stream or group.
-func isForgotten(err error) bool {
-	for _, prefix := range []string{"NOGROUP", "UNBLOCKED", "ERR no such key"} {
-		if strings.HasPrefix(err.Error(), prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *subscription) fields() watermill.LogFields {

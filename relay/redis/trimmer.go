@@ -2,28 +2,58 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // An acknowledged entry stays in its stream until that is trimmed. A trimmer
-// removes what every group has acknowledged from the streams that this process
-// has used lately.
+// removes what every group has acknowledged from the streams of events that this
+// process has used lately. (Queues of single groups are not its affair.)
+//
+// A group that the server has lost comes back: its process declares it again. Until
+// then it needs what it has not read yet, although the server does not know that.
+// So the trimmer leaves a stream alone while a group is missing that it has seen
+// there, and until it has watched the stream for long enough to have seen all.
 type trimmer struct {
 	client  goredis.UniversalClient
 	logger  watermill.LoggerAdapter
-	streams sync.Map // of *atomic.Bool by name: used since the last round
+	streams sync.Map // of *trimmed by name
 	stop    context.CancelFunc
 	done    chan struct{}
-	lastErr string // of the last round, in order not to repeat it
+
+	mu        sync.Mutex // held while a stream is trimmed
+	settle    time.Duration
+	missedFor time.Duration
+	lastErr   string // of the last round, in order not to repeat it
+	warned    map[groupKey]time.Time
+}
+
+// A trimmed is a stream that is trimmed.
+type trimmed struct {
+	used   atomic.Bool          // since the last round
+	since  time.Time            // of the first round
+	groups map[string]time.Time // since when each is missing; zero if it is there
 }
 
 const (
 	trimInterval = 5 * time.Second
+
+	// settleTime is after how long all groups of live processes have declared
+	// themselves.
+	settleTime = 3 * relay.DeclareEvery
+
+	// missedFor is how long a missing group is waited for. Afterwards somebody
+	// has destroyed it on purpose.
+	missedFor = 5 * time.Minute
 
 	// keptWithoutGroup is how many entries stay in a stream that no group has
 	// subscribed to.
@@ -36,49 +66,64 @@ const (
 // trimScript finds the oldest entry that a group still needs, and removes those
 // before it: all in one step, so that a group that comes meanwhile loses nothing.
 // It leaves some, since it removes whole nodes of the stream (of 100 entries by
-// default), which is cheap.
+// default), which is cheap. It removes nothing if a group is missing (ARGV[3] and
+// so on), or if ARGV[2] is 0. It returns how many are removed, a group that needs
+// entries from before the oldest that there is, or ”, and all groups.
 var trimScript = goredis.NewScript(`
 local function before(a, b)
-	local ams, aseq = string.match(a, '(%d+)-(%d+)')
-	local bms, bseq = string.match(b, '(%d+)-(%d+)')
+	local ams, aseq = string.match(a, '(%d+)%-?(%d*)')
+	local bms, bseq = string.match(b, '(%d+)%-?(%d*)')
 	if ams ~= bms then return tonumber(ams) < tonumber(bms) end
-	return tonumber(aseq) < tonumber(bseq)
+	return (tonumber(aseq) or 0) < (tonumber(bseq) or 0)
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, ''} end
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local oldest
+local answer, present = {0, ''}, {}
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 	local field = {}
 	for i = 1, #group, 2 do field[group[i]] = group[i + 1] end
 	local needed = field['last-delivered-id']
 	if field['pending'] > 0 then needed = redis.call('XPENDING', KEYS[1], field['name'])[2] end
 	if not oldest or before(needed, oldest) then oldest = needed end
+	if first and before('0-0', needed) and before(needed, first[1]) then answer[2] = field['name'] end
+	answer[#answer + 1] = field['name']
+	present[field['name']] = true
 end
-local removed = 0
-repeat
+for i = 3, #ARGV do
+	if not present[ARGV[i]] then return answer end
+end
+while answer[1] < tonumber(ARGV[2]) do
 	local n
 	if oldest then n = redis.call('XTRIM', KEYS[1], 'MINID', '~', oldest)
 	else n = redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[1]) end
-	removed = removed + n
-until n == 0 or removed >= tonumber(ARGV[2])
-return removed
+	if n == 0 then break end
+	answer[1] = answer[1] + n
+end
+return answer
 `)
 
 func newTrimmer(client goredis.UniversalClient, logger watermill.LoggerAdapter) *trimmer {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &trimmer{client: client, logger: logger, stop: cancel, done: make(chan struct{})}
+	t := &trimmer{client: client, logger: logger, stop: cancel, done: make(chan struct{}),
+		settle: settleTime, missedFor: missedFor, warned: map[groupKey]time.Time{}}
 	go t.run(ctx)
 	return t
 }
 
 // mark has a stream trimmed in the next round.
 func (t *trimmer) mark(stream string) {
-	used, ok := t.streams.Load(stream)
+	if s := t.stream(stream); !s.used.Load() {
+		s.used.Store(true)
+	}
+}
+
+func (t *trimmer) stream(name string) *trimmed {
+	s, ok := t.streams.Load(name)
 	if !ok {
-		used, _ = t.streams.LoadOrStore(stream, new(atomic.Bool))
+		s, _ = t.streams.LoadOrStore(name, new(trimmed))
 	}
-	if u := used.(*atomic.Bool); !u.Load() {
-		u.Store(true)
-	}
+	return s.(*trimmed)
 }
 
 func (t *trimmer) run(ctx context.Context) {
@@ -91,25 +136,30 @@ func (t *trimmer) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		t.streams.Range(func(stream, used any) bool {
-			if used.(*atomic.Bool).Swap(false) {
-				t.trim(ctx, stream.(string))
+		t.streams.Range(func(name, s any) bool {
+			if s.(*trimmed).used.Swap(false) {
+				t.trim(ctx, name.(string))
 			}
 			return ctx.Err() == nil
 		})
 	}
 }
 
-func (t *trimmer) trim(ctx context.Context, stream string) {
+func (t *trimmer) trim(ctx context.Context, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stream(name)
 	for {
-		removed, err := t.once(ctx, stream)
+		removed, held, err := t.once(ctx, name, s)
 		if ctx.Err() != nil {
 			return
 		}
+		if err != nil || held {
+			s.used.Store(true) // again in the next round
+		}
 		if err != nil {
-			t.mark(stream)
 			if err.Error() != t.lastErr {
-				t.logger.Error("relay/redis: a stream cannot be trimmed, and grows", err, watermill.LogFields{"topic": stream})
+				t.logger.Error("relay/redis: a stream cannot be trimmed, and grows", err, watermill.LogFields{"topic": name})
 			}
 			t.lastErr = err.Error()
 			return
@@ -121,10 +171,67 @@ func (t *trimmer) trim(ctx context.Context, stream string) {
 	}
 }
 
-func (t *trimmer) once(ctx context.Context, stream string) (int, error) {
+// once trims a stream, unless it is to be left alone.
+func (t *trimmer) once(ctx context.Context, name string, s *trimmed) (removed int64, held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	return trimScript.Run(ctx, t.client, []string{stream}, keptWithoutGroup, trimAtMost).Int()
+	now := time.Now()
+	if s.since.IsZero() {
+		s.since, s.groups = now, map[string]time.Time{}
+	}
+	args := []any{keptWithoutGroup, trimAtMost}
+	if now.Sub(s.since) < t.settle {
+		args[1], held = 0, true
+	}
+	for group := range s.groups {
+		args = append(args, group)
+	}
+	answer, err := trimScript.Run(ctx, t.client, []string{name}, args...).Slice()
+	if err != nil {
+		return 0, held, err
+	}
+	removed, _ = answer[0].(int64)
+	if group := fmt.Sprint(answer[1]); group != "" {
+		t.warn(name, group, errBehind, "relay/redis: a group has lost messages that it had not handled")
+	}
+	lost, missing := s.note(answer[2:], now, t.missedFor)
+	for _, group := range lost {
+		t.warn(name, group, errNoGroup, fmt.Sprintf("relay/redis: a group is missing, and its stream is not trimmed until it is back, or for %v", t.missedFor))
+	}
+	return removed, held || missing, nil
+}
+
+var errBehind = errors.New("the stream does not reach back to where the group is: was it cut by maxlen, or by somebody?")
+
+// warn says something of a group, once in missedFor.
+func (t *trimmer) warn(stream, group string, err error, text string) {
+	key := groupKey{stream, group}
+	if time.Since(t.warned[key]) < t.missedFor {
+		return
+	}
+	t.warned[key] = time.Now()
+	t.logger.Error(text, err, watermill.LogFields{"topic": stream, "group": group})
+}
+
+// note takes down which groups there are. It returns those that were there in the
+// last round and are not now, and whether one is missed.
+func (s *trimmed) note(present []any, now time.Time, missedFor time.Duration) (lost []string, missing bool) {
+	for _, group := range present {
+		s.groups[fmt.Sprint(group)] = time.Time{}
+	}
+	for group, since := range s.groups {
+		switch {
+		case slices.Contains(present, any(group)):
+		case since.IsZero():
+			s.groups[group], missing = now, true
+			lost = append(lost, group)
+		case now.Sub(since) > missedFor:
+			delete(s.groups, group)
+		default:
+			missing = true
+		}
+	}
+	return lost, missing
 }
 
 func (t *trimmer) close() {

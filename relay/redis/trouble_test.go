@@ -183,10 +183,12 @@ func TestCloseWithoutServer(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A proxy can lose an answer that has a message in it, and the connection.
+// A proxy can lose an answer that has a message in it, and the connection. And
+// it can lose all that goes in one direction, with the connections as they are.
 type proxy struct {
-	addr    string
-	swallow atomic.Bool
+	addr     string
+	swallow  atomic.Bool
+	up, down atomic.Bool // lose what goes to the server, and what comes from it
 }
 
 func newProxy(t *testing.T, server string) *proxy {
@@ -219,21 +221,25 @@ func (p *proxy) serve(client net.Conn, addr string) {
 	defer func() { _ = server.Close() }()
 	up.Go(func() {
 		defer func() { _ = server.Close() }()
-		pass(server, client, func([]byte) bool { return false })
+		pass(server, client, &p.up, func([]byte) bool { return false })
 	})
-	pass(client, server, func(b []byte) bool {
+	pass(client, server, &p.down, func(b []byte) bool {
 		return bytes.Contains(b, []byte(payloadField)) && p.swallow.CompareAndSwap(true, false)
 	})
 	_ = client.Close()
 }
 
-// pass copies until an end is closed, or lost says so.
-func pass(to, from net.Conn, lost func([]byte) bool) {
+// pass copies until an end is closed, or lost says so, and drops what comes while
+// it is to vanish.
+func pass(to, from net.Conn, vanish *atomic.Bool, lost func([]byte) bool) {
 	b := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(b)
 		if err != nil || lost(b[:n]) {
 			return
+		}
+		if vanish.Load() {
+			continue
 		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return

@@ -1,0 +1,127 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill"
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// A groupKey names a group of consumers of a stream.
+type groupKey struct{ topic, group string }
+
+// positions says how far the groups of this process have come, for the case that
+// the server forgets one: the oldest entry that is not acknowledged or, where
+// there is none, the last one that was delivered.
+type positions struct {
+	mu sync.Mutex
+	of map[groupKey]string
+}
+
+func (p *positions) get(key groupKey) (id string, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id, known = p.of[key]
+	return id, known
+}
+
+func (p *positions) set(key groupKey, id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of == nil {
+		p.of = map[groupKey]string{}
+	}
+	p.of[key] = id
+}
+
+// Where a group begins. One that is new begins with what is published from now
+// on: what else is in the stream depends on when it was last trimmed.
+const (
+	fromNow   = "$"
+	fromStart = "0"
+)
+
+// errNoGroup begins like the server's own answer.
+var errNoGroup = errors.New("NOGROUP the stream has no such group")
+
+// declare makes sure that the group exists, and notes how far it has come.
+func (s *subscriber) declare(ctx context.Context, topic string) error {
+	s.broker.evictions.warn(ctx)
+	key := groupKey{topic, s.group}
+	err := s.look(ctx, key)
+	if err == nil || !isForgotten(err) {
+		return wrapDeclare(err, key)
+	}
+	_, known := s.broker.positions.get(key)
+	err = s.broker.writes.XGroupCreateMkStream(ctx, topic, s.group, s.beginning(ctx, key)).Err()
+	switch {
+	case err == nil && known:
+		s.broker.logger.Error("relay/redis: the server has lost a group, which is made again", errNoGroup, watermill.LogFields{"topic": topic, "group": s.group})
+	case err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP"): // somebody else was faster
+		return wrapDeclare(err, key)
+	}
+	s.broker.streams.Store(topic, true)
+	return wrapDeclare(s.look(ctx, key), key)
+}
+
+func wrapDeclare(err error, key groupKey) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("relay/redis: declaring the group %q of %q: %w", key.group, key.topic, err)
+}
+
+// look asks how far the group has come.
+func (s *subscriber) look(ctx context.Context, key groupKey) error {
+	pipe := s.broker.writes.Pipeline()
+	infos := pipe.XInfoGroups(ctx, key.topic)
+	pending := pipe.XPending(ctx, key.topic, key.group)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(infos.Val(), func(g goredis.XInfoGroup) bool { return g.Name == key.group })
+	if i < 0 {
+		return errNoGroup
+	}
+	position := infos.Val()[i].LastDeliveredID
+	// What was delivered between the two is after that position.
+	if p := pending.Val(); p.Count > 0 && idOf(p.Lower).less(idOf(position)) {
+		position = p.Lower
+	}
+	s.broker.positions.set(key, position)
+	return nil
+}
+
+// beginning returns the ID after which a group that is to be created begins. It
+// goes on where it was if the stream is the one that it was in, which it is if it
+// still has the entry. If not, the stream is another one, or was trimmed beyond
+// that entry: all that is in it is new to the group.
+func (s *subscriber) beginning(ctx context.Context, key groupKey) string {
+	position, known := s.broker.positions.get(key)
+	switch {
+	case s.queue:
+		return fromStart // what is acknowledged is not in it any more
+	case !known:
+		return fromNow
+	}
+	entries, err := s.broker.writes.XRangeN(ctx, key.topic, position, position, 1).Result()
+	if err != nil || len(entries) == 0 {
+		return fromStart
+	}
+	return idOf(position).before().String()
+}
+
+// isForgotten reports whether the server has no such stream or group.
+func isForgotten(err error) bool {
+	for _, prefix := range []string{"NOGROUP", "UNBLOCKED", "ERR no such key"} {
+		if strings.HasPrefix(err.Error(), prefix) {
+			return true
+		}
+	}
+	return false
+}

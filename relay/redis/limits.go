@@ -1,0 +1,117 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/ThreeDotsLabs/watermill"
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+// surelySmall is a size of an entry that every server takes: its limits cannot be
+// set to less than 1 MB.
+const surelySmall = 1<<20 - 64<<10
+
+// sizeOf returns the size of the fields of an entry, and that of the largest.
+func sizeOf(fields []any) (size, largest int64) {
+	for _, field := range fields {
+		n := 0
+		switch f := field.(type) {
+		case string:
+			n = len(f)
+		case []byte:
+			n = len(f)
+		}
+		size, largest = size+int64(n), max(largest, int64(n))
+	}
+	return size, largest
+}
+
+// checkSize asks for the limits of the server before a large entry is sent: a
+// server ends the connection over what is too large for it, in most cases before
+// the client can read why.
+func (b *broker) checkSize(ctx context.Context, fields []any) error {
+	size, largest := sizeOf(fields)
+	if size <= surelySmall {
+		return nil
+	}
+	for _, l := range []struct {
+		setting string
+		size    int64
+	}{{"proto-max-bulk-len", largest}, {"client-query-buffer-limit", size}, {"maxmemory", size}} {
+		if limit := b.setting(ctx, l.setting); limit > 0 && l.size > limit {
+			return fmt.Errorf("%w: %d bytes, and %s of the server is %d", relay.ErrTooLarge, l.size, l.setting, limit)
+		}
+	}
+	return nil
+}
+
+// setting returns a number among the settings of the server, 0 if it is not to
+// be had.
+func (b *broker) setting(ctx context.Context, name string) int64 {
+	settings, err := b.writes.ConfigGet(ctx, name).Result()
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(settings[name], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// refusedSize has an error of adding an entry wrap [relay.ErrTooLarge] if it is
+// because of the size. If the server's limits are not to be had, that is
+// also one that has ended each attempt, and answers otherwise.
+func (b *broker) refusedSize(ctx context.Context, fields []any, err error) error {
+	size, _ := sizeOf(fields)
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "invalid bulk length"), strings.Contains(text, "too large to be stored"):
+	case size > surelySmall && isCutOff(err) && b.writes.Ping(ctx).Err() == nil:
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %d bytes: %w", relay.ErrTooLarge, size, err)
+}
+
+func isCutOff(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+}
+
+// evictions warns once of a server that removes streams when its memory is full.
+type evictions struct {
+	client goredis.UniversalClient
+	logger watermill.LoggerAdapter
+	asked  atomic.Bool
+}
+
+var errEvicts = errors.New("set maxmemory-policy to noeviction")
+
+func (e *evictions) warn(ctx context.Context) {
+	if e.asked.Swap(true) {
+		return
+	}
+	memory, err := e.client.Info(ctx, "memory").Result()
+	if err != nil {
+		return // it is not to be had
+	}
+	info := map[string]string{}
+	for line := range strings.Lines(memory) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		info[name] = value
+	}
+	policy := info["maxmemory_policy"]
+	if strings.HasPrefix(policy, "allkeys-") && info["maxmemory"] != "0" {
+		e.logger.Error("relay/redis: the server may delete streams, with all that is in them, when its memory is full", errEvicts,
+			watermill.LogFields{"maxmemory_policy": policy, "maxmemory": info["maxmemory"]})
+	}
+}

@@ -1,0 +1,246 @@
+package redis_test
+
+import (
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/redis"
+)
+
+// Every call ends within seconds, with an error, in whichever way the server is
+// silent; and all goes on when it is not any more.
+func TestEveryWaitEnds(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		reason string
+		block  func(t *testing.T, s *child, p *proxy) (unblock func())
+	}{
+		{"the network swallows all", func(_ *testing.T, _ *child, p *proxy) func() {
+			p.up.Store(true)
+			p.down.Store(true)
+			return func() { p.up.Store(false); p.down.Store(false) }
+		}},
+		{"nothing arrives at the server", func(_ *testing.T, _ *child, p *proxy) func() {
+			p.up.Store(true)
+			return func() { p.up.Store(false) }
+		}},
+		{"nothing comes back", func(_ *testing.T, _ *child, p *proxy) func() {
+			p.down.Store(true)
+			return func() { p.down.Store(false) }
+		}},
+		{"the server is stopped", func(t *testing.T, s *child, _ *proxy) func() {
+			require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+			return func() { require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT)) }
+		}},
+		{"the server holds up writers", func(t *testing.T, s *child, _ *proxy) func() {
+			client := goredis.NewClient(&goredis.Options{Addr: s.addr})
+			t.Cleanup(func() { _ = client.Close() })
+			require.NoError(t, client.Do(t.Context(), "CLIENT", "PAUSE", time.Hour.Milliseconds(), "WRITE").Err())
+			return func() { require.NoError(t, client.Do(t.Context(), "CLIENT", "UNPAUSE").Err()) }
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			t.Parallel()
+			s := newChild(t)
+			p := newProxy(t, s.addr)
+			url := "redis://" + p.addr
+			queue := relay.Group{Name: "queue", Queue: true}
+			staying, _ := newBroker(t, url)
+			stays := subscribe(t, staying, relay.Group{Name: "stays", AckWait: 2 * time.Second}, "topic")
+			leaving, _ := newBroker(t, url)
+			leaves := subscribe(t, leaving, relay.Group{Name: "leaves"}, "topic")
+			other := subscribe(t, leaving, relay.Group{Name: "leaves"}, "other topic")
+			another, err := leaving.Subscriber(t.Context(), relay.Group{Name: "another"})
+			require.NoError(t, err)
+			publish(t, staying, "topic", "before")
+			require.True(t, stays.next().Ack())
+			held := leaves.next()
+
+			unblock := test.block(t, s, p)
+			var calls sync.WaitGroup
+			call := func(name string, do func() error) {
+				calls.Go(func() {
+					since := time.Now()
+					err := do()
+					t.Logf("%s: %.1f s, %v", name, time.Since(since).Seconds(), err)
+					if took := time.Since(since); took > 20*time.Second {
+						t.Errorf("%s has taken %v", name, took)
+					}
+					if err == nil {
+						t.Errorf("%s has succeeded", name)
+					}
+				})
+			}
+			call("Publish", func() error { return staying.Publish("topic", message.NewMessage("lost", nil)) })
+			call("Enqueue", func() error { return staying.Enqueue(queue, message.NewMessage("lost", nil)) })
+			call("Open", func() error { return opened(t, url) })
+			call("SubscribeInitialize of a new topic", func() error {
+				return another.(message.SubscribeInitializer).SubscribeInitialize("new topic")
+			})
+			call("Subscribe", func() error { _, err := another.Subscribe(t.Context(), "new topic"); return err })
+			calls.Wait()
+			require.True(t, held.Ack())
+			since := time.Now()
+			leaves.close() // within patience
+			other.close()
+			require.NoError(t, another.Close())
+			require.NoError(t, leaving.Close())
+			t.Logf("Close of all: %.1f s", time.Since(since).Seconds())
+
+			unblock()
+			require.Eventually(t, func() bool {
+				return staying.Publish("topic", message.NewMessage("after", []byte("after"))) == nil
+			}, 4*patience, 10*time.Millisecond)
+			stays.drain("after")
+			require.NoError(t, staying.Enqueue(queue, message.NewMessage("after", []byte("after"))))
+			subscribe(t, staying, queue, queue.Name).drain("after")
+		})
+	}
+}
+
+// A server that answers with a refusal makes Publish fail. The subscriptions go
+// on, and nothing that was accepted is lost.
+func TestServerRefuses(t *testing.T) {
+	t.Parallel()
+	config := func(t *testing.T, client *goredis.Client, name, value string) {
+		require.NoError(t, client.ConfigSet(t.Context(), name, value).Err())
+	}
+	tests := []struct {
+		answer         string
+		refuse, accept func(t *testing.T, s *child, client *goredis.Client)
+	}{
+		{
+			"OOM",
+			func(t *testing.T, _ *child, client *goredis.Client) { config(t, client, "maxmemory", "1") },
+			func(t *testing.T, _ *child, client *goredis.Client) { config(t, client, "maxmemory", "0") },
+		},
+		{
+			"NOREPLICAS",
+			func(t *testing.T, _ *child, client *goredis.Client) { config(t, client, "min-replicas-to-write", "1") },
+			func(t *testing.T, _ *child, client *goredis.Client) { config(t, client, "min-replicas-to-write", "0") },
+		},
+		{
+			"READONLY",
+			func(t *testing.T, _ *child, client *goredis.Client) {
+				require.NoError(t, client.Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err()) // where no server is
+			},
+			func(t *testing.T, _ *child, client *goredis.Client) {
+				require.NoError(t, client.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
+			},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.answer, func(t *testing.T) {
+			t.Parallel()
+			s := newChild(t)
+			_, client := newBroker(t, s.url())
+			refusedFor(t, s.url(), test.answer, func() { test.refuse(t, s, client) }, func() { test.accept(t, s, client) })
+		})
+	}
+	for _, answer := range []string{
+		"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+		"LOADING Redis is loading the dataset in memory",
+	} {
+		t.Run(answer, func(t *testing.T) {
+			t.Parallel()
+			m := miniredis.RunT(t)
+			hook := func(c *server.Peer, cmd string, _ ...string) bool {
+				switch cmd {
+				case "XADD", "XREADGROUP", "XACK", "XGROUP", "XDEL":
+					c.WriteError(answer)
+					return true
+				}
+				return false
+			}
+			refusedFor(t, "redis://"+m.Addr(), answer, func() { m.Server().SetPreHook(hook) }, func() { m.Server().SetPreHook(nil) })
+		})
+	}
+}
+
+func refusedFor(t *testing.T, url, answer string, refuse, accept func()) {
+	b, _ := newBroker(t, url)
+	queue := relay.Group{Name: "queue", Queue: true}
+	events := subscribe(t, b, relay.Group{Name: "group", AckWait: 2 * time.Second}, "topic")
+	retries := subscribe(t, b, queue, queue.Name)
+	publish(t, b, "topic", "1", "2", "3")
+	first := events.next()
+	refuse()
+	require.ErrorContains(t, b.Publish("topic", message.NewMessage("refused", nil)), answer)
+	err := b.Enqueue(queue, message.NewMessage("refused", nil))
+	require.ErrorContains(t, err, answer)
+	require.NotErrorIs(t, err, relay.ErrTooLarge)
+	require.True(t, first.Ack())
+	declareErr := func() error {
+		s, err := b.Subscriber(t.Context(), relay.Group{Name: "group"})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		return s.(message.SubscribeInitializer).SubscribeInitialize("topic")
+	}
+	require.NoError(t, declareErr(), "what is there need not be made again")
+	accept()
+	require.Eventually(t, func() bool { return b.Publish("topic", message.NewMessage("4", []byte("4"))) == nil }, patience, 10*time.Millisecond)
+	got := events.drain("4")
+	require.Subset(t, got, []string{"2", "3", "4"})
+	require.NoError(t, b.Enqueue(queue, message.NewMessage("5", []byte("5"))))
+	require.Equal(t, []string{"5"}, retries.drain("5"))
+}
+
+// What no server takes is found out before it is sent, if the server tells its
+// limits, and from its answer otherwise.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	const mb = 1 << 20
+	tests := []struct {
+		reason   string
+		settings []string
+		size     int
+		tooLarge bool
+	}{
+		{"below the least limit that can be set", []string{"--proto-max-bulk-len", "1mb"}, 900_000, false},
+		{"below the limit", []string{"--proto-max-bulk-len", "4mb"}, 3 * mb, false},
+		{"above the limit of a field", []string{"--proto-max-bulk-len", "4mb"}, 5 * mb, true},
+		{"above the limit of a command", []string{"--client-query-buffer-limit", "4mb"}, 5 * mb, true},
+		{"above the memory", []string{"--maxmemory", "4mb"}, 5 * mb, true},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			t.Parallel()
+			s := newChild(t, test.settings...)
+			b, _ := newBroker(t, s.url())
+			m := message.NewMessage("large", make([]byte, test.size))
+			for name, err := range map[string]error{
+				"Publish": b.Publish("topic", m),
+				"Enqueue": b.Enqueue(relay.Group{Name: "queue", Queue: true}, m),
+			} {
+				if test.tooLarge {
+					require.ErrorIs(t, err, relay.ErrTooLarge, name)
+					require.NoError(t, redis.CheckSize(t.Context(), b, "a", []byte("b")))
+				} else {
+					require.NoError(t, err, name)
+				}
+			}
+		})
+	}
+	t.Run("a user who may not ask", func(t *testing.T) {
+		t.Parallel()
+		s := newChild(t, "--proto-max-bulk-len", "1mb")
+		_, client := newBroker(t, s.url())
+		require.NoError(t, client.Do(t.Context(), "ACL", "SETUSER", "carrier", "on", ">secret", "~*", "+@all", "-config").Err())
+		b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{s.addr}, Username: "carrier", Password: "secret"}})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, b.Close()) })
+		require.ErrorIs(t, b.Publish("topic", message.NewMessage("large", make([]byte, 5*mb))), relay.ErrTooLarge)
+		require.NoError(t, client.ConfigSet(t.Context(), "proto-max-bulk-len", "8mb").Err())
+		require.NoError(t, b.Publish("topic", message.NewMessage("large", make([]byte, 5*mb))))
+	})
+}

@@ -55,9 +55,9 @@ func TestEveryWaitEnds(t *testing.T) {
 			p := newProxy(t, s.addr)
 			url := "redis://" + p.addr
 			queue := relay.Group{Name: "queue", Queue: true}
-			staying, _ := newBroker(t, url)
+			staying := newPatient(t, p.addr)
 			stays := subscribe(t, staying, relay.Group{Name: "stays", AckWait: 2 * time.Second}, "topic")
-			leaving, _ := newBroker(t, url)
+			leaving := newPatient(t, p.addr)
 			leaves := subscribe(t, leaving, relay.Group{Name: "leaves"}, "topic")
 			other := subscribe(t, leaving, relay.Group{Name: "leaves"}, "other topic")
 			another, err := leaving.Subscriber(t.Context(), relay.Group{Name: "another"})
@@ -106,6 +106,15 @@ func TestEveryWaitEnds(t *testing.T) {
 			subscribe(t, staying, queue, queue.Name).drain("after")
 		})
 	}
+}
+
+// newPatient returns a broker whose client has no limits of time of its own.
+func newPatient(t *testing.T, addr string) relay.Broker {
+	t.Helper()
+	b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{addr}, ReadTimeout: -1, WriteTimeout: -1}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
 }
 
 // A server that answers with a refusal makes Publish fail. The subscriptions go

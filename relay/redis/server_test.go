@@ -26,7 +26,25 @@ import (
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	eachServer(t, func(t *testing.T, url string) { relaytest.Test(t, relaytest.Server{URL: url}) })
+	eachServer(t, func(t *testing.T, url string) {
+		_, client := newBroker(t, url)
+		remove := func(t *testing.T, topic string) { require.NoError(t, client.Del(t.Context(), topic).Err()) }
+		relaytest.Test(t, relaytest.Server{
+			URL:         url,
+			RemoveTopic: remove,
+			RemoveQueue: func(t *testing.T, group relay.Group, topic string) {
+				if group.Queue {
+					remove(t, topic)
+				} else {
+					require.NoError(t, client.XGroupDestroy(t.Context(), topic, group.Name).Err())
+				}
+			},
+			Wiped: func(t *testing.T) (string, func()) {
+				s := newChild(t)
+				return s.url(), func() { s.kill(); s.start() }
+			},
+		})
+	})
 }
 
 // eachServer runs a test on the server in this process and on a real one.

@@ -68,7 +68,7 @@ const (
 // It leaves some, since it removes whole nodes of the stream (of 100 entries by
 // default), which is cheap. It removes nothing if a group is missing (ARGV[3] and
 // so on), or if ARGV[2] is 0. It returns how many are removed, a group that needs
-// entries from before the oldest that there is, or ”, and all groups.
+// entries from before the oldest that there is (or an empty text), and all groups.
 var trimScript = goredis.NewScript(`
 local function before(a, b)
 	local ams, aseq = string.match(a, '(%d+)%-?(%d*)')

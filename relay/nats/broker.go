@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -35,6 +37,8 @@ type broker struct {
 	publisher jetstream.JetStream // its own: what waits for answers is cleaned up in Close
 	owned     bool                // Close closes the connection
 	streams   *streams
+	positions positions
+	sending   chan struct{} // held while a message is written: a lock that a ctx can end
 	template  jetstream.ConsumerConfig
 	logger    watermill.LoggerAdapter
 }
@@ -44,13 +48,19 @@ type broker struct {
 // (nats.MaxReconnects(-1)), and keep nothing to send later
 // (nats.ReconnectBufSize(-1)): with the buffer that is the default, a message may
 // be sent although its publish has failed, when the connection was lost in between.
+// While a server does not read, whoever writes to it waits for a minute, and so does
+// all that looks at the connection, Close too; nats.FlusherTimeout(5*time.Second)
+// and nats.ReconnectOnFlusherError() end that.
 //
 // New streams have the settings of stream, save Name, Subjects and Retention, and
 // MaxAge where messages are kept until they are acknowledged. Set MaxAge: without,
 // messages of events are kept for ever. New consumers have the settings of
-// consumer, save Name, Durable, AckPolicy and AckWait.
+// consumer, save Name, Durable, AckPolicy and AckWait, and FilterSubject in a stream
+// that has other topics as well.
 func New(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig) (relay.Broker, error) {
-	return newBroker(js, stream, consumer, watermill.NewSlogLogger(nil))
+	return newBroker(js, stream, consumer, watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{
+		slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn, // as in relay.Open
+	}))
 }
 
 func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig, logger watermill.LoggerAdapter) (*broker, error) {
@@ -58,7 +68,10 @@ func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, consumer j
 	if err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	return &broker{js: js, conn: js.Conn(), publisher: publisher, streams: newStreams(js, stream), template: consumer, logger: logger}, nil
+	return &broker{
+		js: js, conn: js.Conn(), publisher: publisher, streams: newStreams(js, stream, logger),
+		sending: make(chan struct{}, 1), template: consumer, logger: logger,
+	}, nil
 }
 
 const (
@@ -72,39 +85,50 @@ func (b *broker) Topic(name string) string { return subjectOf(name) }
 
 // Publish returns when the server has stored the messages, in order.
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	return b.publish(topic, messages, func(ctx context.Context) error { return b.streams.ensure(ctx, topic) })
+}
+
+// Enqueue is Publish to the queue of a group, which it declares each time: whatever
+// retention the stream has, it keeps the messages for the group.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	if !group.Queue {
+		return fmt.Errorf("relay/nats: Enqueue for the group %q, which has no queue of its own", group.Name)
+	}
+	s := newSubscriber(b, group)
+	defer s.close()
+	topic := b.Topic(group.Name)
+	return b.publish(topic, messages, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answeredWithin)
+		defer cancel()
+		_, err := s.declare(ctx, topic)
+		return err
+	})
+}
+
+// publish calls declare before each attempt.
+func (b *broker) publish(topic string, messages []*message.Message, declare func(context.Context) error) error {
 	for _, m := range messages {
-		if err := b.publish(topic, m); err != nil {
+		if err := b.publishOne(topic, m, declare); err != nil {
 			return fmt.Errorf("relay/nats: publishing to %q: %w", topic, err)
 		}
 	}
 	return nil
 }
 
-// Enqueue puts messages into the queue of a group.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
-	s, err := b.Subscriber(context.Background(), group)
-	if err != nil {
-		return err
-	}
-	topic := b.Topic(group.Name)
-	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	return errors.Join(b.Publish(topic, messages...), s.Close())
-}
-
-// publish tries for as long as it may do good.
-func (b *broker) publish(topic string, m *message.Message) error {
+// publishOne tries for as long as it may do good.
+func (b *broker) publishOne(topic string, m *message.Message, declare func(context.Context) error) error {
 	if err := checkSubject(topic); err != nil {
-		return err
+		return relay.Permanent(err)
 	}
 	raw, err := marshal(topic, m)
 	if err != nil {
-		return err
+		return relay.Permanent(err)
 	}
+	ctx, cancel := context.WithTimeout(m.Context(), tryFor+answeredWithin)
+	defer cancel()
 	var until time.Time
 	for {
-		err := b.try(m.Context(), raw)
+		err := b.try(ctx, raw, declare)
 		if err == nil || !mayPass(err) {
 			return err
 		}
@@ -116,8 +140,8 @@ func (b *broker) publish(topic string, m *message.Message) error {
 		}
 		select {
 		case <-time.After(publishPause):
-		case <-m.Context().Done():
-			return errors.Join(m.Context().Err(), err)
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
 		}
 	}
 }
@@ -127,7 +151,7 @@ var errDisconnected = errors.New("the connection to the server is lost, and trie
 // try does not leave the message with the client, which would send it later,
 // although the caller was told that it failed: while there is no connection (the
 // buffer for that is switched off in Open), or when no stream answers.
-func (b *broker) try(ctx context.Context, raw *nats.Msg) error {
+func (b *broker) try(ctx context.Context, raw *nats.Msg, declare func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -137,28 +161,55 @@ func (b *broker) try(ctx context.Context, raw *nats.Msg) error {
 		}
 		return errDisconnected
 	}
-	if err := b.streams.ensure(ctx, raw.Subject, topicStream); err != nil {
+	if err := declare(ctx); err != nil {
 		return err
 	}
-	future, err := b.publisher.PublishMsgAsync(raw, jetstream.WithRetryAttempts(0))
+	future, err := b.send(ctx, raw)
 	if err != nil {
-		return err
+		return tooLarge(err)
 	}
 	select {
 	case <-future.Ok():
 		return nil
 	case err := <-future.Err():
-		if errors.Is(err, jetstream.ErrNoStreamResponse) { // perhaps it was deleted
-			b.streams.forget(raw.Subject)
-		}
-		return err
+		// Perhaps the stream was deleted. If somebody else listens on the
+		// subject, no server says so, and there is no answer.
+		b.streams.forget(raw.Subject)
+		return tooLarge(err)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
+// send writes a message. While the server does not read, each who writes holds the
+// lock of the client until FlusherTimeout, and the client leaves it at that. So one
+// at a time waits for that lock, which no ctx ends, and the first who finds out has
+// the connection made again.
+func (b *broker) send(ctx context.Context, raw *nats.Msg) (jetstream.PubAckFuture, error) {
+	select {
+	case b.sending <- struct{}{}:
+		defer func() { <-b.sending }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	future, err := b.publisher.PublishMsgAsync(raw, jetstream.WithRetryAttempts(0))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errors.Join(err, b.conn.ForceReconnect())
+	}
+	return future, err
+}
+
+// tooLarge marks the errors for messages of which there is too much: for the
+// server, which the client knows of, for the stream, or in the headers.
+func tooLarge(err error) error {
+	if errors.Is(err, nats.ErrMaxPayload) || hasCode(err, codeMessageTooLarge) || hasCode(err, codeHeaderTooLarge) {
+		return fmt.Errorf("%w: %w", relay.ErrTooLarge, err)
+	}
+	return err
+}
+
 // mayPass reports whether an error may go away by itself: there is no
-// connection, or no leader of the stream.
+// connection, or no leader of the stream or of JetStream.
 func mayPass(err error) bool {
 	for _, e := range []error{
 		errDisconnected, nats.ErrDisconnected, nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrTimeout,
@@ -168,14 +219,14 @@ func mayPass(err error) bool {
 			return true
 		}
 	}
-	return false
+	return hasCode(err, codeNoLeader)
 }
 
 func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
 	if group.AckWait <= 0 {
 		return nil, fmt.Errorf("relay/nats: the group %q has the AckWait %v: it is positive", group.Name, group.AckWait)
 	}
-	return &subscriber{broker: b, group: group, closed: make(chan struct{})}, nil
+	return newSubscriber(b, group), nil
 }
 
 // Close lets acknowledgements reach the server before it closes the connection.
@@ -188,15 +239,18 @@ func (b *broker) Close() error {
 	return nil
 }
 
-// flush waits until the server has read what was sent. Where it does not, there
-// is nothing to be done: what was not acknowledged is delivered again.
-func (b *broker) flush() {
+// flush waits until the server has read what was sent, and reports whether it
+// has. Where it has not, there is nothing to be done: what was not acknowledged is
+// delivered again.
+func (b *broker) flush() bool {
 	if !b.conn.IsConnected() {
-		return
+		return false
 	}
-	if err := b.conn.FlushTimeout(flushWithin); err != nil {
+	err := b.conn.FlushTimeout(flushWithin)
+	if err != nil {
 		b.logger.Debug("relay/nats: flushing the connection", watermill.LogFields{"error": err.Error()})
 	}
+	return err == nil
 }
 
 const flushWithin = 3 * time.Second

@@ -49,6 +49,13 @@ func group(name string) relay.Group {
 	return relay.Group{Name: name, AckWait: time.Minute, Workers: 1}
 }
 
+// queue returns the Group of a queue of a handler's own.
+func queue(name string) relay.Group {
+	g := group(name)
+	g.Queue = true
+	return g
+}
+
 // subscriber returns a subscriber that is closed with the test.
 func subscriber(t testing.TB, b relay.Broker, g relay.Group) message.Subscriber {
 	t.Helper()
@@ -92,7 +99,7 @@ func TestStreams(t *testing.T) {
 	_, js := s.client()
 	b := openBroker(t, s.url()+"?max_age=36h")
 	initialize := func(group, topic string) {
-		sub := subscriber(t, b, relay.Group{Name: group, AckWait: 45 * time.Second})
+		sub := subscriber(t, b, relay.Group{Name: group, AckWait: 45 * time.Second, Queue: topic == b.Topic(group)})
 		require.NoError(t, sub.(message.SubscribeInitializer).SubscribeInitialize(topic))
 	}
 	initialize("mail", b.Topic("orders.placed"))

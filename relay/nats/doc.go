@@ -35,6 +35,12 @@
 // it is, but for the AckWait of a consumer: to limit the size of a stream or to
 // place it, make it before, or alter it with "nats stream edit".
 //
+// A stream of yours may be for many topics: one with the subjects "orders.>" keeps
+// all topics that begin with "orders.", whatever its name is, and the queues of
+// handlers with such names. There a consumer is called HANDLER@TOPIC. The retention
+// should be limits. One of workqueue takes one handler for each topic; one of
+// interest has nothing for a handler whose consumer somebody has deleted.
+//
 // The topic of a name is the name. A byte that is no ASCII letter or digit and
 // none of ._/:- becomes % and its hexadecimal code, and so does a dot with
 // nothing before or after it: ".a..b" is "%2Ea.%2Eb". The name of the stream is
@@ -60,11 +66,32 @@
 //     a publisher with the same handler; with deliver=all also what the stream
 //     has from before, up to a week of it.
 //
+// # What somebody deletes
+//
+// Processes look every few seconds, and when they are connected anew, whether their
+// streams and consumers are there, and make those again that are not.
+//
+//   - A consumer goes on where it was when a process of the handler last looked.
+//     What was handled since then comes again.
+//   - A stream is made again with the settings that it had. What was in it is lost,
+//     which each process that finds out says in its log, at WARN. What the new one
+//     accepts is for all handlers that were there before: in a process that has
+//     seen the stream of before, however late it comes; and within an hour in one that was
+//     started anew. For that the stream has "tidings-again" in its metadata. A handler
+//     that is new in this hour gets as much.
+//
 // # What can be lost
 //
 //   - A message that a handler did not get to within max_age. Nobody is told.
-//   - Everything, when the server runs with a directory for its streams that a
-//     restart clears. The default of nats-server is below /tmp.
+//   - What was not handled, when somebody deletes the stream, or the server runs with
+//     a directory for its streams that a restart clears. The default of nats-server
+//     is below /tmp.
+//   - After that, what is published before a handler is there again, if its
+//     processes have all been started anew, and either the publishers as well, or
+//     the stream was made again more than an hour ago.
+//   - On a stream of yours with the retention interest: a publisher that finds out by
+//     itself refuses events for ten seconds, in which handlers come back. What others
+//     publish in the meantime is lost for those that have not.
 //
 // # Numbers
 //
@@ -76,12 +103,19 @@
 // processes together, and up to 4,096 workers can wait.
 //
 // What a message may have in bytes is the server's max_payload, 1 MiB by
-// default, with its headers.
+// default, and the max_msg_size of the stream, both with its headers. These have
+// 64 KiB at most.
 //
 // A publish waits up to ten seconds for a connection and a leader of the stream,
-// and five for the answer; then it fails. A connection that is lost without a word
-// is found out within 30 s. It is tried again every half to one second without
-// end.
+// and five for the answer; then it fails. To declare takes ten at most, and so does
+// Close. While a connection is made, calls may wait for five seconds more. A
+// connection that is lost without a word is found out within 30 s, and one that does not
+// take what is sent within 5 s. It is tried again every half to one second without end.
+//
+// To see whether all is there is one request every few seconds for each topic of a
+// handler. A user who may not do everything needs, besides the topics and _INBOX.>,
+// $JS.ACK.> and, below $JS.API: INFO, STREAM.NAMES, STREAM.INFO.*, STREAM.CREATE.*,
+// CONSUMER.INFO.*.*, CONSUMER.CREATE.> and CONSUMER.MSG.NEXT.*.*.
 //
 // A handler that is removed for good leaves its consumer and the streams
 // HANDLER~retry and HANDLER~dead behind; "nats consumer rm" and "nats stream rm"

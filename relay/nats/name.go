@@ -62,6 +62,9 @@ const maxName = 200
 // checkSubject returns an error for a topic that no message can be published
 // to. Those of subjectOf are fine, but a user may have set others.
 func checkSubject(topic string) error {
+	if len(topic) > maxSubject {
+		return fmt.Errorf("the topic %q is no subject of NATS: it has %d bytes, which are more than %d", topic[:maxName]+"…", len(topic), maxSubject)
+	}
 	for token := range strings.SplitSeq(topic, ".") {
 		if token == "" || token == "*" || token == ">" || strings.ContainsAny(token, " \t\r\n\f") {
 			return fmt.Errorf("the topic %q is no subject of NATS: it has blanks, wildcards, or a dot with nothing before or after it", topic)
@@ -69,3 +72,7 @@ func checkSubject(topic string) error {
 	}
 	return nil
 }
+
+// maxSubject leaves room in a line of the protocol (max_control_line, 4 KiB by
+// default): for one that is longer, the server ends the connection.
+const maxSubject = 2000

@@ -135,6 +135,10 @@ func optionsOf(t relay.Target) ([]nats.Option, error) {
 		// takes up to six minutes.
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
+		// One that does not read is given up before it holds up all others,
+		// who wait for the lock of the connection.
+		nats.FlusherTimeout(answeredWithin),
+		nats.ReconnectOnFlusherError(),
 		// The default of errors is standard error.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			t.Logger.Error("relay/nats: the server reports an error", err, nil)

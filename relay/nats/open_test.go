@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
@@ -96,4 +97,28 @@ func TestTLS(t *testing.T) {
 	require.True(t, isUnreachable(err), "a certificate that nobody trusts: %v", err)
 	_, err = openRelay(t.Context(), "tls://"+startServer(t).host())
 	require.True(t, isUnreachable(err), "a server without TLS: %v", err)
+}
+
+// A user may do what doc.go says that is needed, and nothing else.
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	needed := []string{"orders.>", "g.>", "_INBOX.>", "$JS.ACK.>"}
+	for _, api := range []string{"INFO", "STREAM.NAMES", "STREAM.INFO.*", "STREAM.CREATE.*", "CONSUMER.INFO.*.*", "CONSUMER.CREATE.>", "CONSUMER.MSG.NEXT.*.*"} {
+		needed = append(needed, "$JS.API."+api)
+	}
+	s := startServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "shop", Password: "secret", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: needed}, Subscribe: &server.SubjectPermission{Allow: needed},
+			}},
+		}
+	})
+	b := openBroker(t, "nats://shop:secret@"+s.host()+"?deliver=new")
+	g := group("g")
+	initialize(t, b, g, "orders.placed")
+	g.AckWait = 45 * time.Second // which is set anew
+	publish(t, b, "orders.placed", 1, 1)
+	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, openBroker(t, "nats://shop:secret@"+s.host()), g), "orders.placed"), 1))
+	require.NoError(t, b.Enqueue(queue("g.dead"), message.NewMessage("1", []byte("1"))))
+	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, b, queue("g.dead")), "g.dead"), 1))
 }

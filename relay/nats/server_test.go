@@ -56,6 +56,14 @@ func (s *natsServer) stop() {
 	s.running.WaitForShutdown()
 }
 
+// wipe restarts it without its data.
+func (s *natsServer) wipe() {
+	s.t.Helper()
+	s.stop()
+	s.options.StoreDir = s.t.TempDir()
+	s.start()
+}
+
 // disconnectAll breaks the connections of all clients.
 func (s *natsServer) disconnectAll() {
 	s.t.Helper()

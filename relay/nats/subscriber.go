@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,63 +23,123 @@ type subscriber struct {
 	*broker
 	group relay.Group
 
+	closing context.Context // ended by Close
+	close   context.CancelFunc
+
 	mu      sync.Mutex
-	isOver  bool
-	closed  chan struct{}
-	running sync.WaitGroup // subscriptions; added to under mu, and not after closed is
+	running sync.WaitGroup // subscriptions; added to under mu, and not after closing has ended
+}
+
+func newSubscriber(b *broker, group relay.Group) *subscriber {
+	s := &subscriber{broker: b, group: group}
+	s.closing, s.close = context.WithCancel(context.Background())
+	return s
 }
 
 var errClosed = errors.New("relay/nats: the subscriber is closed")
 
-// SubscribeInitialize has the server keep messages on a topic for the group.
+// SubscribeInitialize has the server keep messages on a topic for the group. It
+// asks the server once, if nothing is missing.
 func (s *subscriber) SubscribeInitialize(topic string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	ctx, cancel := context.WithTimeout(s.closing, answerWithin)
 	defer cancel()
 	_, err := s.declare(ctx, topic)
 	return err
 }
 
-// declare makes the stream and the group's consumer, and returns that.
-func (s *subscriber) declare(ctx context.Context, topic string) (jetstream.Consumer, error) {
+// declare makes what is missing of the stream and the group's consumer, and
+// returns what the server says of that.
+func (s *subscriber) declare(ctx context.Context, topic string) (*jetstream.ConsumerInfo, error) {
 	if err := checkSubject(topic); err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	k := kind(s.group.Queue)
-	if err := s.streams.ensure(ctx, topic, k); err != nil {
+	if !s.conn.IsConnected() && !s.conn.IsClosed() {
+		return nil, fmt.Errorf("relay/nats: the group %q on the topic %q: %w", s.group.Name, topic, errDisconnected)
+	}
+	was, had := s.positions.get(s.group.Name, topic)
+	if had {
+		consumer, err := s.js.Consumer(ctx, was.stream.Config.Name, was.consumer)
+		if err == nil && consumer.CachedInfo().Created.Equal(was.made) {
+			was.floor = consumer.CachedInfo().AckFloor.Stream
+			s.positions.set(s.group.Name, topic, was)
+			return consumer.CachedInfo(), nil
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, fmt.Errorf("relay/nats: the consumer %q of the stream %q: %w", was.consumer, was.stream.Config.Name, err)
+		}
+	}
+	stream, err := s.streams.find(ctx, topic, kind(s.group.Queue))
+	if err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
 	}
-	consumer, err := s.consumer(ctx, assetOf(topic), k)
+	c := s.config(stream, topic)
+	s.begin(&c, stream, was, had)
+	consumer, err := s.consumer(ctx, stream.Config.Name, c, had)
 	if err != nil {
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			s.streams.forget(topic)
-		}
-		return nil, fmt.Errorf("relay/nats: the consumer %q of the stream %q: %w", assetOf(s.group.Name), assetOf(topic), err)
+		return nil, fmt.Errorf("relay/nats: the consumer %q of the stream %q: %w", c.Name, stream.Config.Name, err)
 	}
-	return consumer, nil
+	info := consumer.CachedInfo()
+	s.positions.set(s.group.Name, topic, position{stream.StreamInfo, info.Name, info.Created, info.AckFloor.Stream})
+	return info, nil
 }
 
-// consumer makes the group's consumer on a stream. Of one that exists, only
-// AckWait is set: much else cannot be changed, or an operator has changed it.
-func (s *subscriber) consumer(ctx context.Context, stream string, k kind) (jetstream.Consumer, error) {
-	name := assetOf(s.group.Name)
-	consumer, err := s.js.Consumer(ctx, stream, name)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		c := s.template
-		c.Name, c.Durable, c.AckPolicy, c.AckWait = name, name, jetstream.AckExplicitPolicy, s.group.AckWait
-		if c.MaxWaiting == 0 {
-			c.MaxWaiting = maxWaiting
-		}
-		if k == queueStream {
-			c.DeliverPolicy = jetstream.DeliverAllPolicy
-		}
-		return s.js.CreateOrUpdateConsumer(ctx, stream, c)
+// config returns the settings of the group's consumer on a stream.
+func (s *subscriber) config(stream stream, topic string) jetstream.ConsumerConfig {
+	c := s.template
+	c.Name = assetOf(s.group.Name)
+	if stream.Config.Name != assetOf(topic) { // which has other topics as well
+		c.Name = cut(c.Name + "@" + assetOf(topic))
 	}
-	if err != nil || consumer.CachedInfo().Config.AckWait == s.group.AckWait {
+	c.Durable, c.AckPolicy, c.AckWait = c.Name, jetstream.AckExplicitPolicy, s.group.AckWait
+	if !slices.Equal(stream.Config.Subjects, []string{topic}) {
+		c.FilterSubject = topic
+	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = maxWaiting
+	}
+	return c
+}
+
+// begin sets where a consumer begins that does not exist. One that this process
+// has had goes on where it was. If the stream is not the one of then, all that is
+// in the new one is for the group.
+func (s *subscriber) begin(c *jetstream.ConsumerConfig, stream stream, was position, had bool) {
+	all := func() {
+		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverAllPolicy, 0, nil
+	}
+	switch {
+	case stream.isNew, stream.Config.Retention == jetstream.WorkQueuePolicy:
+		all()
+	case had && isSame(was.stream, stream.StreamInfo) && was.floor <= stream.State.LastSeq:
+		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartSequencePolicy, was.floor+1, nil
+	case had, s.group.Queue, stream.wasMadeAgain(againFor):
+		all()
+	}
+}
+
+// againFor is how long after a stream was made again a group is taken for one
+// that was there before, although this process does not know it: the process may
+// have been started anew at the same time.
+const againFor = time.Hour
+
+// consumer makes a consumer, unless it exists. Of one that exists, only AckWait is
+// set, and only by a process that comes to it: much else cannot be changed, or an
+// operator has changed it, and processes of two versions would set it in turns.
+func (s *subscriber) consumer(ctx context.Context, stream string, c jetstream.ConsumerConfig, had bool) (jetstream.Consumer, error) {
+	consumer, err := s.js.Consumer(ctx, stream, c.Name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		consumer, err = s.js.CreateConsumer(ctx, stream, c)
+		if errors.Is(err, jetstream.ErrConsumerExists) { // another process has made it just now
+			return s.js.Consumer(ctx, stream, c.Name)
+		}
 		return consumer, err
 	}
-	c := consumer.CachedInfo().Config
-	c.AckWait = s.group.AckWait
-	return s.js.UpdateConsumer(ctx, stream, c)
+	if err != nil || had || consumer.CachedInfo().Config.AckWait == c.AckWait {
+		return consumer, err
+	}
+	existing := consumer.CachedInfo().Config
+	existing.AckWait = c.AckWait
+	return s.js.UpdateConsumer(ctx, stream, existing)
 }
 
 // Subscribe returns a channel with messages of a topic, one at a time: the next
@@ -92,7 +153,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isOver {
+	if s.closing.Err() != nil {
 		return nil, errClosed
 	}
 	sub, err := newSubscription(ctx, s, topic, consumer)
@@ -107,10 +168,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 // the server.
 func (s *subscriber) Close() error {
 	s.mu.Lock()
-	if !s.isOver {
-		s.isOver = true
-		close(s.closed)
-	}
+	s.close()
 	s.mu.Unlock()
 	s.running.Wait()
 	return nil
@@ -123,7 +181,7 @@ func (s *subscriber) pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-s.closed:
+	case <-s.closing.Done():
 	case <-ctx.Done():
 	}
 	return false

@@ -213,8 +213,8 @@ func TestDeliver(t *testing.T) {
 	require.Equal(t, numbers(1, 5), bodies(t, subscribe(t, subscriber(t, all, group("all")), "topic"), 5))
 
 	// What is to be tried again is never left out.
-	publish(t, all, "g.retry", 1, 1)
-	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, fresh, group("g.retry")), "g.retry"), 1))
+	require.NoError(t, all.Enqueue(queue("g.retry"), message.NewMessage("1", []byte("1"))))
+	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, fresh, queue("g.retry")), "g.retry"), 1))
 }
 
 // Close with all kinds of things going on neither panics nor hangs, nor leaves a

@@ -27,7 +27,7 @@ type subscription struct {
 	*subscriber
 	ctx    context.Context
 	topic  string
-	next   string // subject to ask on
+	next   string // subject to ask on, which declare tells
 	sub    *nats.Subscription
 	input  chan *nats.Msg
 	output chan *message.Message // closed by run alone
@@ -70,13 +70,12 @@ func requestFor(batch int) []byte {
 	return body
 }
 
-func newSubscription(ctx context.Context, s *subscriber, topic string, consumer jetstream.Consumer) (*subscription, error) {
-	info := consumer.CachedInfo()
+func newSubscription(ctx context.Context, s *subscriber, topic string, consumer *jetstream.ConsumerInfo) (*subscription, error) {
 	n := &subscription{
 		subscriber: s,
 		ctx:        ctx,
 		topic:      topic,
-		next:       fmt.Sprintf("%sCONSUMER.MSG.NEXT.%s.%s", apiPrefix(s.js), info.Stream, info.Name),
+		next:       nextOf(s.js, consumer),
 		input:      make(chan *nats.Msg, inputSize),
 		output:     make(chan *message.Message),
 		stale:      time.NewTimer(time.Hour),
@@ -85,6 +84,11 @@ func newSubscription(ctx context.Context, s *subscriber, topic string, consumer 
 	var err error
 	n.sub, err = s.conn.ChanSubscribe(s.conn.NewInbox(), n.input)
 	return n, err
+}
+
+// nextOf returns the subject to ask a consumer for messages on.
+func nextOf(js jetstream.JetStream, consumer *jetstream.ConsumerInfo) string {
+	return fmt.Sprintf("%sCONSUMER.MSG.NEXT.%s.%s", apiPrefix(js), consumer.Stream, consumer.Name)
 }
 
 // apiPrefix returns what the subjects of the JetStream API begin with.
@@ -156,7 +160,7 @@ func (n *subscription) answer() (raw *nats.Msg, ok bool) {
 			n.look.Reset(lookEvery)
 		}
 		select {
-		case <-n.closed:
+		case <-n.closing.Done():
 			return nil, false
 		case <-n.ctx.Done():
 			return nil, false
@@ -175,6 +179,7 @@ func (n *subscription) answer() (raw *nats.Msg, ok bool) {
 			}
 		case <-n.look.C:
 			if n.isForgotten() {
+				n.declareAgain()
 				return nil, true
 			}
 		}
@@ -201,12 +206,21 @@ func (n *subscription) amend(raw *nats.Msg) bool {
 	if !n.pause(n.ctx, troubleFor) {
 		return false
 	}
+	n.declareAgain()
+	return true
+}
+
+// declareAgain makes the consumer again, if it is gone.
+func (n *subscription) declareAgain() {
 	ctx, cancel := context.WithTimeout(n.ctx, answerWithin)
 	defer cancel()
-	if _, err := n.declare(ctx, n.topic); err != nil {
+	defer context.AfterFunc(n.closing, cancel)()
+	consumer, err := n.declare(ctx, n.topic)
+	if err != nil {
 		n.logger.Error("relay/nats: declaring a consumer again", err, n.fields())
+		return
 	}
-	return true
+	n.next = nextOf(n.js, consumer)
 }
 
 // pass hands a message over and waits for the verdict. It reports whether the
@@ -229,7 +243,7 @@ func (n *subscription) pass(raw *nats.Msg) bool {
 		case <-n.stale.C:
 			n.giveBack()
 			n.stale.Reset(n.hold())
-		case <-n.closed:
+		case <-n.closing.Done():
 			n.cutOff(raw, m)
 			return false
 		case <-n.ctx.Done():
@@ -306,13 +320,13 @@ func (n *subscription) leave() {
 	if err := n.sub.Drain(); err != nil {
 		n.logger.Debug("relay/nats: unsubscribing", n.fields().Add(watermill.LogFields{"error": err.Error()}))
 	}
-	n.flush()
+	reached := n.flush()
 	back := n.waiting()
 	if n.held != nil {
 		back = slices.Insert(back, 0, n.held)
 	}
 	for i, raw := range back {
-		if i < len(back)-1 || !n.conn.IsConnected() {
+		if i < len(back)-1 || !reached {
 			n.answerTo(raw, nak)
 		} else if _, err := n.conn.Request(raw.Reply, []byte(nak), flushWithin); err != nil {
 			n.logger.Error("relay/nats: returning a message", err, n.fields())

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
@@ -210,13 +209,6 @@ func TestCloseWithoutServer(t *testing.T) {
 	require.NoError(t, sub.Close())
 	require.NoError(t, r.Close(context.Background()))
 	require.Less(t, time.Since(began), 10*time.Second)
-}
-
-// More messages than the server takes at once are refused at once.
-func TestTooLarge(t *testing.T) {
-	t.Parallel()
-	b := openBroker(t, startServer(t, func(o *server.Options) { o.MaxPayload = 1024 }).url())
-	require.ErrorContains(t, b.Publish("topic", message.NewMessage("1", make([]byte, 2048))), "maximum payload exceeded")
 }
 
 // A server that takes connections and then says nothing more, as when its disk

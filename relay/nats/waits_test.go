@@ -1,0 +1,123 @@
+package nats_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever has become of a connection after it was used, each call ends within
+// seconds.
+func TestEveryWaitEnds(t *testing.T) {
+	t.Parallel()
+	const within = 40 * time.Second // what doc.go says is less; the machine may be busy
+	for _, does := range []behaviour{swallow, swallowUp, swallowDown, readNothing} {
+		t.Run(string(does), func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			p := startProxy(t, s.host())
+			r := mustOpen(t, p.url())
+			b := brokerOf(r)
+			sub, err := b.Subscriber(t.Context(), group("g"))
+			require.NoError(t, err)
+			closing, err := b.Subscriber(t.Context(), group("closing"))
+			require.NoError(t, err)
+			messages := subscribe(t, closing, "topic")
+			subscribe(t, closing, "idle")
+			subscribe(t, sub, "topic")
+			publish(t, b, "topic", 1, 2)
+			require.NoError(t, b.Enqueue(queue("g.retry"), message.NewMessage("1", nil)))
+			receive(t, messages) // and does not answer
+			p.set(does)
+
+			ends := func(what string, call func() error) {
+				began := time.Now()
+				err := call()
+				took := time.Since(began)
+				t.Logf("%s: %.1f s, %v", what, took.Seconds(), err)
+				assert.Less(t, took, within, what)
+			}
+			fails := func(what string, call func() error) {
+				ends(what, func() error {
+					err := call()
+					assert.Error(t, err, what)
+					return err
+				})
+			}
+			large := message.NewMessage("1", bytes.Repeat([]byte("x"), 1<<19))
+			var calls sync.WaitGroup
+			for range 60 { // which fill the buffers of a connection that nobody reads
+				calls.Go(func() { fails("Publish", func() error { return b.Publish("topic", large) }) })
+			}
+			for n := range 4 {
+				calls.Go(func() {
+					fails("Publish to a new topic", func() error { return b.Publish(fmt.Sprint("topic-", n), large) })
+				})
+				calls.Go(func() {
+					fails("Enqueue", func() error { return b.Enqueue(queue("g.retry"), large) })
+				})
+				calls.Go(func() {
+					fails("Enqueue to a new queue", func() error { return b.Enqueue(queue(fmt.Sprint("g.dead-", n)), large) })
+				})
+				calls.Go(func() {
+					fails("SubscribeInitialize", func() error { return sub.(message.SubscribeInitializer).SubscribeInitialize("topic") })
+				})
+				calls.Go(func() {
+					fails("Subscribe", func() error { _, err := sub.Subscribe(context.Background(), "topic"); return err })
+				})
+			}
+			calls.Go(func() { ends("Close of a subscriber", closing.Close) })
+			calls.Wait()
+			ends("Close of another one", sub.Close)
+			ends("Close", func() error { return r.Close(context.Background()) })
+		})
+	}
+}
+
+// The same for Close as the first call.
+func TestCloseEnds(t *testing.T) {
+	t.Parallel()
+	for _, does := range []behaviour{swallow, swallowUp, swallowDown, readNothing} {
+		t.Run(string(does), func(t *testing.T) {
+			t.Parallel()
+			p := startProxy(t, startServer(t).host())
+			r := mustOpen(t, p.url())
+			sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
+			require.NoError(t, err)
+			messages := subscribe(t, sub, "topic")
+			publish(t, brokerOf(r), "topic", 1, 2)
+			held := receive(t, messages)
+			p.set(does)
+			held.Ack()
+			began := time.Now()
+			require.NoError(t, sub.Close())
+			require.NoError(t, r.Close(context.Background()))
+			t.Logf("%.1f s", time.Since(began).Seconds())
+			require.Less(t, time.Since(began), 20*time.Second)
+		})
+	}
+}
+
+// A ctx that ends is heeded, also while the connection is made again.
+func TestContextEndsPublish(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, startServer(t).host())
+	b := openBroker(t, p.url())
+	publish(t, b, "topic", 1, 1)
+	p.set(swallow)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := b.Publish("topic", message.NewMessageWithContext(ctx, "1", nil))
+	require.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
+	require.Less(t, time.Since(began), 4*time.Second)
+	p.set(passOn)
+}

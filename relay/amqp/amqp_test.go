@@ -48,7 +48,7 @@ func goroutines() string {
 
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	relaytest.Test(t, relaytest.Server{URL: serverURL(t)})
+	relaytest.Test(t, server(t))
 }
 
 func TestRelayWithQuorumQueues(t *testing.T) {
@@ -56,7 +56,33 @@ func TestRelayWithQuorumQueues(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the suite for a second time")
 	}
-	relaytest.Test(t, relaytest.Server{URL: serverURL(t) + "?queue_type=quorum"})
+	s := server(t)
+	s.URL += "?queue_type=quorum"
+	s.Wiped = nil // the same exchanges
+	relaytest.Test(t, s)
+}
+
+// server is the one that others use as well, as the suite needs it.
+func server(t *testing.T) relaytest.Server {
+	t.Helper()
+	u := serverURL(t)
+	s := relaytest.Server{
+		URL: u,
+		RemoveTopic: func(t *testing.T, topic string) {
+			require.NoError(t, rawClient(t, u).ExchangeDelete(topic, false, false))
+		},
+		RemoveQueue: func(t *testing.T, group relay.Group, topic string) {
+			_, err := rawClient(t, u).QueueDelete(amqp.QueueOf(group, topic), false, false, false)
+			require.NoError(t, err)
+		},
+	}
+	if !testing.Short() {
+		s.Wiped = func(t *testing.T) (string, func()) {
+			c := startChild(t)
+			return c.url(), c.wipe
+		}
+	}
+	return s
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -1,9 +1,11 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -30,34 +32,32 @@ import (
 //     it does not look whether there was one;
 //   - Close during a reconnect leaves a goroutine behind.
 type broker struct {
-	*publisher
-	consuming *shared[*amqp091.Connection]
 	config    Config
+	topology  *topology
+	publisher *publisher
+	consuming *shared[*amqp091.Connection]
+	declaring *declarer // on that connection
+	topics    *topics
 }
 
 // holdOff is how long after a failed attempt to connect there is no other.
 const holdOff = 250 * time.Millisecond
 
 func newBroker(config Config) *broker {
-	return &broker{newPublisher(connections(config)), connections(config), config}
-}
-
-// connections returns a connection that is opened again when it was lost.
-func connections(config Config) *shared[*amqp091.Connection] {
-	return &shared[*amqp091.Connection]{
-		create:  config.Dial,
-		alive:   func(c *amqp091.Connection) bool { return !c.IsClosed() },
-		dispose: closeConnection,
-		pause:   holdOff,
+	b := &broker{
+		config:    config,
+		topology:  &topology{queueType: config.QueueType, logger: config.Logger},
+		publisher: newPublisher(config),
+		consuming: &shared[*amqp091.Connection]{
+			create:  config.Dial,
+			alive:   func(c *amqp091.Connection) bool { return !c.IsClosed() },
+			dispose: closeConnection,
+			pause:   holdOff,
+		},
+		topics: &topics{logger: config.Logger},
 	}
-}
-
-const closeWithin = 3 * time.Second
-
-// closeConnection closes c properly if the server answers in time, and closes
-// it in any case. The error says that it did not, which harms nobody.
-func closeConnection(c *amqp091.Connection) {
-	_ = c.CloseDeadline(time.Now().Add(closeWithin))
+	b.declaring = newDeclarer(b.consuming)
+	return b
 }
 
 // Topic returns the name of the exchange for a name.
@@ -68,61 +68,125 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 	return newSubscriber(b, group), nil
 }
 
-// Enqueue puts messages into the queue of a group.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
-	s, err := b.Subscriber(context.Background(), group)
-	if err != nil {
-		return err
+// Publish returns when the server has all messages. An error may be of one that
+// it has nonetheless.
+func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	if len(messages) == 0 {
+		return nil
 	}
-	topic := b.Topic(group.Name)
-	if err := s.(message.SubscribeInitializer).SubscribeInitialize(topic); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	return errors.Join(b.Publish(topic, messages...), s.Close())
-}
-
-// Close closes both connections. What is being published fails.
-func (b *broker) Close() error {
-	b.consuming.close()
-	return b.publisher.Close()
-}
-
-// declareExchange makes the exchange of a topic, unless it exists.
-func declareExchange(ch *amqp091.Channel, topic string) error {
-	return ch.ExchangeDeclare(topic, amqp091.ExchangeFanout, true, false, false, false, nil)
-}
-
-// declareQueue makes the queue of a group for a topic, unless it exists, and
-// has the exchange of the topic fill it.
-func (b *broker) declareQueue(ch *amqp091.Channel, queue, topic string) error {
-	if err := declareExchange(ch, topic); err != nil {
-		return fmt.Errorf("declaring the exchange %q: %w", topic, err)
-	}
-	arguments := amqp091.Table{amqp091.QueueTypeArg: b.config.QueueType}
-	if b.config.QueueType == quorum {
-		// A quorum queue of RabbitMQ 4 drops a message that has come back 20
-		// times, as it does when consumers restart. How often a handler is
-		// to try is the relay's affair.
-		arguments[deliveryLimitArg] = deliveryLimit
-	}
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
-		if is(err, amqp091.PreconditionFailed) {
-			err = fmt.Errorf("%w (a queue keeps the type that it was made with: set queue_type to that, or delete the queue when it is empty)", err)
-		}
-		return fmt.Errorf("declaring the queue %q: %w", queue, err)
-	}
-	if err := ch.QueueBind(queue, "", topic, false, nil); err != nil {
-		return fmt.Errorf("binding the queue %q to %q: %w", queue, topic, err)
+	if err := b.publish(topic, messages); err != nil {
+		return fmt.Errorf("relay/amqp: publishing to %q: %w", topic, err)
 	}
 	return nil
 }
 
-const (
-	deliveryLimitArg = "x-delivery-limit"
-	deliveryLimit    = 1_000_000
-)
+func (b *broker) publish(name string, messages []*message.Message) error {
+	if err := checkTopic(name); err != nil {
+		return relay.Permanent(err)
+	}
+	t := b.topics.of(name)
+	if err := t.refusal(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(messages[0].Context(), answerWithin, errUnanswered)
+	defer cancel()
+	var since time.Time // of the connection that was used last
+	unrouted, err := b.publisher.transmit(ctx, address{exchange: name}, messages, func(ctx context.Context, l *lane) error {
+		since = l.link.since
+		return l.prepare(ctx, name, func(d *desk) error {
+			return b.topology.exchange(d, name, func() error { return b.topics.gone(t, l.link.since) })
+		})
+	})
+	switch {
+	case isNoExchange(err, name):
+		return cmp.Or(b.topics.gone(t, since), err)
+	case err != nil:
+		return err
+	case len(unrouted) == 0:
+		t.reached()
+		return nil
+	case t.hasGroups():
+		return b.topics.gone(t, since)
+	}
+	return nil // nobody subscribes
+}
 
-func is(err error, code int) bool {
-	e := (*amqp091.Error)(nil)
-	return errors.As(err, &e) && e.Code == code
+// isNoExchange reports whether the server has said that there is no such
+// exchange.
+func isNoExchange(err error, exchange string) bool {
+	ended := (*laneError)(nil)
+	return errors.As(err, &ended) && is(err, amqp091.NotFound) && isOf(err, exchange)
+}
+
+// Enqueue puts messages into the queue of a group, by way of the exchange that
+// every server has: nobody can delete it, and it has no other queue of that name.
+func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	if err := b.enqueue(nameOf(group.Name), messages); err != nil {
+		return fmt.Errorf("relay/amqp: the queue of the group %q: %w", group.Name, err)
+	}
+	return nil
+}
+
+func (b *broker) enqueue(queue string, messages []*message.Message) error {
+	ctx, cancel := context.WithTimeoutCause(messages[0].Context(), answerWithin, errUnanswered)
+	defer cancel()
+	declared := false
+	for range enqueueAttempts {
+		unrouted, err := b.publisher.transmit(ctx, address{key: queue}, messages, func(ctx context.Context, l *lane) error {
+			if !declared {
+				return nil
+			}
+			_, err := await(ctx, func() (none struct{}, err error) {
+				d := &desk{open: l.link.Channel}
+				return none, d.close(b.topology.queue(d, queue))
+			}, func(struct{}) {})
+			return unanswered(err, &l.link.alarm)
+		})
+		if err != nil || len(unrouted) == 0 {
+			return err
+		}
+		messages, declared = unrouted, true
+	}
+	return errors.New("the server has returned a message, although the queue was declared: somebody deletes it again and again")
+}
+
+// enqueueAttempts: one for a queue that is there, one for a queue that was
+// declared, and others if somebody is faster.
+const enqueueAttempts = 4
+
+// Close closes both connections. What is being published fails.
+func (b *broker) Close() error {
+	var both sync.WaitGroup
+	both.Go(b.consuming.close)
+	both.Go(b.publisher.close)
+	both.Wait()
+	return nil
+}
+
+const closeWithin = 3 * time.Second
+
+// closeConnection closes c properly if the server answers in time, and closes
+// it in any case. The deadline alone does not: the client library puts it off
+// whenever a heartbeat arrives, and these also come from a server that does not
+// read, since it has no memory.
+func closeConnection(c *amqp091.Connection) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = c.CloseDeadline(time.Now().Add(closeWithin)) // that it was not answered harms nobody
+	}()
+	timer := time.NewTimer(closeWithin)
+	defer timer.Stop()
+	for {
+		select {
+		case <-closed:
+			return
+		case <-timer.C:
+			go func() { _ = c.CloseDeadline(time.Now()) }() // ends with the other one
+			timer.Reset(100 * time.Millisecond)
+		}
+	}
 }

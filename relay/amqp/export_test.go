@@ -23,3 +23,13 @@ func Dial(brokerURL string) (func(context.Context) (*amqp091.Connection, error),
 	}
 	return d.dial, nil
 }
+
+// QueueOf returns the name of the queue of a group for a topic.
+func QueueOf(group relay.Group, topic string) string { return queueOf(group, topic) }
+
+// The times that tests wait for.
+const (
+	RefuseFor    = refuseFor
+	AnswerWithin = answerWithin
+	CloseWithin  = closeWithin
+)

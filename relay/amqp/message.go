@@ -9,6 +9,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 const (
@@ -43,13 +45,13 @@ func publishing(m *message.Message, limit int) (amqp091.Publishing, error) {
 		case instructions[key]:
 			continue
 		case len(key) > maxName:
-			return p, fmt.Errorf("a key of the metadata has %d bytes, and AMQP allows %d: %.40q…", len(key), maxName, key)
+			return p, relay.Permanent(fmt.Errorf("a key of the metadata has %d bytes, and AMQP allows %d: %.40q…", len(key), maxName, key))
 		}
 		p.Headers[key] = value
 		size += sizeOf(key, value)
 	}
 	if limit > 0 && size > limit {
-		return p, fmt.Errorf("the metadata have %d bytes, and the server allows %d", size, limit)
+		return p, fmt.Errorf("%w: the metadata have %d bytes, and the server allows %d (its frame_max)", relay.ErrTooLarge, size, limit)
 	}
 	return p, nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // maxName is how many bytes AMQP allows for the name of an exchange or queue.
@@ -24,14 +26,13 @@ func nameOf(name string) string {
 }
 
 // queueOf returns the name of the queue of a group for a topic. The first "@"
-// ends the group. The topics that only one handler has are named like its group
-// (fulfilment.retry and fulfilment.dead), which need not be said twice.
-func queueOf(group, topic string) string {
-	group = nameOf(group)
-	if group == topic {
-		return topic
+// ends the group. A queue of a handler's own has no topic, and is named like its
+// group: fulfilment.retry and fulfilment.dead.
+func queueOf(group relay.Group, topic string) string {
+	if group.Queue {
+		return nameOf(group.Name)
 	}
-	return shorten(group + "@" + topic)
+	return shorten(nameOf(group.Name) + "@" + topic)
 }
 
 // shorten returns a name that is too long with a hash in place of its end.

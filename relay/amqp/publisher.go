@@ -1,177 +1,178 @@
 package amqp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // A publisher publishes on one channel, and waits for the server to confirm
 // each message. Many goroutines share the channel: their messages are under way
 // at the same time.
 type publisher struct {
-	connections *shared[*amqp091.Connection]
+	connections *shared[*link]
 	lanes       *shared[*lane]
+	maxSize     atomic.Int64 // of a body, once the server has told it; 0: not known
 }
 
-func newPublisher(connections *shared[*amqp091.Connection]) *publisher {
-	p := &publisher{connections: connections}
+// A link is the connection of a publisher.
+type link struct {
+	*amqp091.Connection
+	since time.Time
+	alarm alarm
+}
+
+func newPublisher(config Config) *publisher {
+	p := &publisher{connections: &shared[*link]{
+		alive:   func(l *link) bool { return !l.IsClosed() },
+		dispose: func(l *link) { closeConnection(l.Connection) },
+		pause:   holdOff,
+	}}
+	p.connections.create = func(ctx context.Context) (*link, error) {
+		c, err := config.Dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l := &link{Connection: c, since: time.Now()}
+		go l.alarm.watch(c.NotifyBlocked(make(chan amqp091.Blocking)))
+		p.maxSize.Store(0)
+		return l, nil
+	}
 	p.lanes = &shared[*lane]{
-		create:  p.openLane,
+		create: func(ctx context.Context) (*lane, error) {
+			l, err := p.connections.get(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return openLane(l)
+		},
 		alive:   func(l *lane) bool { return !l.channel.IsClosed() },
 		dispose: func(*lane) {}, // it ends with its connection
 	}
 	return p
 }
 
-// A lane is a channel for publishing. The server closes it when something was
-// wrong with a message, such as an exchange that was deleted; there is a new
-// one then.
-type lane struct {
-	connection  *amqp091.Connection
-	channel     *amqp091.Channel
-	headerLimit int
-	exchanges   sync.Map // by topic: *shared[struct{}], those that this lane has declared
-
-	ended chan struct{} // closed when the channel is
-	cause error         // why; valid once ended is closed
-}
-
-// headerRoom is what the frame of the headers holds besides them.
-const headerRoom = 2 << 10
-
-func (p *publisher) openLane(ctx context.Context) (*lane, error) {
-	connection, err := p.connections.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	channel, err := connection.Channel()
-	if err != nil {
-		return nil, err
-	}
-	if err := channel.Confirm(false); err != nil {
-		return nil, errors.Join(err, channel.Close())
-	}
-	l := &lane{connection: connection, channel: channel, ended: make(chan struct{})}
-	l.headerLimit = max(0, connection.Config.FrameSize-headerRoom)
-	end := channel.NotifyClose(make(chan *amqp091.Error, 1))
-	go func() {
-		defer close(l.ended)
-		l.cause = lost(<-end)
-	}()
-	return l, nil
-}
-
-// Publish returns when the server has all messages. An error may be of one that
-// it has nonetheless.
-func (p *publisher) Publish(topic string, messages ...*message.Message) error {
-	if len(messages) == 0 {
-		return nil
-	}
-	if err := p.publish(topic, messages); err != nil {
-		return fmt.Errorf("relay/amqp: publishing to %q: %w", topic, err)
-	}
-	return nil
-}
-
 var errUnanswered = fmt.Errorf("the server has not answered within %v: it may be short of memory or disk, or have lost too many of its nodes", answerWithin)
 
-func (p *publisher) publish(topic string, messages []*message.Message) error {
-	if err := checkTopic(topic); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeoutCause(messages[0].Context(), answerWithin, errUnanswered)
-	defer cancel()
-	l, err := p.lanes.get(ctx)
-	if err != nil {
-		return err
-	}
-	if err := l.declare(ctx, topic); err != nil {
-		return err
-	}
-	confirmations := make([]*amqp091.DeferredConfirmation, 0, len(messages))
-	for _, m := range messages {
-		c, err := l.send(topic, m)
-		if err != nil {
-			return err
+// An address is where messages are published to.
+type address struct{ exchange, key string }
+
+// transmit publishes messages, and returns when the server has them. Those that
+// it has returned, since it had no queue for them, are in unrouted. prepare is
+// called with each lane before it is used.
+//
+// The server closes the channel for what is wrong with one message. Then the
+// others that were under way on it are published again, also those that the
+// server has already.
+func (p *publisher) transmit(ctx context.Context, to address, messages []*message.Message, prepare func(context.Context, *lane) error) (unrouted []*message.Message, err error) {
+	for range transmitAttempts {
+		var l *lane
+		if l, err = p.lanes.get(ctx); err != nil {
+			return nil, err
 		}
-		confirmations = append(confirmations, c)
-	}
-	for i, c := range confirmations {
-		if err := l.wait(ctx, messages[i].Context(), c); err != nil {
-			return err
+		if err = l.link.alarm.wait(ctx); err != nil {
+			return nil, err
+		}
+		if err = prepare(ctx, l); err != nil {
+			return nil, err
+		}
+		if unrouted, err = p.transmitOn(ctx, l, to, messages); err == nil {
+			return unrouted, nil
+		}
+		if err = p.faultOf(err, to, messages); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return nil, errors.New("the server has closed the channel again and again, because of what others publish")
 }
 
-// declare makes the exchange of a topic, once for each lane: the exchange may
-// be gone when a lane has ended. It has a channel of its own, which is closed
-// if the server refuses.
-func (l *lane) declare(ctx context.Context, topic string) error {
-	if s, ok := l.exchanges.Load(topic); ok {
-		_, err := s.(*shared[struct{}]).get(ctx)
+const transmitAttempts = 4
+
+func (p *publisher) transmitOn(ctx context.Context, l *lane, to address, messages []*message.Message) (unrouted []*message.Message, err error) {
+	all := make([]*sent, 0, len(messages))
+	defer func() { l.forget(all) }()
+	for _, m := range messages {
+		if size, limit := int64(len(m.Payload)), p.maxSize.Load(); limit > 0 && size > limit {
+			return nil, tooLarge(size, limit)
+		}
+		s, err := l.send(to, m)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	for i, s := range all {
+		returned, err := l.wait(ctx, messages[i].Context(), s)
+		if err != nil {
+			return nil, err
+		}
+		if returned {
+			unrouted = append(unrouted, messages[i])
+		}
+	}
+	return unrouted, nil
+}
+
+// faultOf returns err unless it says that the server has closed the channel
+// because of what others publish.
+func (p *publisher) faultOf(err error, to address, messages []*message.Message) error {
+	if ended := (*laneError)(nil); !errors.As(err, &ended) {
 		return err
 	}
-	s, _ := l.exchanges.LoadOrStore(topic, &shared[struct{}]{
-		alive: func(struct{}) bool { return true },
-		create: func(context.Context) (none struct{}, err error) {
-			channel, err := l.connection.Channel()
-			if err != nil {
-				return none, err
-			}
-			if err := declareExchange(channel, topic); err != nil {
-				return none, errors.Join(err, channel.Close())
-			}
-			return none, channel.Close()
-		},
-	})
-	_, err := s.(*shared[struct{}]).get(ctx)
+	if size, limit, ok := sizes(err); ok {
+		p.maxSize.Store(limit)
+		if slices.ContainsFunc(messages, func(m *message.Message) bool { return int64(len(m.Payload)) == size }) {
+			return tooLarge(size, limit)
+		}
+		return nil
+	}
+	if (is(err, amqp091.NotFound) || is(err, amqp091.AccessRefused)) && !isOf(err, to.exchange) {
+		return nil
+	}
 	return err
 }
 
-// send writes a message. It is the limit of a write that ends it if the server
-// does not read.
-func (l *lane) send(topic string, m *message.Message) (*amqp091.DeferredConfirmation, error) {
-	if err := m.Context().Err(); err != nil {
-		return nil, err
+// oversize is how the server says that a body is too large.
+var oversize = regexp.MustCompile(`message size (\d+) is larger than .*size (\d+)`)
+
+// sizes returns what the server has told of a body that is too large.
+func sizes(err error) (size, limit int64, ok bool) {
+	e := (*amqp091.Error)(nil)
+	if !errors.As(err, &e) || e.Code != amqp091.PreconditionFailed {
+		return 0, 0, false
 	}
-	p, err := publishing(m, l.headerLimit)
-	if err != nil {
-		return nil, err
+	m := oversize.FindStringSubmatch(e.Reason)
+	if m == nil {
+		return 0, 0, false
 	}
-	return l.channel.PublishWithDeferredConfirm(topic, "", false, false, p)
+	size, err1 := strconv.ParseInt(m[1], 10, 64)
+	limit, err2 := strconv.ParseInt(m[2], 10, 64)
+	return size, limit, err1 == nil && err2 == nil
 }
 
-// wait waits until the server has confirmed a message.
-func (l *lane) wait(ctx, messageCtx context.Context, c *amqp091.DeferredConfirmation) error {
-	select {
-	case <-c.Done():
-	case <-l.ended:
-	case <-ctx.Done():
-	case <-messageCtx.Done():
-	}
-	if c.Acked() { // also if it was at the last moment
-		return nil
-	}
-	if err := cmp.Or(context.Cause(ctx), context.Cause(messageCtx)); err != nil {
-		return err
-	}
-	if l.channel.IsClosed() {
-		<-l.ended
-		return fmt.Errorf("the channel was closed before the server had confirmed the message: %w", l.cause)
-	}
-	return errors.New("the server has refused the message (a full queue that rejects, or an error of its own)")
+func tooLarge(size, limit int64) error {
+	return fmt.Errorf("%w: the body has %d bytes, and the server allows %d (its max_message_size)", relay.ErrTooLarge, size, limit)
 }
 
-// Close closes the connection.
-func (p *publisher) Close() error {
+// isOf reports whether the server has said something of an exchange.
+func isOf(err error, exchange string) bool {
+	e := (*amqp091.Error)(nil)
+	return errors.As(err, &e) && strings.Contains(e.Reason, "exchange '"+exchange+"'")
+}
+
+// close closes the connection.
+func (p *publisher) close() {
 	p.connections.close()
 	p.lanes.close()
-	return nil
 }

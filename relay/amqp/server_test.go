@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ const serverProgram = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 // startChild starts a server with data of its own, on loopback alone. Its
 // Erlang nodes find each other through an epmd that ends with the test.
-func startChild(t *testing.T) *child {
+func startChild(t *testing.T, settings ...string) *child {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a server, which takes long")
@@ -72,7 +73,7 @@ func startChild(t *testing.T) *child {
 	c := &child{t: t, dir: dir, port: testport.Reserve(t)}
 	epmdPort, distPort := testport.Reserve(t), testport.Reserve(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), fmt.Appendf(nil,
-		"listeners.tcp.1 = 127.0.0.1:%d\ndefault_user = tidings\ndefault_pass = tidings\nlog.console = false\n", c.port), 0o644))
+		"listeners.tcp.1 = 127.0.0.1:%d\ndefault_user = tidings\ndefault_pass = tidings\nlog.console = false\n%s\n", c.port, strings.Join(settings, "\n")), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "plugins"), []byte("[]."), 0o644))
 	if os.Getuid() == 0 {
 		require.NoError(t, os.Chown(dir, nobody, nobody))
@@ -97,13 +98,18 @@ const nobody = 65534
 // start runs a program in a process group of its own, and not as root.
 func (c *child) start(program string, args ...string) *exec.Cmd {
 	c.t.Helper()
+	cmd := c.command(program, args...)
+	require.NoError(c.t, cmd.Start())
+	return cmd
+}
+
+func (c *child) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Env, cmd.Dir = c.env, c.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
-	require.NoError(c.t, cmd.Start())
 	return cmd
 }
 
@@ -127,6 +133,28 @@ func (c *child) up() {
 	}, 90*time.Second, 100*time.Millisecond)
 }
 
+// ctl runs rabbitmqctl.
+func (c *child) ctl(args ...string) {
+	c.t.Helper()
+	cmd := c.command(filepath.Join(filepath.Dir(serverProgram), "rabbitmqctl"), args...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(c.t, err, "%s", out)
+}
+
+// wipe deletes the virtual host, with all that is in it, and makes an empty one.
+func (c *child) wipe() {
+	c.t.Helper()
+	c.ctl("delete_vhost", "/")
+	c.ctl("add_vhost", "/")
+	c.ctl("set_permissions", "-p", "/", "tidings", ".*", ".*", ".*")
+}
+
+// signal sends a signal to all processes of the server.
+func (c *child) signal(signal syscall.Signal) {
+	c.t.Helper()
+	require.NoError(c.t, syscall.Kill(-c.server.Process.Pid, signal))
+}
+
 // kill ends the server without a chance to clean up.
 func (c *child) kill() { end(c.server, syscall.SIGKILL) }
 
@@ -139,6 +167,12 @@ type proxy struct {
 	conns  []net.Conn
 	refuse bool
 	gate   chan struct{} // closed: bytes pass
+	lines  []*line
+}
+
+// A line is a connection through a proxy.
+type line struct {
+	lose [2]atomic.Bool // what is written to the server, and by it, does not arrive
 }
 
 // newProxy returns a proxy on listener for the server of a URL.
@@ -194,11 +228,13 @@ func (p *proxy) connect(client net.Conn) {
 		return
 	}
 	p.conns = append(p.conns, client, server)
+	l := &line{}
+	p.lines = append(p.lines, l)
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+	for direction, pair := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
-			_, _ = io.Copy(&gated{p, pair[1]}, pair[0])
+			_, _ = io.Copy(&gated{p, pair[1], &l.lose[direction]}, pair[0])
 			_ = pair[1].Close()
 		})
 	}
@@ -207,7 +243,8 @@ func (p *proxy) connect(client net.Conn) {
 
 type gated struct {
 	*proxy
-	to net.Conn
+	to   net.Conn
+	lose *atomic.Bool
 }
 
 func (g *gated) Write(b []byte) (int, error) {
@@ -215,6 +252,9 @@ func (g *gated) Write(b []byte) (int, error) {
 	gate := g.gate
 	g.mu.Unlock()
 	<-gate
+	if g.lose.Load() {
+		return len(b), nil
+	}
 	return g.to.Write(b)
 }
 
@@ -234,6 +274,17 @@ func (p *proxy) stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gate = make(chan struct{})
+}
+
+// swallow loses what is written to the server, or by it, on the connections that
+// there are. New ones are not concerned.
+func (p *proxy) swallow(toServer, fromServer bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.lines {
+		l.lose[0].Store(toServer)
+		l.lose[1].Store(fromServer)
+	}
 }
 
 func (p *proxy) resume() {

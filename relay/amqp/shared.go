@@ -88,7 +88,9 @@ func (s *shared[T]) startLocked() *call[T] {
 	return c
 }
 
-// close disposes of the value, after which there is none.
+// close disposes of the value, after which there is none. What makes one now is
+// told to end, and gets little time for that: if it is late, it is disposed of
+// all the same.
 func (s *shared[T]) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -98,7 +100,12 @@ func (s *shared[T]) close() {
 	s.mu.Unlock()
 	if c != nil {
 		c.cancel()
-		<-c.done
+		timer := time.NewTimer(closeWithin)
+		defer timer.Stop()
+		select {
+		case <-c.done:
+		case <-timer.C:
+		}
 	}
 	if made && s.alive(value) {
 		s.dispose(value)

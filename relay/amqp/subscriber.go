@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
@@ -19,24 +20,82 @@ type subscriber struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // running is not added to once ctx has ended
+	mu      sync.Mutex // nothing is added to the following once ctx has ended
 	running sync.WaitGroup
+	topics  map[*topic]bool
 }
 
 func newSubscriber(b *broker, group relay.Group) *subscriber {
-	s := &subscriber{broker: b, group: group}
+	s := &subscriber{broker: b, group: group, topics: map[*topic]bool{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
 // SubscribeInitialize has the server keep the messages of a topic for the group.
 func (s *subscriber) SubscribeInitialize(topic string) error {
-	c, err := s.open(s.ctx, topic)
-	if err != nil {
+	if err := s.initialize(topic); err != nil {
 		return fmt.Errorf("relay/amqp: the group %q: %w", s.group.Name, err)
 	}
-	c.close()
 	return nil
+}
+
+func (s *subscriber) initialize(topic string) error {
+	if err := s.check(topic); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(s.ctx, answerWithin, errUnanswered)
+	defer cancel()
+	if err := s.broker.declaring.do(ctx, func(d *desk) error { return s.declare(d, topic) }); err != nil {
+		return err
+	}
+	s.has(topic)
+	return nil
+}
+
+func (s *subscriber) check(topic string) error {
+	if s.ctx.Err() != nil {
+		return errClosed
+	}
+	return checkTopic(topic)
+}
+
+// declare makes sure that the server has all that the group needs for a topic.
+func (s *subscriber) declare(d *desk, topic string) error {
+	queue := queueOf(s.group, topic)
+	if s.group.Queue {
+		return s.broker.topology.queue(d, queue)
+	}
+	return s.broker.topology.bound(d, queue, topic, func() error {
+		s.broker.topics.makeAgain(s.broker.topics.of(topic))
+		return nil
+	})
+}
+
+// has says that the group has a topic, so that it is told when that is gone.
+func (s *subscriber) has(topic string) {
+	if s.group.Queue {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.broker.topics.of(topic); s.ctx.Err() == nil {
+		s.topics[t] = true
+		t.add(s)
+	}
+}
+
+// declareAgain declares a topic that was deleted.
+func (s *subscriber) declareAgain(t *topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return
+	}
+	s.running.Go(func() {
+		if err := s.initialize(t.name); err != nil && s.ctx.Err() == nil {
+			s.broker.config.Logger.Error("relay/amqp: a group cannot declare itself again", err, watermill.LogFields{"group": s.group.Name, "topic": t.name})
+		}
+	})
 }
 
 // Subscribe returns the messages of a topic for the group, one after another.
@@ -67,33 +126,28 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 
 // open returns a new channel, on which it has declared the queue of a topic.
 func (s *subscriber) open(ctx context.Context, topic string) (*consumption, error) {
-	if s.ctx.Err() != nil {
-		return nil, errClosed
-	}
-	if err := checkTopic(topic); err != nil {
+	if err := s.check(topic); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
-	defer cancel()
 	connection, err := s.broker.consuming.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return await(ctx, func() (*consumption, error) {
-		channel, err := connection.Channel()
-		if err != nil {
-			return nil, err
-		}
-		if err := s.broker.declareQueue(channel, queueOf(s.group.Name, topic), topic); err != nil {
-			_ = channel.Close() // the server has done so
-			return nil, err
+	c, err := await(ctx, func() (*consumption, error) {
+		d := &desk{open: connection.Channel}
+		if err := s.declare(d, topic); err != nil {
+			return nil, d.close(err)
 		}
 		return &consumption{
-			channel:     channel,
+			channel:     d.channel,
 			headerLimit: connection.Config.FrameSize / 2,
-			cause:       channel.NotifyClose(make(chan *amqp091.Error, 1)),
+			cause:       d.channel.NotifyClose(make(chan *amqp091.Error, 1)),
 		}, nil
 	}, (*consumption).close)
+	if err == nil {
+		s.has(topic)
+	}
+	return c, err
 }
 
 // Close ends the subscriptions. What they have not acknowledged goes to others
@@ -101,6 +155,9 @@ func (s *subscriber) open(ctx context.Context, topic string) (*consumption, erro
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	s.cancel()
+	for t := range s.topics {
+		t.remove(s)
+	}
 	s.mu.Unlock()
 	s.running.Wait()
 	return nil

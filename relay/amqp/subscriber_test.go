@@ -156,45 +156,6 @@ func TestSilentConsumer(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
-func TestQueueIsDeletedAndExchangeToo(t *testing.T) {
-	t.Parallel()
-	u := serverURL(t)
-	b, topic := newBroker(t, u, amqp.Config{}), newName()
-	messages := subscribe(t, subscriber(t, b, "group"), topic)
-	publish(t, b, topic, "before")
-	receive(t, messages).Ack()
-	raw := rawClient(t, u)
-	_, err := raw.QueueDelete("group@"+topic, false, false, false)
-	require.NoError(t, err)
-	require.NoError(t, raw.ExchangeDelete(topic, false, false))
-	require.Eventually(t, func() bool {
-		return b.Publish(topic, message.NewMessage("", []byte("after"))) == nil
-	}, 10*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { // the queue may come later than the exchange
-		require.NoError(t, b.Publish(topic, message.NewMessage("", []byte("after"))))
-		select {
-		case m, ok := <-messages:
-			require.True(t, ok)
-			require.Equal(t, "after", string(m.Payload), "and no message of nothing")
-			return m.Ack()
-		default:
-			return false
-		}
-	}, 10*time.Second, 10*time.Millisecond)
-}
-
-func TestQueueTypeIsKept(t *testing.T) {
-	t.Parallel()
-	u := serverURL(t)
-	topic := newName()
-	s := subscriber(t, newBroker(t, u, amqp.Config{QueueType: "quorum"}), "group")
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
-	other := subscriber(t, newBroker(t, u, amqp.Config{}), "group")
-	require.ErrorContains(t, other.(message.SubscribeInitializer).SubscribeInitialize(topic), "set queue_type to that")
-	_, err := other.Subscribe(t.Context(), topic)
-	require.ErrorContains(t, err, "set queue_type to that")
-}
-
 func TestNames(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
@@ -202,7 +163,7 @@ func TestNames(t *testing.T) {
 	random := newName()
 	long := random + strings.Repeat("x", 180)
 	for _, test := range []struct{ group, topic, queue, reason string }{
-		{random + ".retry", random + ".retry", random + ".retry", "a handler's own topic is named like the queue"},
+		{random + ".retry", random + ".retry", random + ".retry@" + random + ".retry", "not the queue of what the handler is to try again"},
 		{"a/b:c-d", random, "a/b:c-d@" + random, "all that names are made of is allowed"},
 		{"amq.x", "amq." + random, "~amq.x@~amq." + random, "amq. is the server's"},
 		{"g", long, "g@" + long, ""},

@@ -29,17 +29,17 @@ func (c *consumption) close() { closeChannel(c.channel) }
 
 // consume opens a channel on which messages arrive.
 func (s *subscription) consume(ctx context.Context) (*consumption, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
+	defer cancel()
 	c, err := s.subscriber.open(ctx, s.topic)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
-	defer cancel()
 	_, err = await(ctx, func() (none struct{}, err error) {
 		if err := c.channel.Qos(s.prefetch(), 0, false); err != nil {
 			return none, err
 		}
-		c.deliveries, err = c.channel.Consume(queueOf(s.subscriber.group.Name, s.topic), "", false, false, false, false, nil)
+		c.deliveries, err = c.channel.Consume(queueOf(s.subscriber.group, s.topic), "", false, false, false, false, nil)
 		return none, err
 	}, func(struct{}) {})
 	if err != nil {
@@ -78,6 +78,9 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 		c.close()
 		if time.Since(began) > lastPause {
 			pause = firstPause
+			if errors.Is(cause, errCancelled) {
+				pause = 0 // the exchange passes the group by until it has a queue again
+			}
 		}
 		for c = nil; c == nil; {
 			if ctx.Err() != nil {
@@ -89,7 +92,7 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 			case <-ctx.Done():
 				return
 			}
-			pause = min(2*pause, lastPause)
+			pause = min(max(2*pause, firstPause), lastPause)
 			c, cause = s.consume(ctx)
 		}
 	}
@@ -118,13 +121,15 @@ func (s *subscription) pass(ctx context.Context, c *consumption) error {
 	}
 }
 
+var errCancelled = errors.New("the server has cancelled the consumer: somebody has deleted the queue, or its node is down")
+
 // reason returns why there are no more deliveries.
 func (c *consumption) reason() error {
 	select {
 	case err := <-c.cause:
 		return lost(err)
 	default:
-		return errors.New("the server has cancelled the consumer: was the queue deleted?")
+		return errCancelled
 	}
 }
 

@@ -1,0 +1,78 @@
+package amqp
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/rabbitmq/amqp091-go"
+)
+
+// An alarm says whether a server reads from a connection that publishes. While
+// it is short of memory or disk it does not.
+type alarm struct {
+	mu     sync.Mutex
+	reason string
+	over   chan struct{} // closed when the alarm is over; nil: there is none
+}
+
+// watch follows what the server says of a connection, until that ends.
+func (a *alarm) watch(changes <-chan amqp091.Blocking) {
+	for c := range changes {
+		a.set(c)
+	}
+	a.set(amqp091.Blocking{})
+}
+
+func (a *alarm) set(b amqp091.Blocking) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case b.Active:
+		a.reason = b.Reason
+		if a.over == nil {
+			a.over = make(chan struct{})
+		}
+	case a.over != nil:
+		close(a.over)
+		a.over = nil
+	}
+}
+
+// err returns what is wrong, nil if nothing is.
+func (a *alarm) err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over == nil {
+		return nil
+	}
+	return fmt.Errorf("the server has blocked all that publish (%s), and takes nothing until it has room", a.reason)
+}
+
+// wait waits until the server takes messages. What is written before that would
+// be stored later, when the publisher has given it up.
+func (a *alarm) wait(ctx context.Context) error {
+	a.mu.Lock()
+	over := a.over
+	a.mu.Unlock()
+	if over == nil {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return unanswered(context.Cause(ctx), a)
+	}
+}
+
+// unanswered returns why a wait has ended: of one that has lasted answerWithin,
+// the alarm is the reason if there is one.
+func unanswered(cause error, a *alarm) error {
+	if cause == errUnanswered {
+		if err := a.err(); err != nil {
+			return err
+		}
+	}
+	return cause
+}

@@ -1,0 +1,333 @@
+package amqp_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/amqp"
+)
+
+// errorLog keeps the errors that a broker logs.
+type errorLog struct {
+	watermill.NopLogger
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *errorLog) Error(text string, err error, fields watermill.LogFields) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprint(text, ": ", err, " ", fields))
+}
+
+func (l *errorLog) With(watermill.LogFields) watermill.LoggerAdapter { return l }
+
+// with returns the lines that have all of these texts.
+func (l *errorLog) with(texts ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		has := true
+		for _, text := range texts {
+			has = has && strings.Contains(line, text)
+		}
+		if has {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func initialize(t *testing.T, s message.Subscriber, topic string) {
+	t.Helper()
+	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+}
+
+// bodies takes all that is in a queue.
+func bodies(t *testing.T, ch *amqp091.Channel, queue string) (all []string) {
+	t.Helper()
+	for {
+		d, ok, err := ch.Get(queue, true)
+		require.NoError(t, err)
+		if !ok {
+			return all
+		}
+		all = append(all, string(d.Body))
+	}
+}
+
+func TestEnqueue(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"classic", "quorum"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			u := serverURL(t)
+			log := &errorLog{}
+			b := newBroker(t, u, amqp.Config{QueueType: kind, Logger: log})
+			group := relay.Group{Name: newName() + ".dead", AckWait: time.Minute, Workers: 1, Queue: true}
+			raw := rawClient(t, u)
+			enqueue := func(body string) {
+				t.Helper()
+				require.NoError(t, b.Enqueue(group, message.NewMessage(uuid.NewString(), []byte(body))))
+			}
+			enqueue("makes the queue")
+			require.Equal(t, []string{"makes the queue"}, bodies(t, raw, group.Name))
+			enqueue("goes with the queue")
+			_, err := raw.QueueDelete(group.Name, false, false, false)
+			require.NoError(t, err)
+			enqueue("makes it again")
+			enqueue("finds it")
+			require.Equal(t, []string{"makes it again", "finds it"}, bodies(t, raw, group.Name))
+			require.Len(t, log.with("is made again", group.Name), 1)
+			arguments := amqp091.Table{"x-queue-type": kind}
+			if kind == "quorum" {
+				arguments["x-delivery-limit"] = 1_000_000
+			}
+			_, err = raw.QueueDeclare(group.Name, true, false, false, false, arguments)
+			require.NoError(t, err, "it is as it was at first")
+			require.NoError(t, b.Publish(group.Name, message.NewMessage("", []byte("of an event"))))
+			require.Empty(t, bodies(t, raw, group.Name), "an event of that name is not for it")
+			require.NoError(t, b.Enqueue(group), "nothing to enqueue")
+
+			_, err = raw.QueueDelete(group.Name, false, false, false)
+			require.NoError(t, err)
+			m := message.NewMessage("an ID", []byte("has another ID among its metadata"))
+			m.Metadata["_watermill_message_uuid"] = "another ID"
+			require.NoError(t, b.Enqueue(group, m))
+			require.Len(t, bodies(t, raw, group.Name), 1)
+		})
+	}
+}
+
+// Many find a queue deleted at the same time.
+func TestEnqueueIntoQueueThatIsDeleted(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	b, raw := newBroker(t, u, amqp.Config{}), rawClient(t, u)
+	group := relay.Group{Name: newName() + ".retry", AckWait: time.Minute, Workers: 1, Queue: true}
+	for range 10 {
+		const workers = 20
+		var all sync.WaitGroup
+		for range workers {
+			all.Go(func() {
+				if err := b.Enqueue(group, message.NewMessage(uuid.NewString(), []byte("x"))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		n, err := raw.QueueDelete(group.Name, false, false, false)
+		require.NoError(t, err)
+		require.Equal(t, workers, n)
+	}
+}
+
+// Two messages that the server returns are told from others, also those that
+// have no ID.
+func TestEnqueueOfMessagesWithoutID(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	b := newBroker(t, u, amqp.Config{})
+	var all sync.WaitGroup
+	groups := make([]relay.Group, 20)
+	for i := range groups {
+		groups[i] = relay.Group{Name: fmt.Sprint(newName(), i), Queue: true}
+		for range 3 {
+			all.Go(func() {
+				if err := b.Enqueue(groups[i], message.NewMessage("", []byte("x")), message.NewMessage("", []byte("y"))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	for _, g := range groups {
+		n := map[string]int{}
+		for _, body := range bodies(t, rawClient(t, u), g.Name) {
+			n[body]++
+		}
+		require.GreaterOrEqual(t, n["x"], 3, "%v", n)
+		require.GreaterOrEqual(t, n["y"], 3, "%v", n)
+	}
+}
+
+// wantGone checks that a topic takes nothing, and says for how long.
+func wantGone(t *testing.T, err error) {
+	t.Helper()
+	require.ErrorContains(t, err, "declare themselves again")
+	var after interface{ RetryAfter() time.Duration }
+	require.True(t, errors.As(err, &after))
+	require.LessOrEqual(t, after.RetryAfter(), amqp.RefuseFor)
+}
+
+// accept publishes messages of these bodies until one is accepted, and returns
+// when that was.
+func accept(t *testing.T, b relay.Broker, topic, body string) time.Time {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return b.Publish(topic, message.NewMessage(uuid.NewString(), []byte(body))) == nil
+	}, amqp.RefuseFor+30*time.Second, 10*time.Millisecond)
+	return time.Now()
+}
+
+// Nothing is lost of what a publisher publishes while the groups, which are in
+// another process, find out later than it does.
+func TestTopicIsGone(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	for name, remove := range map[string]func(*amqp091.Channel, string) error{
+		"exchange": func(ch *amqp091.Channel, topic string) error { return ch.ExchangeDelete(topic, false, false) },
+		"queues": func(ch *amqp091.Channel, topic string) error {
+			_, err1 := ch.QueueDelete("one@"+topic, false, false, false)
+			_, err2 := ch.QueueDelete("two@"+topic, false, false, false)
+			return errors.Join(err1, err2)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &errorLog{}
+			b, topic, others := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{})
+			one, two := subscriber(t, others, "one"), subscriber(t, others, "two")
+			initialize(t, one, topic)
+			initialize(t, two, topic)
+			publish(t, b, topic, "before")
+			require.NoError(t, remove(rawClient(t, u), topic))
+			removed := time.Now()
+			wantGone(t, b.Publish(topic, message.NewMessage("", []byte("lost"))))
+			wantGone(t, b.Publish(topic, message.NewMessage("", []byte("lost"))))
+			publish(t, b, newName(), "another topic goes on")
+			initialize(t, one, topic)
+			wantGone(t, b.Publish(topic, message.NewMessage("", []byte("only one would get it"))))
+			initialize(t, two, topic)
+			require.GreaterOrEqual(t, accept(t, b, topic, "after").Sub(removed), amqp.RefuseFor-100*time.Millisecond)
+			for _, s := range []message.Subscriber{one, two} {
+				messages := subscribe(t, s, topic)
+				m := receive(t, messages)
+				if name == "exchange" { // the queue was not deleted
+					require.Equal(t, "before", string(m.Payload))
+					m.Ack()
+					m = receive(t, messages)
+				}
+				require.Equal(t, "after", string(m.Payload))
+			}
+			require.Len(t, log.with("a topic was deleted", topic), 1, "it is said once")
+		})
+	}
+}
+
+// A topic whose groups do not come back is one to which nobody subscribes.
+func TestTopicIsGoneForGood(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	log := &errorLog{}
+	b, topic, others, raw := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{}), rawClient(t, u)
+	publish(t, b, topic, "nobody has subscribed yet", "or ever")
+	initialize(t, subscriber(t, others, "group"), topic)
+	publish(t, b, topic, "before")
+	_, err := raw.QueueDelete("group@"+topic, false, false, false)
+	require.NoError(t, err)
+	wantGone(t, b.Publish(topic, message.NewMessage("", nil)))
+	accept(t, b, topic, "goes to nobody")
+	publish(t, b, topic, "and so on")
+	require.NoError(t, raw.ExchangeDelete(topic, false, false))
+	wantGone(t, b.Publish(topic, message.NewMessage("", nil)))
+	accept(t, b, topic, "makes the exchange again")
+	require.Len(t, log.with("a topic was deleted", topic), 2)
+}
+
+// The subscribers of the publisher's process are told at once.
+func TestOwnSubscribersDeclareAgain(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	b, topic, raw := newBroker(t, u, amqp.Config{}), newName(), rawClient(t, u)
+	messages := subscribe(t, subscriber(t, b, "group"), topic)
+	publish(t, b, topic, "before")
+	receive(t, messages).Ack()
+	require.NoError(t, raw.ExchangeDelete(topic, false, false))
+	wantGone(t, b.Publish(topic, message.NewMessage("", nil)))
+	require.Eventually(t, func() bool { // as another process may publish
+		ch := rawClient(t, u) // the server closes it if there is no exchange
+		if err := ch.Confirm(false); err != nil {
+			return false
+		}
+		c, err := ch.PublishWithDeferredConfirm(topic, "", false, false, amqp091.Publishing{Body: []byte("after")})
+		return err == nil && c.Wait() && arrives(messages)
+	}, 30*time.Second, 10*time.Millisecond)
+	accept(t, b, topic, "last")
+	require.Equal(t, "last", string(receive(t, messages).Payload))
+}
+
+func arrives(messages <-chan *message.Message) bool {
+	select {
+	case m := <-messages:
+		return m.Ack()
+	case <-time.After(10 * time.Millisecond):
+		return false
+	}
+}
+
+// A group that finds its topic gone tells the publisher of its process, and
+// leaves others the time to find out.
+func TestGroupFindsTopicGone(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	log := &errorLog{}
+	b, topic, second := newBroker(t, u, amqp.Config{Logger: log}), newName(), newName()
+	s := subscriber(t, b, "group")
+	raw := rawClient(t, u)
+	for _, name := range []string{topic, second} {
+		initialize(t, s, name)
+		publish(t, b, name, "before")
+		require.NoError(t, raw.ExchangeDelete(name, false, false))
+	}
+	began := time.Now()
+	initialize(t, s, topic)
+	require.GreaterOrEqual(t, time.Since(began), 900*time.Millisecond)
+	began = time.Now()
+	initialize(t, s, second)
+	require.Less(t, time.Since(began), 900*time.Millisecond, "the others have found out of both")
+	for _, name := range []string{topic, second} {
+		wantGone(t, b.Publish(name, message.NewMessage("", nil)))
+		require.Len(t, log.with("a topic was deleted", name), 1)
+	}
+	accept(t, b, topic, "after")
+	messages := subscribe(t, s, topic)
+	receive(t, messages).Ack()
+	require.Equal(t, "after", string(receive(t, messages).Payload))
+}
+
+// The queue of one group of two is deleted: the exchange passes the group by
+// until the consumer has declared it again, which it does at once.
+func TestQueueOfConsumerIsDeleted(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	log := &errorLog{}
+	b, topic, publisher := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{})
+	messages := subscribe(t, subscriber(t, b, "group"), topic)
+	initialize(t, subscriber(t, b, "other"), topic)
+	<-time.After(2100 * time.Millisecond) // one that ends sooner waits before it goes on
+	publish(t, publisher, topic, "before")
+	receive(t, messages).Ack()
+	_, err := rawClient(t, u).QueueDelete("group@"+topic, false, false, false)
+	require.NoError(t, err)
+	deleted, published := time.Now(), 0
+	for !arrives(messages) {
+		publish(t, publisher, topic, "after")
+		published++
+		require.Less(t, time.Since(deleted), 30*time.Second)
+	}
+	t.Logf("%d messages in %v until one arrives", published, time.Since(deleted))
+	require.NotEmpty(t, log.with("cancelled the consumer", "group"))
+	require.Len(t, log.with("is made again", "group@"+topic), 1)
+}

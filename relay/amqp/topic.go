@@ -1,0 +1,161 @@
+package amqp
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+
+	"github.com/tidings-go/tidings/relay"
+)
+
+const (
+	// refuseFor is how long a topic that was found gone takes nothing. All
+	// groups that are alive have declared themselves again by then.
+	refuseFor = 2 * relay.DeclareEvery
+
+	// othersWithin is how long a group waits before it makes a topic again, so
+	// that publishers in other processes find out as well that it was gone.
+	othersWithin = time.Second
+)
+
+// topics are those that this process publishes or has subscribed to.
+type topics struct {
+	logger watermill.LoggerAdapter
+
+	mu     sync.Mutex
+	byName map[string]*topic
+	found  time.Time // when the first topic of those that are gone now was found so
+}
+
+// A topic is what a process knows of one, so that it can tell a topic to which
+// nobody has subscribed from one that has lost its groups.
+type topic struct {
+	name string
+
+	mu          sync.Mutex
+	subscribers map[*subscriber]bool
+	routed      bool      // a message has had a queue to go to
+	found       time.Time // when the topic was found gone; zero if it is there
+}
+
+// A goneError is of a topic that was deleted, and its groups with it.
+type goneError struct{ wait time.Duration }
+
+func (e *goneError) Error() string {
+	return fmt.Sprintf("the exchange or all of its queues were deleted: it takes nothing for %v, in which the groups that are alive declare themselves again", e.wait.Round(100*time.Millisecond))
+}
+
+// RetryAfter is when to try again, for durable handlers.
+func (e *goneError) RetryAfter() time.Duration { return e.wait }
+
+func (ts *topics) of(name string) *topic {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t := ts.byName[name]
+	if t == nil {
+		t = &topic{name: name, subscribers: map[*subscriber]bool{}}
+		if ts.byName == nil {
+			ts.byName = map[string]*topic{}
+		}
+		ts.byName[name] = t
+	}
+	return t
+}
+
+// gone says that a topic has no exchange, or no queue, on a connection that is
+// there since a time. It has the subscribers of this process declare themselves
+// again. A nil error means that it was gone for refuseFor, and that nobody is
+// alive.
+func (ts *topics) gone(t *topic, since time.Time) error {
+	subscribers, err := t.gone(since)
+	if subscribers == nil {
+		return err
+	}
+	ts.logger.Error("relay/amqp: a topic was deleted, and is refused until its groups have declared themselves again", err, watermill.LogFields{"topic": t.name})
+	for _, s := range subscribers {
+		go s.declareAgain(t)
+	}
+	return err
+}
+
+// makeAgain says that a group has found its topic without an exchange. It waits
+// until the group may make it again.
+func (ts *topics) makeAgain(t *topic) {
+	_ = ts.gone(t, time.Now()) // the publisher's
+	ts.mu.Lock()
+	now := time.Now()
+	if now.Sub(ts.found) > refuseFor {
+		ts.found = now
+	}
+	wait := othersWithin - now.Sub(ts.found)
+	ts.mu.Unlock()
+	<-time.After(wait)
+}
+
+// refusal returns an error as long as the topic takes nothing.
+func (t *topic) refusal() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.refusalLocked(time.Now())
+}
+
+func (t *topic) refusalLocked(now time.Time) error {
+	if t.found.IsZero() {
+		return nil
+	}
+	if wait := refuseFor - now.Sub(t.found); wait > 0 {
+		return &goneError{wait}
+	}
+	return nil
+}
+
+// reached says that a message has gone to a queue.
+func (t *topic) reached() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.routed = true
+	if t.refusalLocked(time.Now()) == nil {
+		t.found = time.Time{}
+	}
+}
+
+// hasGroups reports whether this process knows of any.
+func (t *topic) hasGroups() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.routed || len(t.subscribers) > 0
+}
+
+// gone is [topics.gone] for one topic. It returns the subscribers if it is news.
+func (t *topic) gone(since time.Time) (news []*subscriber, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if err := t.refusalLocked(now); err != nil {
+		return nil, err
+	}
+	if !t.found.IsZero() && since.Before(t.found) && len(t.subscribers) == 0 {
+		t.found, t.routed = time.Time{}, false
+		return nil, nil
+	}
+	t.found = now
+	news = make([]*subscriber, 0, len(t.subscribers))
+	for s := range t.subscribers {
+		news = append(news, s)
+	}
+	return news, t.refusalLocked(now)
+}
+
+func (t *topic) add(s *subscriber) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.subscribers[s] = true
+}
+
+func (t *topic) remove(s *subscriber) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.subscribers, s)
+}

@@ -31,5 +31,4 @@ func QueueOf(group relay.Group, topic string) string { return queueOf(group, top
 const (
 	RefuseFor    = refuseFor
 	AnswerWithin = answerWithin
-	CloseWithin  = closeWithin
 )

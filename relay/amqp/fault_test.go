@@ -1,0 +1,194 @@
+package amqp_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/relay"
+)
+
+// counted is the event of the tests of faults.
+type counted struct {
+	tidings.DomainEvent
+	Number int64
+}
+
+// faultEvents is how many events are to be accepted after a fault: few, or what
+// TIDINGS_FAULT_EVENTS says.
+func faultEvents(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("TIDINGS_FAULT_EVENTS")
+	if text == "" {
+		return 300
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return n
+}
+
+// numbers are those of the events that a handler has had, and how often.
+type numbers struct {
+	mu  sync.Mutex
+	had map[int64]int
+}
+
+func (n *numbers) add(number int64) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.had[number]++
+	return n.had[number]
+}
+
+func (n *numbers) missing(of map[int64]bool) (missing []int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for number := range of {
+		if n.had[number] == 0 {
+			missing = append(missing, number)
+		}
+	}
+	return missing
+}
+
+func (n *numbers) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.had)
+}
+
+// A process publishes all the time, and two others handle, while the server has
+// a fault. What is accepted is handled by both, or a dead letter.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	server := startChild(t)
+	for _, fault := range []struct {
+		name    string
+		happens func()
+		forgets bool // also what it has accepted before
+	}{
+		{"killed and started again", func() { server.kill(); server.up() }, false},
+		{"blocked for some seconds", func() {
+			server.ctl("set_vm_memory_high_watermark", "0.000001")
+			<-time.After(3 * time.Second)
+			server.ctl("set_vm_memory_high_watermark", "0.4")
+		}, false},
+		{"wiped", server.wipe, true},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			testFault(t, server.url(), fault.happens, fault.forgets)
+		})
+	}
+}
+
+func testFault(t *testing.T, url string, happens func(), forgets bool) {
+	events := faultEvents(t)
+	prefix := relay.Prefix(newName() + ".")
+	first, second := &numbers{had: map[int64]int{}}, &numbers{had: map[int64]int{}}
+	open := func() *relay.Relay {
+		r, err := relay.Open(t.Context(), url, countedRegistry(), prefix, relay.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			require.NoError(t, r.Close(ctx))
+		})
+		return r
+	}
+	handle := func(name string, handler func(context.Context, counted) error) *relay.Relay {
+		r := open()
+		quick := relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
+		tidings.Subscribe(tidings.New(), handler, tidings.Named(name), tidings.Via(r.With(quick, relay.Attempts(2), relay.Workers(2))))
+		require.NoError(t, r.Start(t.Context()))
+		return r
+	}
+	handle("first", func(_ context.Context, e counted) error { first.add(e.Number); return nil })
+	failing := handle("second", func(_ context.Context, e counted) error {
+		switch tries := second.add(e.Number); {
+		case e.Number%10 == 0:
+			return errors.New("always")
+		case e.Number%10 == 1 && tries == 1:
+			return errors.New("once")
+		}
+		return nil
+	})
+
+	bus := tidings.New(tidings.WithTransport(open()))
+	var after atomic.Bool
+	accepted, refused := map[int64]bool{}, 0
+	acceptedAfter := 0
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for number := int64(1); acceptedAfter < events; number++ {
+			counts := after.Load()
+			err := tidings.Publish(context.Background(), bus, counted{Number: number})
+			switch {
+			case err != nil:
+				refused++
+			case counts:
+				acceptedAfter++
+				fallthrough
+			case !forgets:
+				accepted[number] = true
+			}
+			<-time.After(time.Millisecond)
+		}
+	}()
+	require.Eventually(t, func() bool { return first.count() > 50 && second.count() > 50 }, time.Minute, 10*time.Millisecond)
+	happens()
+	after.Store(true)
+	select {
+	case <-done:
+	case <-time.After(5 * time.Minute):
+		require.FailNow(t, "it does not work again")
+	}
+	assert.Eventually(t, func() bool { return len(first.missing(accepted))+len(second.missing(accepted)) == 0 }, time.Minute, 20*time.Millisecond)
+	letters := map[int64]bool{}
+	dead := map[int64]bool{}
+	for number := range accepted {
+		if number%10 == 0 {
+			dead[number] = true
+		}
+	}
+	missingLetters := func() (missing []int64) {
+		for number := range dead {
+			if !letters[number] {
+				missing = append(missing, number)
+			}
+		}
+		return missing
+	}
+	for deadline := time.Now().Add(time.Minute); len(missingLetters()) > 0 && time.Now().Before(deadline); {
+		_, err := failing.Redrive(t.Context(), "second", func(d relay.DeadLetter) relay.Verdict {
+			e, err := countedRegistry().Decode(d.Body)
+			require.NoError(t, err)
+			letters[e.(counted).Number] = true
+			return relay.Keep
+		})
+		require.NoError(t, err)
+	}
+	t.Logf("accepted %d (%d of them afterwards), refused %d, effects %d and %d, lost %d and %d; letters %d, lost %d", len(accepted), acceptedAfter, refused,
+		len(accepted)-len(first.missing(accepted)), len(accepted)-len(second.missing(accepted)), len(first.missing(accepted)), len(second.missing(accepted)),
+		len(dead)-len(missingLetters()), len(missingLetters()))
+	require.Empty(t, first.missing(accepted))
+	require.Empty(t, second.missing(accepted))
+	require.Empty(t, missingLetters())
+}
+
+func countedRegistry() *tidings.Registry {
+	var r tidings.Registry
+	tidings.Register[counted](&r, "suite.counted", 1)
+	return &r
+}

@@ -100,8 +100,8 @@
 // What is lost in such a case, besides what was in queues that were deleted:
 //
 //   - Where the queue of a group that is one of several is deleted: what is
-//     published until its consumer has declared it again, 5 to 20 ms later. Before
-//     Start, that is 5 seconds.
+//     published until its consumer has declared it again, 5 to 20 ms later, or a
+//     second for a quorum queue. Before Start, that is 5 seconds.
 //   - Where an exchange is deleted: what a publisher publishes for one group when
 //     another one in another process has already made it again, since it looks to
 //     the publisher as if nothing had happened. A group leaves others a second to

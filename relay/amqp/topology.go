@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/rabbitmq/amqp091-go"
@@ -110,8 +111,18 @@ func (t *topology) queue(d *desk, name string) error {
 		}
 		_, err := declare(name, true, false, false, false, arguments)
 		return err
-	}, func() error { return nil })
+	}, func() error {
+		if t.queueType == quorum {
+			<-time.After(forgetWithin)
+		}
+		return nil
+	})
 }
+
+// forgetWithin is how long a quorum queue that was deleted has to be gone before
+// it is made again. RabbitMQ 3.10 does not tell its consumers otherwise, hands
+// the messages of the new queue to them, and delivers none.
+const forgetWithin = time.Second
 
 var errDeleted = errors.New("somebody has deleted it, with its bindings or messages")
 

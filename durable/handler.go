@@ -105,7 +105,7 @@ func (j *Jobs) addWorkerLocked(kind string) (err error) {
 	if j.workers == nil || j.worked[kind] {
 		return nil
 	}
-	if err := claim(j.workers, &j.place); err != nil {
+	if err := claim(j.workers, j.place); err != nil {
 		return err
 	}
 	// River has no way to add a worker of a kind that is known at run time

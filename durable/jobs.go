@@ -23,7 +23,7 @@ import (
 type Jobs struct {
 	engine   engine
 	workers  *river.Workers // nil: this process stores jobs and works none
-	place    string         // where New was called
+	place    *string        // where New was called; not in this struct, see byworkers.Map
 	registry *tidings.Registry
 	transact Transactor
 	config   config
@@ -151,7 +151,8 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 		return nil, fmt.Errorf("durable: New: %w", err)
 	}
 	_, file, line, _ := runtime.Caller(1)
-	j.place = fmt.Sprintf("%s:%d", file, line)
+	place := fmt.Sprintf("%s:%d", file, line)
+	j.place = &place
 	return j, nil
 }
 

@@ -52,7 +52,7 @@ const (
 // word: a queue of a handler or of stored jobs that no process works or that is
 // paused, jobs stored for a handler that this process does not subscribe, a
 // handler whose event is not registered, and lines of [InOrderBy] without the
-// index of [Jobs.Migrate]. Half an hour later it looks again.
+// index of [Jobs.Migrate]. It looks again 25 minutes later.
 func (j *Jobs) Start(ctx context.Context) error {
 	l := &j.running
 	l.mu.Lock()

@@ -9,9 +9,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// watch does what there is to do about the attempts that River reports to this
-// process and that did not complete their job. It returns a channel that is closed once River has stopped and all
-// of that is done.
+// watch follows up the attempts of this process that River reports and that did
+// not complete their job. It returns a channel that is closed once River has
+// stopped and all of them are followed up.
 func (j *Jobs) watch(ctx context.Context) <-chan struct{} {
 	failures, _ := j.engine.subscribe(&river.SubscribeConfig{
 		ChanSize: 10_000,

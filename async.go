@@ -16,7 +16,7 @@ import (
 type asyncTransport struct {
 	bus     *EventBus
 	serial  atomic.Uint64 // numbers handlers without a name
-	entered *topicInfo    // by the nodes of its handlers
+	entered *topicInfo    // the topic of the nodes in which its handlers run, see place
 
 	mu      sync.Mutex
 	queues  map[string]*asyncQueue
@@ -142,8 +142,8 @@ func (a *asyncTransport) workOne() bool {
 	return true
 }
 
-// shift removes the first element. An empty slice lets go of its array, which
-// after a burst is large; append makes a new one for a slice that is not.
+// shift removes the first element. When the slice becomes empty, it releases its
+// array, which may be large after a burst.
 func shift[T any](s *[]T) T {
 	var none T
 	first := (*s)[0]

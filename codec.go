@@ -64,8 +64,8 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._/:-][A-Za-z0-9_]+|_+[A-Za-z
 // stored and sent, and the version of their shape, at least 1. A name is
 // for good: "crm.proposal_accepted", whatever becomes of the Go type. Raise
 // the version whenever the JSON of E changes so that older data would be
-// misread, and add an [Upcast] from the one before. Of a type that could not
-// be read back as it was written, events can be read and not written, see
+// misread, and add an [Upcast] from the one before. Events of a type that could
+// not be read back as it was written can be decoded but not encoded, see
 // [Registry.Validate].
 //
 // It panics if the name is not made of letters, digits and separators, if
@@ -332,8 +332,8 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 	return event, nil
 }
 
-// checkUpcast returns an error if event, which an Upcast has made, is not as
-// one that was read: a json.Number where others have a float64.
+// checkUpcast returns an error if event, which an Upcast has made, holds what a
+// decoded event cannot hold, such as a json.Number in place of a float64.
 func (reg *registration) checkUpcast(event Event) error {
 	shape, err := reg.shape()
 	if err != nil {

@@ -41,8 +41,8 @@ type Event interface {
 // MarshalJSON here would be promoted and hide the rest of the event.
 //
 // So json.Marshal of an event gives its fields without the header, which
-// [Registry.Encode] writes beside them. Another embedded field does have such
-// methods promoted: embed no uuid.UUID, time.Time or [List], but name it.
+// [Registry.Encode] writes beside them. Other embedded types do promote such
+// methods: give a uuid.UUID, a time.Time or a [List] a field name.
 type DomainEvent struct {
 	id          uuid.UUID
 	correlation uuid.UUID

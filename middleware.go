@@ -23,8 +23,8 @@ type HandlerFunc func(ctx context.Context, d Delivery) error
 //
 // The context may be replaced by one derived from it. If next is called
 // again, for a second attempt, the handler gets a new copy of the event. A
-// panic of the handler reaches the middleware as a [*PanicError]. A Middleware is a
-// [SubscribeOption]; for all handlers of a bus use [WithMiddleware].
+// panic of the handler reaches the middleware as a [*PanicError]. A Middleware
+// is a [SubscribeOption]; for all handlers of a bus use [WithMiddleware].
 type Middleware func(next HandlerFunc) HandlerFunc
 
 // A Delivery is one event on its way to one handler.
@@ -36,8 +36,8 @@ type Delivery struct {
 // A boxer is a *frame[E] to code that does not know E.
 type boxer interface{ boxed() Event }
 
-// Event returns the event as it was published: a copy of its own each time, in
-// which nothing shows that the handler has done to its copy.
+// Event returns the event as it was published: another copy each time, so what
+// the handler does to its copy does not show in it.
 func (d Delivery) Event() Event { return d.source.boxed() }
 
 // Handler returns the handler's name: that of [Named], or the function's.

@@ -9,9 +9,8 @@ import (
 )
 
 // findCustom completes the shape of a type that writes or reads its own JSON
-// or text, which nothing is known about. Such a type is tried with values
-// that are made up for it. Only what no value can explain is an error: it may
-// well refuse these.
+// or text, whose methods can do anything. Such a type is tried with values that
+// are made up for it. That it refuses these is not an error.
 //
 // It reports false for a type that is written by encoding/json after all.
 func (s *shaper) findCustom(found *shape, path string, addressable bool) (written bool, err error) {
@@ -212,7 +211,7 @@ func (s *shaper) tryWriter(typ reflect.Type, path string, addressable bool) erro
 }
 
 // readBack returns an error if an event cannot be read from data, which was
-// written of it, or not as it was: for a type that Register could not try.
+// written of it, or not as it was: for a type that no made-up value could try.
 func readBack(event reflect.Value, data []byte) error {
 	typ := event.Type().Elem()
 	back, err := read(typ, data)

@@ -25,11 +25,11 @@ import (
 // that what it publishes is correlated.
 //
 // The same function may be subscribed several times; each call is a
-// subscription of its own. Subscribe panics on a nil or zero bus, a nil handler, an
-// event type that handlers could share memory through, a second handler of
-// the same [Named] name, and options that contradict each other. It is safe
-// to call concurrently; inside a handler it takes effect from the next
-// event.
+// subscription of its own. Subscribe panics on a nil or zero bus, a nil
+// handler, an event type that handlers could share memory through, a second
+// handler of the same [Named] name, options that contradict each other, and
+// what the transport of [Via] refuses. It is safe to call concurrently;
+// inside a handler it takes effect from the next event.
 func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, opts ...SubscribeOption) *Subscription {
 	bus.mustBeMade("Subscribe")
 	mustNotBeNil(handler == nil, "Subscribe", "handler")

@@ -26,7 +26,7 @@ type consumer struct {
 	place   string // where it was subscribed
 	settings
 
-	ownTopic, retryTopic, deadTopic string // what becomes of its name, and of its queues'
+	ownTopic, retryTopic, deadTopic string // the names at the broker of the handler and its queues
 
 	life context.Context // ends when nothing more is to be fetched
 	end  context.CancelFunc
@@ -36,7 +36,7 @@ type consumer struct {
 	declared atomic.Pointer[[]string] // the topics that the broker keeps events of, sorted; nil: none
 	keeping  atomic.Bool              // keep runs
 	started  atomic.Bool              // start has succeeded
-	calls    atomic.Int32             // of the handler, that run
+	calls    atomic.Int32             // of the handler that are running
 
 	mu       sync.Mutex      // not held while the broker is asked
 	ctx      context.Context // of the handler; nil before start
@@ -66,7 +66,7 @@ func (c *consumer) queue(kind string) Group {
 	g := c.group()
 	g.Name += kind
 	g.Queue = true
-	if kind == deadQueue { // for Redrive, whose decisions are of people
+	if kind == deadQueue { // for Redrive, where people may decide
 		g.AckWait, g.Workers = c.relay.deadAckWait, 1
 	}
 	return g
@@ -169,8 +169,8 @@ func (c *consumer) subscribeInTurn(s message.Subscriber, topic string, handle fu
 	return nil
 }
 
-// begin adds to the workers, for whom stop waits before it closes the
-// subscribers; false: the consumer stops, and nothing is to begin.
+// begin adds to the workers, for which stop waits before it closes the
+// subscribers; false: the consumer stops, and nothing may begin.
 func (c *consumer) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,11 +18,11 @@ type DeadLetter struct {
 	Body     []byte // the CloudEvent, or whatever it is
 
 	// Size is how many bytes the body had. If that is more than Body has, the
-	// broker did not take it all, and Body is the beginning. Such a letter
+	// broker did not take all of it, and Body is the beginning. Such a letter
 	// cannot be redelivered.
 	Size int
 
-	eventType string // of an event whose Body is not all there
+	eventType string // of an event whose Body is incomplete
 }
 
 // Type returns the registered name of the event, "" if the message is no event.

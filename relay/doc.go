@@ -42,15 +42,16 @@
 //     was started or has published once, gets what is sent from then on, also
 //     what is sent while no such process runs. What a new one gets of the past is
 //     up to the broker. If somebody deletes a queue or a topic there, or all of
-//     them, a running process declares them again within seconds ([DeclareEvery]);
-//     what each broker cannot give back is in docs/brokers.md.
+//     them, a running process declares them again within seconds ([DeclareEvery]).
+//     What is lost then is in docs/brokers.md for each broker.
 //   - A handler's failure is its own: it is tried again, and the other handlers
 //     and the events behind it go on.
-//   - A message that cannot be handled (no event, an event that is not
-//     registered or of a newer version, data that does not decode) is treated
-//     like a failure: tried again, then a dead letter. None is dropped, none is
-//     tried without a pause, and none blocks others, also if it is too large for
-//     the broker to take it again.
+//   - A message that cannot be handled (no event, data that does not decode) is
+//     treated like a failure: tried again, then a dead letter. So is an event that
+//     is not registered or of a newer version, once other processes have had time
+//     to take it (see Deployments). None is dropped, none is tried without a
+//     pause, and none blocks others, also if it is too large for the broker to
+//     take it again.
 //   - The header is what it was at the publisher: ID, time, correlation and
 //     causation. What a handler publishes continues the workflow.
 //   - An event that is not registered, or is larger than [MaxSize], fails at its
@@ -90,13 +91,13 @@
 // An event is sent to the topic of its registered name. Each handler is a group
 // of consumers of the topics of its events: of the one for a struct, and of all
 // registered events that implement it for an interface; one that is registered
-// after [Relay.Start] follows within seconds. So
-// the name of a handler is what its queue is bound to: a handler with another
-// name is another group, and the group of the old name stays at the broker until
-// somebody deletes it there. How names become topics and queues is in
-// the documentation of the broker's module. [Prefix] keeps systems apart that share a
-// broker, and [Topics] replaces the rule. No event and no handler has a name that
-// ends in ".retry" or ".dead", since that is what the queues of handlers are called.
+// after [Relay.Start] follows within seconds. So the name of a handler is what its
+// queue is bound to: a handler with another name is another group, and the group
+// of the old name stays at the broker until somebody deletes it there. How names
+// become topics and queues is in the documentation of the broker's module.
+// [Prefix] keeps systems apart that share a broker, and [Topics] replaces the
+// rule. No event and no handler may have a name that ends in ".retry" or ".dead",
+// since the queues of handlers are called so.
 //
 // A message is the CloudEvent in JSON as the body, with the content type
 // application/cloudevents+json. Its attributes are the metadata ce-id, ce-type and
@@ -114,7 +115,10 @@
 // logged at level ERROR. If the broker does not take it because of its size, the
 // letter has the beginning of the event, and its Size.
 //
-// When a message is due is said by the clock of the process that has failed. If that
+// [Relay.Redrive] goes through the dead letters of a handler: it shows them, puts
+// them back, or discards them.
+//
+// The process that failed writes by its own clock when a message is due. If that
 // clock is behind, the wait is shorter or none. If it is ahead, a process that gets
 // the message waits for no longer than the Backoff has said. Nothing else depends on
 // clocks.
@@ -124,18 +128,15 @@
 // While a new version of a program is deployed, processes of the old one have the
 // same queues. An event that such a process does not know, or whose version is
 // newer, it leaves to the others: the event waits in the queue of retries, as long
-// as the Backoff says, where a process that knows it takes it at once. That is no
-// attempt. After ten times, some seven minutes with the default Backoff, it is a
-// dead letter: redrive it when the new version is there. The same holds for what a
-// handler has left of an event that it does not take any more.
+// as the Backoff says, where a process that knows it takes it at once. That does not
+// count as an attempt. After ten times, some seven minutes with the default Backoff,
+// it is a dead letter: redrive it when the new version is there. The same holds for
+// events in the queue of retries that the handler does not take any more.
 //
-// One case cannot be seen. Where several names share a topic ([Topics]), a handler
-// of a struct skips the other names, also those that it takes in a newer version.
-// Give a handler that takes another event there another name, or deploy the version
-// whose handler takes an interface first.
-//
-// [Relay.Redrive] goes through the dead letters of a handler: it shows them, puts
-// them back, or discards them.
+// One case cannot be detected. Where several names share a topic ([Topics]), a
+// handler of a struct skips the other names, also those that it takes in a newer
+// version. Give a handler that takes another event there another name, or first
+// deploy a version whose handler takes an interface.
 //
 // # A process that only receives
 //

@@ -41,12 +41,12 @@ type received struct {
 // process dies between the commit and the broker's answer, or the broker does
 // not accept it, which the bus reports.
 //
-// As long as the subscription is active, r leaves these events of the bus to it. An event
-// larger than [MaxSize] fails here, and not at its publish; that is [Permanent], as
-// is one that is larger than the broker takes. Forward panics as
-// [tidings.Subscribe] does, if E is not registered, if it would itself run behind
-// r, and if [Receive] has these events published on the same bus: they would go
-// round in circles.
+// As long as the subscription is active, r leaves these events of the bus to it.
+// An event larger than [MaxSize] fails here, and not at its publish. That error is
+// [Permanent], as is the one for an event larger than the broker takes. Forward
+// panics as [tidings.Subscribe] does, if E is not registered, if it would itself
+// run behind r, and if [Receive] has these events published on the same bus: they
+// would go round in circles.
 func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.SubscribeOption) *tidings.Subscription {
 	mustNotBeNil(r == nil, "Forward", "*Relay")
 	eventType := reflect.TypeFor[E]()
@@ -111,9 +111,9 @@ func (r *Relay) isForwarded(bus *tidings.EventBus, event tidings.Event) bool {
 //
 // If a handler fails, all of them are called again for that event. Where that
 // does harm, subscribe each with Via(r) instead, or with the inbox of an event
-// log. Receive panics if [Forward] sends these
-// events of the same bus: they would go round in circles. With WithTransport(r) a received event
-// is not sent again. The error is that of [Relay.HandleType].
+// log. Receive panics if [Forward] sends these events of the same bus: they would
+// go round in circles. With WithTransport(r) a received event is not sent again.
+// The error is that of [Relay.HandleType].
 func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opts ...HandlerOption) error {
 	mustNotBeNil(bus == nil, "Receive", "*EventBus")
 	mustNotBeNil(r == nil, "Receive", "*Relay")

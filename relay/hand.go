@@ -39,8 +39,8 @@ func (c *consumer) hand(m *message.Message, queue string, next *message.Message)
 }
 
 // bury makes a dead letter of a message: of all of it or, if the broker does not
-// take that, of its beginning. What cannot even be that is given back, since
-// nobody else knows of it.
+// take that, of its beginning. If the broker takes neither, the message is given
+// back, since it is stored nowhere else.
 func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logger) {
 	a.failedAt, a.due, a.wait, a.reason = time.Now(), time.Time{}, 0, reasonOf(err)
 	a.letter = uuid.NewString()
@@ -58,13 +58,13 @@ func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logg
 			return
 		}
 		if i < len(letterSizes) {
-			if !errors.Is(never, ErrTooLarge) { // nobody knows what it is that the broker does not like
+			if !errors.Is(never, ErrTooLarge) { // the cause is unknown: try the least
 				i = len(letterSizes) - 1
 			}
 			next = a.cut(m, letterSizes[i])
 		}
 	}
-	log.ErrorContext(c.ctx, "relay: a message can be no dead letter, and comes again", slog.Any("refused", never))
+	log.ErrorContext(c.ctx, "relay: a message cannot be stored as a dead letter, and comes again", slog.Any("refused", never))
 	c.pause(handAttempts * giveBackAfter)
 	m.Nack()
 }

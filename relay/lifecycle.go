@@ -72,7 +72,7 @@ func (r *Relay) Close(ctx context.Context) error {
 	return errors.Join(err, r.closeBroker(ctx))
 }
 
-// closeBroker closes the broker once. Only the call that does so has its error.
+// closeBroker closes the broker once. Only the call that does so returns its error.
 func (r *Relay) closeBroker(ctx context.Context) error {
 	late, cancel := limit(ctx, hardStop)
 	defer cancel()
@@ -133,7 +133,7 @@ func (r *Relay) wait(ctx context.Context) error {
 	}
 	err := errors.Join(errs...)
 	if err == nil {
-		return nil // just in time
+		return nil // they ended meanwhile
 	}
 	r.logger().WarnContext(ctx, "relay: closed although something has not ended", slog.Any("error", err))
 	return err

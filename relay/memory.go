@@ -42,7 +42,8 @@ type memory struct {
 	gone   map[string]*goneTopic
 }
 
-// A goneTopic is what forget has left of one: who will declare it again.
+// A goneTopic is a topic that forget has deleted, with the groups that have not
+// declared themselves again.
 type goneTopic struct {
 	groups map[string]*memoryQueue
 	since  time.Time
@@ -102,8 +103,8 @@ func (m *memory) queue(topic, group string) *memoryQueue {
 }
 
 // forget deletes the queue of a group, with all messages in it; those of all
-// groups if group is "", and of all topics if topic is. It is what an operator
-// may do to another broker; here only tests do.
+// groups if group is "", and of all topics if topic is "". It is for tests, which
+// do what an operator may do to another broker.
 func (m *memory) forget(topic, group string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

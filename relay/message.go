@@ -28,8 +28,8 @@ const (
 
 var aHeader = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
-// isForeign reports whether metadata of that name may be somebody else's: all
-// brokers take it, and it is none of ours.
+// isForeign reports whether WithTrace may set metadata of that name: all brokers
+// take it, and the relay does not use it.
 func isForeign(name string) bool {
 	for _, ours := range []string{"ce-", "tidings-", "content-"} {
 		if len(name) >= len(ours) && strings.EqualFold(name[:len(ours)], ours) {
@@ -69,7 +69,7 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 	for _, key := range r.config.keys {
 		if value, ok := key(event); ok {
 			if value != "" {
-				metadata[PartitionKey] = bound(clean(value), maxMetadata) // the same for the same
+				metadata[PartitionKey] = bound(clean(value), maxMetadata) // equal keys stay equal
 			}
 			break
 		}
@@ -126,12 +126,12 @@ func attributesOf(event tidings.Event, id string, k *kind) message.Metadata {
 	return m
 }
 
-// open returns the event in a message; nil if it is of no concern to the handler.
+// open returns the event in a message; nil if the handler skips it.
 //
-// In a queue of the handler's own everything concerns it. On a topic that several
-// names share, what this process knows to be of another type does not, nor what
-// it does not know, if the handler takes events of one type alone: nobody has to
-// know all of them. Anything else that is not understood is an error, and a
+// In a queue of the handler's own it skips nothing. On a topic that several names
+// share, it skips events that this process knows to be of another type and, if it
+// takes a struct, also events that are not registered: a process need not know all
+// names of a topic. Anything else that is not understood is an error, and a
 // [strangeError] where another process of the handler may understand it.
 func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	if len(body) > c.relay.config.maxSize {
@@ -169,9 +169,9 @@ func (c *consumer) knows(m *message.Message, a attempt) bool {
 	return !errors.As(err, new(*strangeError))
 }
 
-// A strangeError is that of an event which this process does not know, or not the
-// handler here: in a deployment another one may. It waits in the queue of retries,
-// and a process that knows it takes it at once.
+// A strangeError is the error for an event that this process does not know, or that
+// the handler does not take here: during a deployment another process may. The event
+// waits in the queue of retries, and a process that knows it takes it at once.
 type strangeError struct{ err error }
 
 func (e *strangeError) Error() string { return e.err.Error() }
@@ -179,7 +179,7 @@ func (e *strangeError) Unwrap() error { return e.err }
 
 const (
 	// strangeAttempts is how often processes that do not know an event look
-	// at it, before it is a dead letter: with the default Backoff, in some
+	// at it before it is a dead letter: with the default Backoff, after some
 	// seven minutes.
 	strangeAttempts = 10
 

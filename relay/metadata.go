@@ -16,17 +16,17 @@ import (
 // The metadata of messages that have failed.
 const (
 	attemptKey  = "tidings-attempt"   // how often the handler was called
-	strangeKey  = "tidings-strange"   // how often it was not since then, as the process did not know the event
+	strangeKey  = "tidings-strange"   // how often since then a process did not know the event
 	dueKey      = "tidings-due"       // when it is to be called again, RFC 3339, by the clock of the process that has failed
-	waitKey     = "tidings-wait"      // how long that was to wait, so that no clock has it wait for longer
+	waitKey     = "tidings-wait"      // how long it is to wait at most, whatever the clocks say
 	handlerKey  = "tidings-handler"   // the handler's name
 	originKey   = "tidings-origin"    // the topic that the message was on
 	reasonKey   = "tidings-reason"    // the last error
 	failedAtKey = "tidings-failed-at" // when it became a dead letter, RFC 3339
 	letterKey   = "tidings-letter"    // the dead letter's own ID, another one each time
-	sizeKey     = "tidings-size"      // how many bytes the body had, if there are fewer
-	typeKey     = "tidings-type"      // the name of the event, if the body is not all there
-	redriveKey  = "tidings-redrive"   // the last call of Redrive that has kept or redelivered it; in a new letter its own ID, so that it has no need to grow
+	sizeKey     = "tidings-size"      // how many bytes the body had, if it was cut
+	typeKey     = "tidings-type"      // the name of the event, if the body was cut
+	redriveKey  = "tidings-redrive"   // the last call of Redrive that has kept or redelivered it; in a new letter its own ID, so that Redrive does not make it larger
 )
 
 // An attempt is what the metadata say of the attempts for a message.
@@ -41,7 +41,7 @@ type attempt struct {
 	failedAt time.Time
 	letter   string
 	redrive  string
-	size     int // 0: the body is all there
+	size     int // 0: the body is complete
 	typ      string
 
 	own bool // not in the metadata: the message is in a queue of the handler's own
@@ -63,17 +63,18 @@ func attemptOf(m *message.Message) (a attempt) {
 	return a
 }
 
-// count reads a number that will be counted on, whoever has written it.
+// count reads a number, which anybody may have written, so that it can be
+// incremented.
 func count(m *message.Message, key string) int {
 	n, _ := strconv.Atoi(m.Metadata.Get(key))
 	return min(max(n, 0), 1<<30)
 }
 
-// waitFor lets it be due after d.
+// waitFor makes the next attempt due after d.
 func (a *attempt) waitFor(d time.Duration) { a.due, a.wait = time.Now().Add(d), d }
 
-// left is how long there is to wait: until it is due, but in no case for longer
-// than was to be waited at all, since the clocks of two processes differ.
+// left is how long there is to wait: until the attempt is due, but no longer than
+// the whole wait, since the clocks of two processes differ.
 func (a attempt) left() time.Duration { return min(time.Until(a.due), a.wait) }
 
 // addTo returns a message like m with the metadata of a.
@@ -84,8 +85,9 @@ func (a attempt) addTo(m *message.Message) *message.Message {
 	return next
 }
 
-// cut returns a message with the metadata of a and no others, and with at most
-// size bytes of the body of m, and not all if these are the least of letterSizes.
+// cut returns a message with the metadata of a alone and the first size bytes of
+// the body of m. With the least of letterSizes it leaves out at least one byte, and
+// the rest is printable text.
 func (a attempt) cut(m *message.Message, size int) *message.Message {
 	head := m.Payload[:min(size, len(m.Payload))]
 	if size == letterSizes[len(letterSizes)-1] {
@@ -105,8 +107,8 @@ func (a attempt) cut(m *message.Message, size int) *message.Message {
 	return next
 }
 
-// writeTo replaces the metadata of earlier attempts, and those that somebody else
-// has given the same names.
+// writeTo replaces the metadata of earlier attempts, and whatever else has the same
+// names.
 func (a attempt) writeTo(metadata message.Metadata) {
 	metadata[attemptKey] = strconv.Itoa(a.number)
 	metadata[handlerKey], metadata[originKey], metadata[reasonKey] = a.handler, a.origin, a.reason

@@ -15,9 +15,9 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// The queues of a handler's own have its name and one of these. No event and no
-// handler may be called so: processes do not know each other's names, and what is
-// published as an event would be tried again by somebody, or the other way round.
+// The queues of a handler's own have its name and one of these suffixes. No event
+// and no handler may have a name with one of them: processes do not know each
+// other's names, and an event would end up in the queue of a handler.
 const (
 	retryQueue = ".retry" // what it is to try again
 	deadQueue  = ".dead"  // what it has given up
@@ -26,8 +26,8 @@ const (
 // aName is what [Broker] is promised.
 var aName = regexp.MustCompile(`^[A-Za-z0-9._/:-]*$`)
 
-// checkName returns an error for the name of an event or a handler that is no
-// name, or is kept for queues.
+// checkName returns an error for the name of an event or a handler that is not
+// valid, or is reserved for queues.
 func (r *Relay) checkName(what, name string) error {
 	full := r.config.prefix + name
 	if name == "" || !aName.MatchString(name) {
@@ -39,7 +39,7 @@ func (r *Relay) checkName(what, name string) error {
 func checkReserved(what, name string) error {
 	for _, suffix := range []string{retryQueue, deadQueue} {
 		if handler, ok := strings.CutSuffix(name, suffix); ok {
-			return fmt.Errorf("relay: %s has the topic of a queue, that of what a handler %q has to try again or has given up: choose a name that does not end in %s", what, handler, suffix)
+			return fmt.Errorf("relay: %s has the topic of a queue, for the retries or dead letters of a handler %q: choose a name that does not end in %s", what, handler, suffix)
 		}
 	}
 	return nil
@@ -74,8 +74,7 @@ func (r *Relay) topicFor(event string) (string, error) {
 	return actual.(string), nil
 }
 
-// checkTopic returns an error for a topic that does not do for the events of that
-// name.
+// checkTopic returns an error if the events of that name cannot have the topic.
 func (r *Relay) checkTopic(event, topic string) error {
 	if r.config.topics != nil {
 		if topic == "" || !utf8.ValidString(topic) || strings.ContainsFunc(topic, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }) {
@@ -114,8 +113,8 @@ func (c *consumer) checkEvent(event, topic string) error {
 	return fmt.Errorf("relay: the event %q (%v) has the topic %q, which is a queue of the handler %q, subscribed at %s: rename one of them", event, eventType, topic, c.name, c.place)
 }
 
-// check returns an error for a new handler whose name does not do, or is the
-// topic of an event.
+// check returns an error for a new handler whose name is not valid, or whose queues
+// would be the topic of an event.
 func (c *consumer) check() error {
 	if err := c.relay.checkName("the handler", c.name); err != nil {
 		return err
@@ -140,8 +139,7 @@ func (c *consumer) checkOther(other *consumer) error {
 	return nil
 }
 
-// topicOfHandler is what becomes of a handler's name at the broker, and of the
-// names of its queues.
+// topicOfHandler returns the name at the broker for a handler or one of its queues.
 func (r *Relay) topicOfHandler(handler string) string {
 	return r.broker.Topic(r.config.prefix + handler)
 }
@@ -158,8 +156,8 @@ func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
 	return name, nil
 }
 
-// placeOfCall returns file and line of who has called tidings: of a Subscribe or
-// a Receive.
+// placeOfCall returns the file and line of the call of Subscribe or Receive. A
+// Broadcaster is not given the Subscription, whose Info has them.
 func placeOfCall() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])

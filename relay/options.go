@@ -36,7 +36,7 @@ func WithLogger(logger *slog.Logger) Option {
 
 // Prefix is put before the names of events and handlers when they become
 // topics, queues and groups, so that several systems can share a broker:
-// "staging.". It is made of letters, digits and ._/:-
+// "staging.". It is made of letters, digits and any of ._/:-.
 func Prefix(prefix string) Option {
 	return optionFunc(func(c *config) { c.prefix = prefix })
 }

@@ -11,20 +11,21 @@ import (
 	"github.com/google/uuid"
 )
 
-// Redrive goes through the dead letters of a handler once and puts those back
-// that decide says Redeliver of: that handler gets them again, and no other one.
-// decide may look and Keep all; nil is Redeliver for all. It returns how many
-// were put back. A letter whose body is not all there is kept all the same.
+// Redrive goes through the dead letters of a handler once and puts back those
+// for which decide returns Redeliver: that handler gets them again, and no other
+// one. decide may look and Keep all; nil is Redeliver for all. Redrive returns how
+// many were put back. For a letter whose body is incomplete, see [DeadLetter],
+// Redeliver counts as Keep, with a warning.
 //
 // A broker does not say when there are no more, so Redrive ends after some
 // seconds in which none has arrived. It works from any process that has the
 // same broker, [Prefix] and rule for topics, also without Start; two at once
 // share the letters. decide may take its time, and is asked once for each
-// letter; but one that is not decided about in fifteen minutes may be shown to
-// another Redrive as well, and so long it may take until one is seen again that a
-// process had which has died. If Redrive fails, or ctx ends, the letters that it
-// has not yet decided about are where they were; one that it was about to move may
-// be in both places.
+// letter. But one that is not decided about within fifteen minutes may be shown to
+// another Redrive as well, and it may take as long until the letters of a process
+// that has died are shown again. If Redrive fails, or ctx ends, the letters that
+// it has not yet decided about are where they were; one that it was about to move
+// may be in both places.
 func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLetter) Verdict) (redelivered int, err error) {
 	if handler == "" {
 		return 0, errors.New("relay: Redrive without the name of a handler")
@@ -173,7 +174,7 @@ func (d *redrive) settle(ctx context.Context, m *message.Message) error {
 		d.done(m, id)
 		return nil
 	case verdict == Redeliver && a.size > 0:
-		d.warn(ctx, m, "relay: a dead letter is kept, since its body is not all there: publish the event again, and discard the letter")
+		d.warn(ctx, m, "relay: a dead letter is kept, since its body is incomplete: publish the event again, and discard the letter")
 	case verdict == Redeliver:
 		queue = retryQueue
 		a.number, a.strange, a.failedAt, a.letter = 0, 0, time.Time{}, ""

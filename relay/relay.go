@@ -106,9 +106,9 @@ func (r *Relay) Handle(name string, deliver func(context.Context, tidings.Event)
 }
 
 // HandleType registers the handler of that name. Its error says that eventType
-// is not registered, that the name meets another one at the broker, or that the
-// relay is closed. After [Relay.Start] it begins
-// to fetch events; a broker that does not answer is logged and asked again.
+// is not registered, that the name would have the queues of another one at the
+// broker, or that the relay is closed. After [Relay.Start] it begins to fetch
+// events; a broker that does not answer is logged and asked again.
 func (r *Relay) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
 	return r.handle(name, newSettings(nil), eventType, deliver)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Send publishes the events, each once, and ends with ctx. It does not try again: what the broker
-// does not accept is lost, and reported by the bus, unless [Forward] sends it
-// through a durable handler.
+// Send publishes the events, each once, and ends with ctx. It does not try again:
+// what the broker does not accept is lost, and reported by the bus, unless
+// [Forward] sends it through a durable handler.
 func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 	for i, out := range events {
 		e, ok := out.Encoded.(*encoded)

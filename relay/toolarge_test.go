@@ -112,7 +112,7 @@ func TestTooLargeToHandOn(t *testing.T) {
 				require.NoError(t, err)
 				if letter.Size > len(letter.Body) {
 					require.Zero(t, n, "the handler would not understand it")
-					require.Equal(t, 1, g.logs.count("relay: a dead letter is kept, since its body is not all there"))
+					require.Equal(t, 1, g.logs.count("relay: a dead letter is kept, since its body is incomplete"))
 					again := g.letters("h")
 					require.Equal(t, letters, again)
 				} else {
@@ -185,7 +185,7 @@ func TestNoLetterAtAll(t *testing.T) {
 		pass(12 * time.Second)
 		require.Equal(t, seconds(0, 5, 10), calls.all())
 		require.Equal(t, 3, g.logs.count("level=ERROR"))
-		require.Equal(t, 3, g.logs.count("relay: a message can be no dead letter, and comes again"))
+		require.Equal(t, 3, g.logs.count("relay: a message cannot be stored as a dead letter, and comes again"))
 		g.broker.set(func() { g.broker.onPublish = nil })
 		pass(time.Minute)
 		require.Len(t, calls.all(), 4)

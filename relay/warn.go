@@ -9,8 +9,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// What follows would go wrong in silence, and is said once. None of it is an
-// error, since there are programs where it is meant.
+// These mistakes would show no other sign, so each is logged once. None is an
+// error, since some programs do it on purpose.
 
 // startWithin is when a relay with handlers should have been started.
 const startWithin = 30 * time.Second

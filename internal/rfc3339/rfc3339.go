@@ -9,8 +9,8 @@ import (
 
 // Parse reads a date-time of RFC 3339, section 5.6. Beside what [time.Parse]
 // takes, it takes "t" and "z" in lower case, and a leap second, 23:59:60 in
-// UTC on the last day of a month: it is the second after it, since time.Time
-// has no other for it.
+// UTC on the last day of a month. A leap second becomes the second after it,
+// since time.Time cannot hold it.
 func Parse(s string) (time.Time, error) {
 	at, err := time.Parse(time.RFC3339, s)
 	if err == nil {

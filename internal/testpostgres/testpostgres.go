@@ -1,6 +1,6 @@
-// Package testpostgres has servers of Postgres of a test's own, on loopback:
-// with settings that those of scripts/services do not have, or as a standby of
-// another one.
+// Package testpostgres starts Postgres servers for a single test, on loopback:
+// with settings that the server of scripts/services does not have, or as a
+// standby of another one.
 package testpostgres
 
 import (

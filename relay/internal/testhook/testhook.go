@@ -7,7 +7,7 @@ import "time"
 var Broker func(relay any) any
 
 // Forget has the broker in memory of that URL delete the queue of a group on a
-// topic; those of all groups if group is "", and of all topics if topic is.
+// topic; those of all groups if group is "", and of all topics if topic is "".
 // Package relay sets it.
 var Forget func(url, topic, group string)
 

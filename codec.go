@@ -325,7 +325,7 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 	event := v.(Event)
 	if len(steps) > 0 {
 		event = reg.event.withHeader(event, header)
-		if err := reg.checkUpcast(event); err != nil {
+		if err := protect(func() error { return reg.checkUpcast(event) }); err != nil {
 			return nil, fmt.Errorf("upcast to version %d: %w", reg.version, err)
 		}
 	}

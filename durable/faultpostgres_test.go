@@ -3,9 +3,6 @@ package durable_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,86 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/internal/testport"
+	"github.com/tidings-go/tidings/internal/testpostgres"
 )
-
-// A faultServer is a Postgres of the test's own, which it may stop.
-type faultServer struct{ bin, dir, port, owner string }
-
-// newFaultServer makes one in a temporary directory. Postgres does not run as
-// root, so there nobody owns it.
-func newFaultServer(t *testing.T) *faultServer {
-	t.Helper()
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if initdb, err := exec.LookPath("initdb"); err == nil {
-		found = append(found, initdb)
-	}
-	if len(found) == 0 {
-		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
-			t.Fatal("no initdb, neither on the PATH nor in /usr/lib/postgresql: install postgresql")
-		}
-		t.Skip("SKIPPED, NO POSTGRES: no initdb, neither on the PATH nor in /usr/lib/postgresql")
-	}
-	s := &faultServer{bin: filepath.Dir(found[len(found)-1])}
-	var err error
-	s.dir, err = os.MkdirTemp("", "tidings-postgres")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(s.dir)) })
-	if os.Getuid() == 0 {
-		s.owner = "nobody"
-		require.NoError(t, exec.Command("chown", "nobody", s.dir).Run())
-	}
-	s.port = fmt.Sprint(testport.Reserve(t))
-
-	s.run(t, "initdb", "-D", s.data(), "-N", "--encoding=UTF8", "--locale=C", "--username=tidings", "--auth=trust")
-	s.start(t)
-	t.Cleanup(func() { s.stop(t, "immediate") })
-	return s
-}
-
-func (s *faultServer) data() string { return filepath.Join(s.dir, "data") }
-
-func (s *faultServer) url() string {
-	return "postgres://tidings@127.0.0.1:" + s.port + "/postgres?sslmode=disable&connect_timeout=5"
-}
-
-// run runs a command of Postgres.
-func (s *faultServer) run(t *testing.T, command string, args ...string) {
-	t.Helper()
-	line := append([]string{filepath.Join(s.bin, command)}, args...)
-	if s.owner != "" {
-		line = append([]string{"setpriv", "--reuid=" + s.owner, "--regid=nogroup", "--clear-groups", "--"}, line...)
-	}
-	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Dir = "/"
-	out, err := os.CreateTemp(t.TempDir(), "out") // no pipe, which the server would keep open
-	require.NoError(t, err)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Run(); err != nil {
-		text, _ := os.ReadFile(out.Name())
-		t.Fatalf("%s: %v: %s", line, err, text)
-	}
-	require.NoError(t, out.Close())
-}
-
-func (s *faultServer) start(t *testing.T) {
-	t.Helper()
-	s.run(t, "pg_ctl", "start", "-D", s.data(), "-w", "-t", "60", "-l", filepath.Join(s.dir, "log"),
-		"-o", "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=100 -p "+s.port)
-}
-
-func (s *faultServer) stop(t *testing.T, mode string) {
-	t.Helper()
-	s.run(t, "pg_ctl", "stop", "-D", s.data(), "-m", mode, "-w", "-t", "60")
-}
 
 // The server goes away three times, and comes back, while some publish and
 // others work.
 func TestFaultPostgresStops(t *testing.T) {
 	t.Parallel()
 	faultsTakeTime(t)
-	s := newFaultServer(t)
-	h := pgxAt(t, s.url())
+	s := testpostgres.Start(t, "fsync=on", "max_connections=100")
+	h := pgxAt(t, s.URL())
 	migrate(t, riverpgxv5.New(h.pool))
 	faultTables(t, h)
 	handlers := []string{effectHandler, orderedHandler}
@@ -129,8 +56,7 @@ func TestFaultPostgresStops(t *testing.T) {
 	}
 	for n, mode := range []string{"immediate", "fast", "immediate"} {
 		require.Eventually(t, func() bool { return committed.Load() >= int64(100+n*150) }, 2*time.Minute, time.Millisecond)
-		s.stop(t, mode)
-		s.start(t)
+		s.Restart(t, mode)
 	}
 	publishing.Wait()
 	died := 0

@@ -17,6 +17,7 @@ import (
 type Server struct {
 	bin, dir string
 	port     int
+	options  string // of its command line
 }
 
 // Start starts a new server. Each setting is one of postgresql.conf,
@@ -45,6 +46,14 @@ func (s *Server) Standby(t testing.TB) *Server {
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
 	s.run(t, "pg_ctl", "promote", "-D", s.data(), "-w", "-t", "60")
+}
+
+// Restart stops the server, in a mode of pg_ctl ("fast", "immediate"), and starts
+// it again.
+func (s *Server) Restart(t testing.TB, mode string) {
+	t.Helper()
+	s.stop(t, mode)
+	s.launch(t)
 }
 
 // URL returns the connection string.
@@ -90,12 +99,22 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) start(t testing.TB, settings []string) {
 	t.Helper()
-	options := fmt.Sprintf("-p %d -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories=", s.port)
+	s.options = fmt.Sprintf("-p %d -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories=", s.port)
 	for _, setting := range settings {
-		options += " -c " + setting
+		s.options += " -c " + setting
 	}
-	s.run(t, "pg_ctl", "start", "-D", s.data(), "-w", "-t", "60", "-l", filepath.Join(s.dir, "log"), "-o", options)
-	t.Cleanup(func() { s.run(t, "pg_ctl", "stop", "-D", s.data(), "-m", "immediate", "-w", "-t", "60") })
+	s.launch(t)
+	t.Cleanup(func() { s.stop(t, "immediate") })
+}
+
+func (s *Server) launch(t testing.TB) {
+	t.Helper()
+	s.run(t, "pg_ctl", "start", "-D", s.data(), "-w", "-t", "60", "-l", filepath.Join(s.dir, "log"), "-o", s.options)
+}
+
+func (s *Server) stop(t testing.TB, mode string) {
+	t.Helper()
+	s.run(t, "pg_ctl", "stop", "-D", s.data(), "-m", mode, "-w", "-t", "60")
 }
 
 // run runs a program of Postgres.

@@ -22,8 +22,8 @@
 // [Alias], belongs to one handler, whatever bus that is on: Subscribe panics for
 // a second one, and says where the first is.
 //
-// What would wait without end and without a word is said at [Jobs.Start]: a
-// queue that no process works, or jobs of a name that nobody has.
+// [Jobs.Start] logs what would make jobs wait for ever: a queue that no process
+// works, or jobs for a name that no handler has.
 //
 // # Guarantees
 //

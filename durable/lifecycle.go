@@ -31,9 +31,9 @@ func (l *lifecycle) runningLocked() bool {
 }
 
 const (
-	// repairEvery is how often lines are repaired, and it is made known what
-	// has died unseen: rare, since only changing jobs by other means than
-	// handlers makes it necessary.
+	// repairEvery is how often lines are repaired, and jobs announced that
+	// died unseen: rarely, since both are needed only where jobs are changed
+	// by other means than handlers.
 	repairEvery = time.Minute
 
 	// hardStop is how long Stop waits for handlers after it has cancelled
@@ -48,8 +48,8 @@ const (
 // called again after it has failed and after they have stopped; it fails while
 // Stop waits for the last handlers, and before River's migrations have run.
 //
-// It logs, once each at level WARN, what would wait without end and without a
-// word: a queue of a handler or of stored jobs that no process works or that is
+// It logs, once each at level WARN, what would make jobs wait for ever: a
+// queue of a handler or of stored jobs that no process works or that is
 // paused, jobs stored for a handler that this process does not subscribe, a
 // handler whose event is not registered, and lines of [InOrderBy] without the
 // index of [Jobs.Migrate]. It looks again 25 minutes later.

@@ -54,8 +54,8 @@ func (n *notifier) run(e engine) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// Nobody is to be told of an error: a server that is down says so to the
-	// next publisher, and workers look by themselves, at FetchPollInterval.
+	// An error is not reported: if the server is down, the next publish fails,
+	// and workers look by themselves, at FetchPollInterval.
 	_ = notifyQueues(ctx, e.pool(), e.schema(), queues)
 
 	n.mu.Lock()

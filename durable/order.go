@@ -48,7 +48,7 @@ func (o order) key() int64 { return int64(binary.BigEndian.Uint64(o[4:12])) }
 // maxLines is of how many lines a transaction takes the locks at once. All
 // locks are in one table of the server's, which has room for 64 a connection
 // (max_locks_per_transaction); where it is full, everybody's statements fail.
-// So who is at work on more lines locks all lines of their handlers instead.
+// So a transaction that changes more lines locks all lines of their handlers instead.
 const maxLines = 32
 
 // lockSQL locks in the order of the array, and says at which level. An

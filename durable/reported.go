@@ -50,9 +50,9 @@ func (j *Jobs) reported(ctx context.Context, job *rivertype.JobRow) {
 	}
 }
 
-// unsaid is true of a dead job of which no worker has said that it died: its
-// handler is unknown, River's ErrorHandler or an operator cancelled it, or it
-// was rescued after its last attempt.
+// unsaid is true for a dead job whose death no worker has announced: its handler
+// is unknown, River's ErrorHandler or an operator cancelled it, or it was rescued
+// after its last attempt.
 const (
 	unsaidWhere    = ours + " AND " + isDead + " AND "
 	unsaidSQLite   = "(metadata ->> 'tidings_said') IS NOT attempt"
@@ -63,7 +63,7 @@ const (
 	inOrderOfIndex = " ORDER BY state, id"
 )
 
-// unsaid returns the condition for them.
+// unsaid returns the condition for these jobs.
 func (j *Jobs) unsaid() conditions {
 	if j.engine.onSQLite() {
 		return conditions{engine: j.engine, texts: []string{unsaidWhere + unsaidSQLite}}
@@ -77,8 +77,8 @@ RETURNING NULL`, `
 UPDATE {schema}river_job SET metadata = metadata || jsonb_build_object('tidings_said', attempt) WHERE id = $1
 RETURNING NULL::text`)
 
-// announce makes it known that a job is dead, unless that is said already. It
-// says so in the transaction in which it notes that it did.
+// announce logs and publishes that a job is dead, unless that is done already, in
+// the transaction that notes it.
 func (j *Jobs) announce(ctx context.Context, id int64) {
 	err := j.transact(ctx, func(ctx context.Context) error {
 		tx, err := j.txOf(ctx)
@@ -105,8 +105,8 @@ func (j *Jobs) announce(ctx context.Context, id int64) {
 	}
 }
 
-// announceAll does that for all jobs that nobody was told of: River cancels
-// and rescues jobs without a word to the workers.
+// announceAll does that for all dead jobs that are not announced: River cancels
+// and rescues jobs without telling the workers.
 func (j *Jobs) announceAll(ctx context.Context) error {
 	dead := j.unsaid()
 	jobs, err := j.rows(ctx, j.engine.pool(), dead.selected()+inOrderOfIndex+" LIMIT "+dead.arg(batchSize), dead.args)

@@ -14,9 +14,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A survey finds what waits in silence once the workers are started, and would
-// otherwise be found out by somebody who misses its effect. What it has said it
-// does not say again.
+// A survey finds jobs that would wait for ever, and their causes, when the workers
+// start. It logs each finding once.
 type survey struct {
 	jobs     *Jobs
 	handlers map[string]*handler // those subscribed, by kind; nil: nothing is to be said

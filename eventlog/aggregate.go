@@ -46,9 +46,9 @@ func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
 // SnapshotEvery has [Aggregate.Update] store the state, as JSON, once it has
 // had to read n events or more, and Load begin there. It changes no result: a
 // snapshot of another [SnapshotVersion], or one that does not fit S, is
-// passed over, and so is the taking of one that cannot be stored or would not
-// be the same state when it is read, such as one with unexported fields. The
-// first time that this happens to the aggregate, [slog.Default] has a warning.
+// passed over. A snapshot that cannot be stored, or would not be the same state
+// when it is read, such as one with unexported fields, is not taken. The first
+// time that this happens to the aggregate, [slog.Default] has a warning.
 //
 // The same state is one with equal values: an empty slice or map is the same
 // as nil, and types with their own JSON are compared by that and their method

@@ -25,8 +25,8 @@ const handlerName = "eventlog"
 // again, whoever appended it. To detach, call Unsubscribe.
 //
 // Without names, an event type that is not registered cannot be published on
-// bus any more. [slog.Default] has a warning for each that a handler on bus is
-// subscribed to, when Attach is called or later, when the first event is
+// bus any more. A warning in [slog.Default] names each such type that a handler on
+// bus is subscribed to: when Attach is called, and when the first event is
 // published.
 //
 // Attach panics on a nil bus, a name that is not registered, and on a bus
@@ -60,7 +60,7 @@ func attachedTo(infos []tidings.SubscriptionInfo) *Log {
 // unreachable stands for the log among the handlers. It is not called: the
 // appender is a transport that ends here.
 func unreachable(context.Context, tidings.Event) error {
-	return fmt.Errorf("eventlog: the handler %q is called by nobody", handlerName)
+	return fmt.Errorf("eventlog: the handler %q is never called", handlerName)
 }
 
 // An appender is the transport that appends.

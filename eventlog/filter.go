@@ -60,8 +60,8 @@ func Types(names ...string) Filter {
 	})
 }
 
-// storable reports whether every database takes text. What some drivers are
-// given else is an error, and what others are given finds another text.
+// storable reports whether every database takes text. With any other text some
+// drivers fail, and some find another text.
 func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 // in returns the condition that a column has one of values, which are some.

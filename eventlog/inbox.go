@@ -11,8 +11,9 @@ import (
 
 const insertHandled = `INSERT INTO tidings_inbox (handler, event_id, recorded_at) VALUES (?, ?, ?) ON CONFLICT (handler, event_id) DO NOTHING`
 
-// Inbox returns an option that lets a handler take effect once for each event, however often the event arrives: from a transport that delivers at
-// least once, from a replay, or by [tidings.EventBus.Deliver].
+// Inbox returns an option that lets a handler take effect once for each event,
+// however often the event arrives: from a transport that delivers at least once,
+// from a replay, or by [tidings.EventBus.Deliver].
 //
 //	tidings.Subscribe(bus, onboard, tidings.Named("clients.onboard"), log.Inbox())
 //
@@ -22,18 +23,19 @@ const insertHandled = `INSERT INTO tidings_inbox (handler, event_id, recorded_at
 // and [tidings.InTx] find in ctx, commits with the note or not at all, and
 // what it publishes waits for it. If it fails, panics or ends the goroutine,
 // both roll back, and the event can be handled again. For an event that was
-// handled it returns nil, without a call. Duplicates that arrive
-// at once run once: the others wait, and run only if that one rolls back. On
-// Postgres, in a transaction of the publisher's that is REPEATABLE READ or
-// stricter, they fail instead.
+// handled before, the handler is not called. Duplicates that arrive at once run
+// once: the others wait, and run only if that one rolls back. On Postgres, in a
+// transaction of the publisher's that is REPEATABLE READ or stricter, they fail
+// instead.
 //
 // It does not cover what the handler does elsewhere: a call to another system
 // happens twice if the process dies between it and the commit. Hand the
 // event's ID on as an idempotency key there.
 //
 // The handler must be [tidings.Named], since the note is about that name:
-// Subscribe panics otherwise. A handler that is renamed begins anew. On a pool with one connection a handler that uses the pool and
-// not the transaction of its ctx waits for itself.
+// Subscribe panics otherwise. A handler that is renamed begins anew. On a pool
+// with one connection a handler that uses the pool and not the transaction of its
+// ctx waits for itself.
 //
 // Handlers of the phases InTransaction and BeforeCommit are in the publisher's
 // transaction, so when that rolls back the event counts as not handled. Notes

@@ -117,8 +117,8 @@ func (n *notifier) run(pool backend.Querier) {
 	defer cancel()
 	var notified int
 	pause := nobodyPause
-	// Nobody is to be told of an error: a server that is down says so to the
-	// next publisher, and listeners look by themselves.
+	// An error is not reported: if the server is down, the next publish fails,
+	// and listeners look by themselves.
 	if _, err := backend.One(ctx, pool, notifyListeners, nil, &notified); err == nil && notified > 0 {
 		pause = notifiedPause
 	}

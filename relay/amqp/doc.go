@@ -26,8 +26,7 @@
 //     the 30 minutes after which the server closes the channel.
 //
 // The user needs to configure, write and read what has the names below, and to
-// write to amq.default, which is how the server calls the exchange that it has
-// from the beginning.
+// write to amq.default, the server's name for its default exchange.
 //
 // # What there is on the server
 //
@@ -48,7 +47,8 @@
 // A name that begins with "amq.", as only the server's may, gets a "~" before
 // it. One that is longer than 255 bytes ends in "~" and a hash instead. Nothing
 // is ever deleted: after a handler is gone for good, delete its queues, which
-// fill up otherwise (see below what that means for a topic's last one). A topic that [relay.Topics] returns is used as it is.
+// fill up otherwise (see below what that means for a topic's last one). A topic
+// that [relay.Topics] returns is used as it is.
 //
 // A message is persistent, has the CloudEvent as its body, the properties
 // content-type and message-id, and the other metadata as headers. Those may have
@@ -102,12 +102,12 @@
 //   - Where the queue of a group that is one of several is deleted: what is
 //     published until its consumer has declared it again, 5 to 20 ms later, or a
 //     second for a quorum queue. Before Start, that is 5 seconds.
-//   - Where an exchange is deleted: what a publisher publishes for one group when
-//     another one in another process has already made it again, since it looks to
-//     the publisher as if nothing had happened. A group leaves others a second to
-//     find out, so it only happens to publishers that publish less often. Measured
-//     with two groups in two processes: of 1,574 messages at intervals of up to
-//     500 ms none, of 88 at intervals of 2 and of 6 s two.
+//   - Where an exchange is deleted: what is published after one group has made the
+//     exchange again, for a group in another process that has not yet bound its
+//     queue. The publisher cannot see that. A group waits a second before it makes
+//     the exchange again, so it only happens to publishers that publish less often.
+//     Measured with two groups in two processes: of 1,574 messages at intervals of
+//     up to 500 ms none, of 88 at intervals of 2 and of 6 s two.
 //   - What a process publishes that starts before the groups are back, since it
 //     does not know of them.
 //   - Where a binding is deleted and the exchange has others: 5 seconds.
@@ -118,8 +118,8 @@
 //     server allows 2,047 channels on a connection.
 //   - A quorum queue costs the server some 10 ms to make, and memory.
 //   - A policy of the operator, or an argument of a queue, may limit it
-//     (max-length, message-ttl, delivery-limit): what it drops is lost without a
-//     word to the publisher, if it has no dead-letter exchange. A full queue with
+//     (max-length, message-ttl, delivery-limit): what it drops is lost, and the
+//     publisher is not told, if it has no dead-letter exchange. A full queue with
 //     overflow=reject-publish makes Publish fail for all groups of the topic,
 //     although those that have room get the message.
 //   - What is published to a topic without a queue comes back to the publisher, and

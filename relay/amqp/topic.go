@@ -64,10 +64,10 @@ func (ts *topics) of(name string) *topic {
 	return t
 }
 
-// gone says that a topic has no exchange, or no queue, on a connection that is
-// there since a time. It has the subscribers of this process declare themselves
-// again. A nil error means that it was gone for refuseFor, and that nobody is
-// alive.
+// gone notes that a topic has no exchange or no queue, on a connection that was
+// opened at since. It has the subscribers of this process declare themselves
+// again. A nil error means that the topic was gone for refuseFor, and that no
+// group is alive.
 func (ts *topics) gone(t *topic, since time.Time) error {
 	subscribers, err := t.gone(since)
 	if subscribers == nil {
@@ -80,10 +80,10 @@ func (ts *topics) gone(t *topic, since time.Time) error {
 	return err
 }
 
-// makeAgain says that a group has found its topic without an exchange. It waits
+// makeAgain notes that a group has found its topic without an exchange. It waits
 // until the group may make it again.
 func (ts *topics) makeAgain(t *topic) {
-	_ = ts.gone(t, time.Now()) // the publisher's
+	_ = ts.gone(t, time.Now()) // the error is for publishers
 	ts.mu.Lock()
 	now := time.Now()
 	if now.Sub(ts.found) > refuseFor {
@@ -128,7 +128,8 @@ func (t *topic) hasGroups() bool {
 	return t.routed || len(t.subscribers) > 0
 }
 
-// gone is [topics.gone] for one topic. It returns the subscribers if it is news.
+// gone is [topics.gone] for one topic. It returns the subscribers if that was not
+// known before.
 func (t *topic) gone(since time.Time) (news []*subscriber, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

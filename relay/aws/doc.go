@@ -68,18 +68,17 @@
 //     letters are not lost: they are confirmed by their queue.
 //   - A topic that somebody deletes loses its subscriptions. Handlers look every
 //     30 s, and subscribe again. A process that publishes and finds the topic
-//     gone accepts nothing for it for 40 s, so a Forward sends it later; but
-//     once the topic was made again, other processes cannot tell, and
-//     what they publish before a handler has subscribed again, 35 s at most, does
-//     not reach that handler.
+//     gone accepts nothing for it for 40 s, so a Forward sends it later. Once the
+//     topic is made again, other processes cannot tell. What they publish before a
+//     handler has subscribed again, 35 s at most, does not reach that handler.
 //
 // # Numbers
 //
 // A message may have 256 KiB with its attributes, of which 2 KiB are kept for what
 // is said of it when it fails; the publish of a larger one fails. What other
 // programs send may fill these 2 KiB. Then the reason of a failure is left out,
-// and what has less than 600 bytes of room becomes a dead letter with the head of
-// its body.
+// and a message with less than 600 bytes of room becomes a dead letter with the
+// beginning of its body.
 //
 // A publish that is not answered fails after ten seconds.
 //
@@ -88,9 +87,8 @@
 // back to the queue. When a process is killed, what it has waits for as long as
 // relay.Timeout says, and a second; a worker that is closed gives it back at once.
 // That wait, the visibility timeout, is 12 hours at most, so a Timeout has to be
-// shorter. Each time a message is
-// handed out counts for a redrive policy of SQS, if you give the queue one: leave
-// it room.
+// shorter. Each time a message is handed out counts for a redrive policy of SQS, if
+// you give the queue one: leave it room.
 //
 // A request for messages waits in the server: for a second where there are many,
 // and for up to 20 s where there was none for a while. An idle worker of a handler

@@ -16,7 +16,7 @@ import (
 )
 
 // Somebody may delete a topic, and its subscriptions with it. SNS makes it again
-// for anyone who asks, and takes messages for it that go nowhere.
+// for any process that asks, and takes messages for it that reach no queue.
 const (
 	// lookEvery is how often a group looks whether its subscription is there.
 	// The relay asks more often, but requests are paid for.
@@ -74,7 +74,7 @@ func isGone(err error) bool {
 // groups of this process look at once, and messages are refused for a while.
 func (b *broker) lose(topic, arn string) {
 	if !b.topics.arns.CompareAndDelete(topic, arn) {
-		return // somebody else has seen it
+		return // another goroutine has seen it
 	}
 	b.topics.lost.Store(topic, time.Now().Add(settleFor))
 	b.looked.Clear()

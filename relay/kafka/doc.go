@@ -30,8 +30,8 @@
 // they are. [relay.Topics] returns topics as Kafka knows them.
 //
 // Topics are created when they are first needed: with six partitions. A topic that
-// exists is used as it is, so create the ones with other wishes (retention,
-// compression) beforehand; then nobody needs the right to create topics. One that
+// exists is used as it is, so create those with other settings (retention,
+// compression) beforehand; then no process needs the right to create topics. One that
 // somebody deletes is created again within seconds. Partitions that are added
 // are seen within a minute. Partitions are the limit of how many consumers of
 // a handler work at once, over all processes: of 8 workers on 6 partitions, 2
@@ -72,10 +72,10 @@
 //     week), whether they have been handled or not; dead letters as well. A
 //     group that has had no consumer for a week (offsets.retention.minutes)
 //     starts anew with the oldest message.
-//   - A topic that somebody deletes takes its messages with it. What is accepted
-//     after that is in a new topic, and reaches all groups: with each offset the
-//     identity of the topic is committed, and an offset of another topic does
-//     not count.
+//   - The messages of a topic that somebody deletes are lost. What is accepted
+//     after that is in a new topic, and reaches all groups: the identity of the
+//     topic is committed with each offset, and an offset of another topic is
+//     ignored.
 //   - When a consumer joins a group, it takes a second or two until it has
 //     partitions (a new group on a server: 3 s, group.initial.rebalance.delay.ms).
 //     The others go on meanwhile, but a partition moves only behind the message

@@ -74,11 +74,11 @@
 //   - A consumer goes on where it was when a process of the handler last looked.
 //     What was handled since then comes again.
 //   - A stream is made again with the settings that it had. What was in it is lost,
-//     which each process that finds out says in its log, at WARN. What the new one
-//     accepts is for all handlers that were there before: in a process that has
-//     seen the stream of before, however late it comes; and within an hour in one that was
-//     started anew. For that the stream has "tidings-again" in its metadata. A handler
-//     that is new in this hour gets as much.
+//     which each process that finds out logs at WARN. What the new one accepts is
+//     for all handlers that were there before: in a process that has seen the old
+//     stream, at any time; in one that was started anew, within an hour. For that
+//     the stream has "tidings-again" in its metadata. A handler that is new in this
+//     hour gets as much.
 //
 // # What can be lost
 //
@@ -89,9 +89,9 @@
 //   - After that, what is published before a handler is there again, if its
 //     processes have all been started anew, and either the publishers as well, or
 //     the stream was made again more than an hour ago.
-//   - On a stream of yours with the retention interest: a publisher that finds out by
-//     itself refuses events for ten seconds, in which handlers come back. What others
-//     publish in the meantime is lost for those that have not.
+//   - On a stream of yours with the retention interest: a publisher that finds the
+//     stream gone refuses events for ten seconds, in which handlers come back. What
+//     other publishers send in the meantime is lost for handlers that are not back.
 //
 // # Numbers
 //

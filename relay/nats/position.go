@@ -12,7 +12,7 @@ import (
 type position struct {
 	stream   *jetstream.StreamInfo
 	consumer string
-	made     time.Time // the consumer
+	made     time.Time // when the consumer was
 	floor    uint64    // the messages up to this one are acknowledged
 }
 

@@ -15,9 +15,9 @@ import (
 // A groupKey names a group of consumers of a stream.
 type groupKey struct{ topic, group string }
 
-// positions says how far the groups of this process have come, for the case that
-// the server forgets one: the oldest entry that is not acknowledged or, where
-// there is none, the last one that was delivered.
+// positions has how far the groups of this process have come, in case the server
+// forgets one: the oldest entry that is not acknowledged or, where there is none,
+// the last one that was delivered.
 type positions struct {
 	mu sync.Mutex
 	of map[groupKey]string

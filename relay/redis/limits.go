@@ -54,8 +54,8 @@ func (b *broker) checkSize(ctx context.Context, fields []any) error {
 	return nil
 }
 
-// setting returns a number among the settings of the server, 0 if it is not to
-// be had.
+// setting returns a number among the settings of the server, 0 if the server does
+// not tell.
 func (b *broker) setting(ctx context.Context, name string) int64 {
 	settings, err := b.writes.ConfigGet(ctx, name).Result()
 	if err != nil {
@@ -68,9 +68,9 @@ func (b *broker) setting(ctx context.Context, name string) int64 {
 	return n
 }
 
-// refusedSize has an error of adding an entry wrap [relay.ErrTooLarge] if it is
-// because of the size. If the server's limits are not to be had, that is
-// also one that has ended each attempt, and answers otherwise.
+// refusedSize has the error of an XADD wrap [relay.ErrTooLarge] if the size is the
+// cause. Where the server does not tell its limits, it takes the size for the cause
+// if the server has closed the connection at each attempt, and answers a PING.
 func (b *broker) refusedSize(ctx context.Context, fields []any, err error) error {
 	size, _ := sizeOf(fields)
 	text := err.Error()
@@ -102,7 +102,7 @@ func (e *evictions) warn(ctx context.Context) {
 	}
 	memory, err := e.client.Info(ctx, "memory").Result()
 	if err != nil {
-		return // it is not to be had
+		return // the server does not tell
 	}
 	info := map[string]string{}
 	for line := range strings.Lines(memory) {

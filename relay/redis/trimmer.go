@@ -17,7 +17,7 @@ import (
 
 // An acknowledged entry stays in its stream until that is trimmed. A trimmer
 // removes what every group has acknowledged from the streams of events that this
-// process has used lately. (Queues of single groups are not its affair.)
+// process has used lately, and leaves the queues of single groups alone.
 //
 // A group that the server has lost comes back: its process declares it again. Until
 // then it needs what it has not read yet, although the server does not know that.
@@ -37,7 +37,7 @@ type trimmer struct {
 	warned    map[groupKey]time.Time
 }
 
-// A trimmed is a stream that is trimmed.
+// A trimmed is what the trimmer knows of a stream.
 type trimmed struct {
 	used   atomic.Bool          // since the last round
 	since  time.Time            // of the first round

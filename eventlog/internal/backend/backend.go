@@ -47,9 +47,9 @@ type DB interface {
 	Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 }
 
-// ListenLock is the advisory lock of Postgres that the sessions share which
-// listen. Who cannot have it for itself knows that there is one. It is an
-// arbitrary number of our own.
+// ListenLock is the advisory lock of Postgres that all sessions which listen
+// share. A session that cannot take it exclusively knows that another one listens.
+// It is an arbitrary number of our own.
 const ListenLock = 7498337274922
 
 // A Querier runs statements, on a pool or in a transaction.

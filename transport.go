@@ -56,9 +56,9 @@ type Encoder interface {
 	EncodeEvent(ctx context.Context, event Event, isNew bool) (any, error)
 }
 
-// A Binder is a [Transport] that is told of the subscription itself and not of
-// its name alone, so that it can refuse, while the program is wired up, what
-// could only fail later.
+// A Binder is a [Transport] that is given the subscription and not its name
+// alone, so that it can refuse, while the program is wired up, what could only
+// fail later. A [Broadcaster] has HandleType in its place.
 type Binder interface {
 	Transport
 
@@ -69,7 +69,7 @@ type Binder interface {
 	Bind(sub *Subscription, deliver func(context.Context, Event) error) error
 }
 
-// A Broadcaster is a [Transport] that sends an event once, whoever handles it:
+// A Broadcaster is a [Transport] that sends an event once for all its handlers:
 // to a topic of a broker, from which each handler has to fetch what it takes.
 type Broadcaster interface {
 	Transport

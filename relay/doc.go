@@ -42,8 +42,9 @@
 //     was started or has published once, gets what is sent from then on, also
 //     what is sent while no such process runs. What a new one gets of the past is
 //     up to the broker. If somebody deletes a queue or a topic there, or all of
-//     them, a running process declares them again within seconds ([DeclareEvery]).
-//     What is lost then is in docs/brokers.md for each broker.
+//     them, a running process declares them again within seconds ([DeclareEvery]),
+//     on SNS and SQS within 35 seconds. What is lost meanwhile is in
+//     docs/brokers.md for each broker.
 //   - A handler's failure is its own: it is tried again, and the other handlers
 //     and the events behind it go on.
 //   - A message that cannot be handled (no event, data that does not decode) is

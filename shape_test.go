@@ -130,7 +130,8 @@ type (
 	}
 	partial struct {
 		tidings.DomainEvent
-		_    [0]func()
+		_ [0]func()
+		//lint:ignore U1000 that it is left out is what the case is about
 		note string   `json:"-"`
 		Done chan int `json:"-"`
 		Text string
@@ -333,8 +334,9 @@ func TestTypesThatComeBackAreAccepted(t *testing.T) {
 		fieldsOf("a sum type", drawing{square{2}}, drawing{circle{3}}),
 		fieldsOf("a generic struct", pair[pair[int]]{Value: pair[int]{Other: 1}}),
 		fieldsOf("tags", struct {
-			A int    `json:"a,omitempty"`
-			B int64  `json:",string"`
+			A int   `json:"a,omitempty"`
+			B int64 `json:",string"`
+			//lint:ignore SA5008 the name "-" is what the case is about
 			C string `json:"-,"`
 			D *bool  `json:"d,omitzero"`
 			E string `json:"E"`

@@ -55,6 +55,7 @@ type (
 		Total int64
 	}
 	mutexed struct {
+		//lint:ignore U1000 that it is there is what the case is about
 		mu    sync.Mutex
 		Total int64
 	}

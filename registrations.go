@@ -16,7 +16,7 @@ import (
 // were stored and have no Upcast; those fail when they are read.
 //
 // Methods such as MarshalJSON of the registered types and their fields are
-// called, with values that are made up. That they refuse these is no error.
+// called, with values that are made up. That they refuse these is not an error.
 func (r *Registry) Validate() error {
 	var errs []error
 	for _, found := range r.validate() {

@@ -108,7 +108,7 @@ func (j *Jobs) tell(ctx context.Context, job Job, cause error) error {
 	if stack := stackOf(cause); stack != "" {
 		attrs = append(attrs, slog.String("stack", stack))
 	}
-	if job.cancelled { // whoever did that knows
+	if job.cancelled { // by an operator, who knows
 		j.logger().WarnContext(ctx, "durable: a job was cancelled", attrs...)
 	} else {
 		j.logger().ErrorContext(ctx, "durable: a job is dead", attrs...)

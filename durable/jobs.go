@@ -37,7 +37,7 @@ type Jobs struct {
 
 	running  lifecycle
 	draining atomic.Bool // by package durabletest
-	silent   atomic.Bool // Start was called, or Send has said that it was not
+	silent   atomic.Bool // Start was called, or sayIfIdle has logged that it was not
 }
 
 var (

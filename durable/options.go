@@ -40,7 +40,7 @@ func Attempts(n int) Option {
 	if n < 1 {
 		panic(fmt.Sprintf("durable: Attempts(%d): a handler is called at least once", n))
 	}
-	// Cut and not refused: who writes a million means that there is no end.
+	// Capped and not refused: a million stands for no limit.
 	return optionFunc(func(s *settings) { s.attempts = min(n, math.MaxInt16) })
 }
 

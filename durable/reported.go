@@ -34,7 +34,7 @@ func (j *Jobs) reported(ctx context.Context, job *rivertype.JobRow) {
 	}
 	m, err := metadataOf(job)
 	if err != nil {
-		m = metadata{} // whoever reads it to work the job says so
+		m = metadata{} // the worker of the job reports that
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()

@@ -107,8 +107,8 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 	return nil
 }
 
-// sayIfIdle says once that nothing works the jobs, in a process that was set up
-// to do so. One that only publishes has no Workers.
+// sayIfIdle logs once that the jobs wait for Start, in a process that has Workers.
+// One that only publishes has none.
 func (j *Jobs) sayIfIdle(ctx context.Context) {
 	if j.workers == nil || j.silent.Load() || drain.Serves != nil && drain.Serves(j.workers) || j.silent.Swap(true) {
 		return

@@ -154,7 +154,7 @@ func (s *survey) registered(typ reflect.Type) bool {
 	})
 }
 
-// sayNames is for jobs that fail here, since nobody has their name.
+// sayNames is for jobs that fail here, since no handler has their name.
 func (s *survey) sayNames(ctx context.Context) {
 	for _, w := range s.waiting {
 		if s.own[w.Queue] && s.handlers[w.Handler] == nil {

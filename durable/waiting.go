@@ -17,7 +17,7 @@ FROM {schema}river_queue WHERE NOT EXISTS (SELECT 1 FROM {schema}river_job LIMIT
 
 type queue struct {
 	Name      string    `json:"name"`
-	UpdatedAt time.Time `json:"updated_at"` // when a process that works it last said so
+	UpdatedAt time.Time `json:"updated_at"` // when a process that works it last reported it
 	Paused    bool      `json:"paused"`
 }
 

@@ -108,7 +108,7 @@ func (b *broker) publish(name string, messages []*message.Message) error {
 	case t.hasGroups():
 		return b.topics.gone(t, since)
 	}
-	return nil // nobody subscribes
+	return nil // no group has subscribed
 }
 
 // isNoExchange reports whether the server has said that there is no such
@@ -176,7 +176,7 @@ func closeConnection(c *amqp091.Connection) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		_ = c.CloseDeadline(time.Now().Add(closeWithin)) // that it was not answered harms nobody
+		_ = c.CloseDeadline(time.Now().Add(closeWithin)) // no answer does no harm
 	}()
 	timer := time.NewTimer(closeWithin)
 	defer timer.Stop()

@@ -165,7 +165,7 @@ func tooLarge(size, limit int64) error {
 	return fmt.Errorf("%w: the body has %d bytes, and the server allows %d (its max_message_size)", relay.ErrTooLarge, size, limit)
 }
 
-// isOf reports whether the server has said something of an exchange.
+// isOf reports whether an error of the server names the exchange.
 func isOf(err error, exchange string) bool {
 	e := (*amqp091.Error)(nil)
 	return errors.As(err, &e) && strings.Contains(e.Reason, "exchange '"+exchange+"'")

@@ -39,8 +39,9 @@ type About struct {
 // it or its attempt was under way, and otherwise within a minute. That is so
 // for a job that was cancelled while it waited, and for one that was rescued
 // after the process died in its last attempt. This JobDied is published in the
-// transaction that notes that it was. A job that is deleted, through River or
-// with SQL, leaves nothing that could be noticed.
+// transaction that notes that it was, which ends after a minute at most. A job
+// that is deleted, through River or with SQL, leaves nothing that could be
+// noticed.
 //
 // It belongs to the workflow of the event, that is, has its correlation. It has
 // no causation, since no handler published it: Job.EventID says what it is

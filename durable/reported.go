@@ -2,8 +2,10 @@ package durable
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -36,18 +38,27 @@ func (j *Jobs) reported(ctx context.Context, job *rivertype.JobRow) {
 	if err != nil {
 		m = metadata{} // the worker of the job reports that
 	}
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
-	defer cancel()
 	switch job.State {
 	case rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
-		if m.Said != job.Attempt {
-			j.announce(ctx, job.ID)
+		if m.Said == job.Attempt {
+			return
+		}
+		if _, err := j.announce(ctx, job.ID); err != nil {
+			j.unannounced(ctx, 1, err)
 		}
 	case rivertype.JobStateAvailable, rivertype.JobStateRetryable, rivertype.JobStateScheduled:
 		if m.Skew != nil && m.Skew.Attempt == job.Attempt {
+			ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+			defer cancel()
 			j.correct(ctx, job, *m.Skew)
 		}
 	}
+}
+
+// unannounced logs that it could not be made known that jobs are dead.
+func (j *Jobs) unannounced(ctx context.Context, jobs int, err error) {
+	j.logger().ErrorContext(ctx, "durable: it could not be made known that jobs are dead; it is tried again every minute",
+		slog.Int("jobs", jobs), slog.Any("error", err))
 }
 
 // unsaid is true for a dead job whose death no worker has announced: its handler
@@ -77,10 +88,16 @@ RETURNING NULL`, `
 UPDATE {schema}river_job SET metadata = metadata || jsonb_build_object('tidings_said', attempt) WHERE id = $1
 RETURNING NULL::text`)
 
-// announce logs and publishes that a job is dead, unless that is done already, in
-// the transaction that notes it.
-func (j *Jobs) announce(ctx context.Context, id int64) {
-	err := j.transact(ctx, func(ctx context.Context) error {
+// announceWithin is how long a transaction may take in which a JobDied is
+// published: one at a time, so that a handler which hangs holds up others.
+const announceWithin = time.Minute
+
+// announce logs and publishes that a job is dead, in the transaction that notes
+// it. It reports false if that is done already, or another process is about to.
+func (j *Jobs) announce(ctx context.Context, id int64) (announced bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, announceWithin)
+	defer cancel()
+	err = j.transact(ctx, func(ctx context.Context) error {
 		tx, err := j.txOf(ctx)
 		if err != nil {
 			return err
@@ -89,7 +106,7 @@ func (j *Jobs) announce(ctx context.Context, id int64) {
 		dead.add("id = " + dead.arg(id))
 		locked := dead.selected()
 		if !j.engine.onSQLite() {
-			locked += " FOR UPDATE SKIP LOCKED" // another process is about to say it
+			locked += " FOR UPDATE SKIP LOCKED"
 		}
 		jobs, err := j.rows(ctx, tx, locked, dead.args)
 		if err != nil || len(jobs) == 0 {
@@ -98,26 +115,42 @@ func (j *Jobs) announce(ctx context.Context, id int64) {
 		if _, err := tx.change(ctx, saidSQL, id); err != nil {
 			return err
 		}
+		announced = true
 		return j.tell(ctx, jobs[0], jobs[0].causeOfDeath())
 	})
-	if err != nil {
-		j.logger().ErrorContext(ctx, "durable: it could not be made known that a job is dead", slog.Int64("job_id", id), slog.Any("error", err))
-	}
+	return announced && err == nil, err
 }
 
 // announceAll does that for all dead jobs that are not announced: River cancels
-// and rescues jobs without telling the workers.
+// and rescues jobs without telling the workers. One that cannot be announced
+// does not hold up those behind it.
 func (j *Jobs) announceAll(ctx context.Context) error {
-	dead := j.unsaid()
-	jobs, err := j.rows(ctx, j.engine.pool(), dead.selected()+inOrderOfIndex+" LIMIT "+dead.arg(batchSize), dead.args)
-	if err != nil {
-		return err
-	}
-	for _, job := range jobs {
-		if ctx.Err() != nil {
+	left, failed := 0, 0 // of those that were looked at
+	var first error
+	for ctx.Err() == nil {
+		dead := j.unsaid()
+		jobs, err := j.rows(ctx, j.engine.pool(), dead.selected()+inOrderOfIndex+" LIMIT "+dead.arg(batchSize)+" OFFSET "+dead.arg(left), dead.args)
+		if err != nil {
+			return err
+		}
+		for _, job := range jobs {
+			if ctx.Err() != nil {
+				break
+			}
+			announced, err := j.announce(ctx, job.ID)
+			if !announced {
+				left++
+			}
+			if err != nil {
+				failed, first = failed+1, cmp.Or(first, err)
+			}
+		}
+		if len(jobs) < batchSize {
 			break
 		}
-		j.announce(ctx, job.ID)
+	}
+	if failed > 0 && ctx.Err() == nil {
+		j.unannounced(ctx, failed, first)
 	}
 	return nil
 }

@@ -155,9 +155,32 @@ func TestADeathThatNobodyTakesIsNotForgotten(t *testing.T) {
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus), durable.WithLogger(logs.logger()))
 		fill(t, h, 1, "discarded", time.Now())
 		waitUntil(t, func() bool { tick(t, jobs); return calls == 2 }, "it is not told again")
-		require.True(t, logs.has("it could not be made known that a job is dead", "the log is full"), logs)
+		require.True(t, logs.has("it could not be made known that jobs are dead", "the log is full"), logs)
 		tick(t, jobs)
 		require.Equal(t, 2, calls)
+	})
+}
+
+// More deaths that nobody takes than are read at once do not hide another one.
+func TestDeathsThatNobodyTakesHideNone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		const refused = 501
+		told := map[int64]bool{}
+		bus := tidings.New()
+		tidings.Subscribe(bus, func(_ context.Context, e durable.JobDied) error {
+			told[e.Job.JobID] = true
+			if len(told) <= refused {
+				return errors.New("the log is full")
+			}
+			return nil
+		}, tidings.InTransaction)
+		logs := &logBuffer{}
+		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus), durable.WithLogger(logs.logger()))
+		fill(t, h, refused+1, "discarded", time.Now())
+		tick(t, jobs)
+		require.Len(t, told, refused+1)
+		require.True(t, logs.has("could not be made known that jobs are dead", fmt.Sprintf("jobs=%d ", refused)), logs)
 	})
 }
 

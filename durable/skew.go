@@ -52,7 +52,7 @@ func (w *worker) countWait(ctx context.Context, job *river.Job[delivery], attemp
 		return
 	}
 	later := ahead
-	if ahead < 0 && attempt == job.Attempt && w.ownWait(job) {
+	if ahead < 0 && attempt == job.Attempt && w.ownWait(job) != nil {
 		job.Args.behind, later = -ahead, 0
 	}
 	if err := river.MetadataSet(ctx, skewKey, skew{attempt, later}); err != nil {

@@ -39,29 +39,28 @@ func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
 			at = time.Time{}
 		}
 	}()
-	if !w.ownWait(job) {
+	wait := w.ownWait(job)
+	if wait == nil {
 		// River's policy counts the errors. Those from before a Retry do
 		// not count, or the first wait would be of days.
 		job.Errors = job.Errors[max(0, len(job.Errors)-max(0, job.Attempt-1)):]
 		return time.Time{}
 	}
-	var wait time.Duration
-	if after := job.Args.retryAfter; after != nil {
-		wait = *after
-	} else if h, err := w.jobs.handlerOf(job.Kind); err == nil {
-		wait = h.backoff(job.Attempt)
-	}
 	// Counted from now: River takes a time before its own for a mistake.
-	return w.jobs.now().Add(max(wait, w.jobs.shortestWait())).Add(job.Args.behind)
+	return w.jobs.now().Add(max(wait(), w.jobs.shortestWait())).Add(job.Args.behind)
 }
 
-// ownWait reports whether the wait is not left to the client's policy.
-func (w *worker) ownWait(job *river.Job[delivery]) bool {
-	if job.Args.retryAfter != nil {
-		return true
+// ownWait returns what says how long the wait is, nil if it is left to the
+// client's policy.
+func (w *worker) ownWait(job *river.Job[delivery]) func() time.Duration {
+	if after := job.Args.retryAfter; after != nil {
+		return func() time.Duration { return *after }
 	}
 	h, err := w.jobs.handlerOf(job.Kind)
-	return err == nil && h.backoff != nil
+	if err != nil || h.backoff == nil {
+		return nil
+	}
+	return func() time.Duration { return h.backoff(job.Attempt) }
 }
 
 // Work makes one attempt. Its error tells River what comes next.

@@ -80,7 +80,11 @@ func (c *consumer) topics() ([]string, error) {
 	for _, info := range c.relay.registry.Registrations() {
 		if isA(info.EventType, c.event) {
 			topic, err := c.relay.topicFor(info.Name)
-			topics, errs = append(topics, topic), append(errs, err)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			topics = append(topics, topic)
 		}
 	}
 	slices.Sort(topics)

@@ -66,10 +66,7 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 		return err
 	}
 	topics, err := c.topics()
-	if err != nil {
-		return err
-	}
-	var errs []error
+	errs := []error{err}
 	for _, topic := range topics {
 		if c.stopping() {
 			return ErrClosed

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +138,37 @@ func TestRegisteredAfterStart(t *testing.T) {
 }
 
 type late struct{ tidings.DomainEvent }
+
+// A type that is registered later, and has no topic, keeps no other topic of the
+// handler from being declared again.
+func TestDeclareAgainBesideABadTopic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, registry, logged := newBroker(t), newRegistry(), &logs{}
+		r, err := relay.New(b, registry, relay.WithLogger(slog.New(slog.NewTextHandler(logged, nil))))
+		require.NoError(t, err)
+		defer r.Close(context.WithoutCancel(t.Context()))
+		tidings.Subscribe(tidings.New(), func(context.Context, tidings.Event) error { return nil }, tidings.Named("all"), tidings.Via(r))
+		require.NoError(t, r.Start(t.Context()))
+		tidings.Register[late](registry, "shop.late.dead", 1) // a name that is the relay's
+		var mu sync.Mutex
+		declared := map[string]bool{}
+		b.set(func() {
+			b.onInitialize = func(_, topic string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				declared[topic] = true
+				return nil
+			}
+		})
+		pass(2 * relay.DeclareEvery)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Contains(t, declared, orderedName)
+		require.Contains(t, declared, "all.retry")
+		require.Contains(t, logged.String(), "shop.late.dead")
+	})
+}
 
 // A broker that does not answer keeps nobody longer than his context lasts, nor
 // from stopping; what it has been asked goes on when it answers.

@@ -54,6 +54,9 @@ func (c *consumer) keeps(topic string) bool {
 	return ok
 }
 
+// lacks reports whether that is still to be seen to.
+func (c *consumer) lacks(topic string) bool { return !c.keeps(topic) && !c.stopping() }
+
 // declare has the broker keep events for the handler from now on.
 func (c *consumer) declare(ctx context.Context) error {
 	return c.ask(ctx, func() error { return c.declareInTurn(ctx) })

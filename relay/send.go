@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -85,24 +84,32 @@ func (r *Relay) enqueue(queue Group, m *message.Message) error {
 // declare makes sure that the broker keeps the events of a topic for these
 // handlers, also before Start.
 func (r *Relay) declare(ctx context.Context, topic string, handlers []string) error {
-	return r.declareThose(ctx, topic, func(c *consumer) bool { return slices.Contains(handlers, c.name) })
-}
-
-// declareFor is declare for the handlers that take an event type.
-func (r *Relay) declareFor(ctx context.Context, topic string, eventType reflect.Type) error {
-	return r.declareThose(ctx, topic, func(c *consumer) bool { return isA(eventType, c.event) })
-}
-
-func (r *Relay) declareThose(ctx context.Context, topic string, concerned func(*consumer) bool) error {
-	r.mu.Lock()
 	var waiting []*consumer
-	for _, c := range r.consumers {
-		if !c.keeps(topic) && concerned(c) && !c.stopping() {
+	r.mu.Lock()
+	for _, name := range handlers {
+		if c := r.consumers[name]; c != nil && c.lacks(topic) {
 			waiting = append(waiting, c)
 		}
 	}
 	r.mu.Unlock()
-	for _, c := range waiting {
+	return declareAll(ctx, waiting)
+}
+
+// declareFor is declare for the handlers that take an event type.
+func (r *Relay) declareFor(ctx context.Context, topic string, eventType reflect.Type) error {
+	var waiting []*consumer
+	r.mu.Lock()
+	for _, c := range r.consumers {
+		if isA(eventType, c.event) && c.lacks(topic) {
+			waiting = append(waiting, c)
+		}
+	}
+	r.mu.Unlock()
+	return declareAll(ctx, waiting)
+}
+
+func declareAll(ctx context.Context, consumers []*consumer) error {
+	for _, c := range consumers {
 		if err := c.declare(ctx); err != nil && !c.stopping() {
 			return err
 		}

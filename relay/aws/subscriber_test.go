@@ -212,7 +212,11 @@ func TestTopicIsDeleted(t *testing.T) {
 
 	refused := b.Publish(topic, message.NewMessage("", []byte("into the void")))
 	require.ErrorContains(t, refused, "NotFound")
-	require.ErrorContains(t, b.Publish(topic, message.NewMessage("", []byte("into the void"))), "the topic was deleted, and messages are accepted again in 40s")
+	err = b.Publish(topic, message.NewMessage("", []byte("into the void")))
+	require.ErrorContains(t, err, "the topic was deleted, and messages are accepted again in 40s")
+	var later interface{ RetryAfter() time.Duration }
+	require.ErrorAs(t, err, &later)
+	require.InDelta(t, aws.SettleFor, later.RetryAfter(), float64(10*time.Second))
 	require.Len(t, warned.Captured()[watermill.ErrorLogLevel], 1)
 
 	// What a relay does every few seconds; this process does not know of the loss.

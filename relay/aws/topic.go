@@ -89,8 +89,18 @@ func (b *broker) settled(topic string) error {
 		return nil
 	}
 	if wait := time.Until(until.(time.Time)); wait > 0 {
-		return fmt.Errorf("the topic was deleted, and messages are accepted again in %v, when the handlers that run have subscribed to it again", wait.Round(time.Second))
+		return &lostError{wait}
 	}
 	b.topics.lost.CompareAndDelete(topic, until)
 	return nil
 }
+
+// A lostError is of a topic that was deleted, and its subscriptions with it.
+type lostError struct{ wait time.Duration }
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("the topic was deleted, and messages are accepted again in %v, when the handlers that run have subscribed to it again", e.wait.Round(time.Second))
+}
+
+// RetryAfter is when to try again, for durable handlers.
+func (e *lostError) RetryAfter() time.Duration { return e.wait }

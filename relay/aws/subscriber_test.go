@@ -361,7 +361,7 @@ func TestNoGoroutinesAfterClose(t *testing.T) {
 		require.NoError(t, err)
 		channels = append(channels, messages)
 	}
-	publish(t, b, topic, "one", "two", "three", "four")
+	publish(t, b, topic, "one", "two", "three", "four", "five") // one for each
 	next(t, channels[0])
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())

@@ -13,9 +13,6 @@ import (
 
 // Both check by themselves that every job is done, and that once.
 func TestDurableCosts(t *testing.T) {
-	if underRace {
-		t.Skip("SKIPPED, TOO SLOW: thousands of jobs on SQLite under the race detector; run without -race as well")
-	}
 	const jobs = 1_150 // no multiple of what is inserted in a transaction
 	r, err := bench.Run(bench.Plan{Count: 2, Time: time.Millisecond, Jobs: jobs}, regexp.MustCompile("^durable-(work|start)$"), func(string) {})
 	require.NoError(t, err)

@@ -27,9 +27,6 @@ func TestAppendingSubjectsStoreEveryEvent(t *testing.T) {
 		for _, subject := range c.Subjects {
 			t.Run(c.Key+"/"+subject.Name, func(t *testing.T) {
 				skipWithoutServices(t, c.Skip)
-				if underRace && strings.HasPrefix(c.Key, "durable-publish-1000-") {
-					t.Skip("SKIPPED, TOO SLOW: thousands of jobs under the race detector; run without -race as well")
-				}
 				runner, err := subject.Setup()
 				require.NoError(t, err)
 				t.Cleanup(func() { require.NoError(t, runner.Close()) })

@@ -155,7 +155,6 @@ func TestRetryAndDiscardRefuseSelectionsThatMayBeMistakes(t *testing.T) {
 func TestManyDeadJobs(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
-		skipSlow(t, h)
 		jobs := h.jobs(t, river.Config{})
 		at := time.Now().Add(-time.Hour)
 		fill(t, h, 900, "discarded", at)

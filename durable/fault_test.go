@@ -243,7 +243,6 @@ func together(t *testing.T, tests map[string]func(*testing.T)) {
 func openFault(t *testing.T, name string) harness {
 	t.Helper()
 	h := map[string]func(testing.TB) harness{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx}[name](t)
-	skipSlow(t, h)
 	faultTables(t, h)
 	return h
 }

@@ -39,11 +39,7 @@ func TestMain(m *testing.M) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		at := "12"
-		if underRace {
-			at = "4" // which makes SQLite busy
-		}
-		if err := flag.Set("test.parallel", at); err != nil {
+		if err := flag.Set("test.parallel", "12"); err != nil {
 			panic(err)
 		}
 	}
@@ -158,14 +154,6 @@ func stop(t testing.TB, jobs *durable.Jobs) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, jobs.Stop(ctx))
-}
-
-// skipSlow skips what is much work for SQLite, where the race detector is on.
-func skipSlow(t *testing.T, h harness) {
-	t.Helper()
-	if underRace && !h.postgres() {
-		t.Skip("SKIPPED, TOO SLOW: SQLite under the race detector; run without -race as well")
-	}
 }
 
 // each runs test on every database that there is.

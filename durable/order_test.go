@@ -121,9 +121,6 @@ func TestOrderIsThatOfCommits(t *testing.T) {
 			// There who waits is not let in turn, so of many some wait for
 			// longer than the busy_timeout.
 			publishers, events, workers = 4, 200, 3
-			if underRace {
-				events = 60
-			}
 			id = "integer PRIMARY KEY AUTOINCREMENT"
 		}
 		ctx := t.Context()

@@ -125,7 +125,6 @@ func TestSendManyEventsInATransaction(t *testing.T) {
 		{"one too large", 2, 5 << 20, "each is more than that by itself"},
 	}
 	each(t, func(t *testing.T, h harness) {
-		skipSlow(t, h)
 		for _, tt := range tests {
 			if !h.postgres() { // slow, if translated from C and looking for races
 				tt.events = min(tt.events, 200)

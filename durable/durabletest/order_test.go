@@ -60,9 +60,6 @@ func TestDrainIsDeterministic(t *testing.T) {
 	for name, open := range map[string]func(testing.TB) database{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if underRace && name == "sqlite" {
-				t.Skip("SKIPPED, TOO SLOW: SQLite under the race detector; run without -race as well")
-			}
 			first, second := run(t, open(t)), run(t, open(t))
 			require.Equal(t, first, second)
 			require.Greater(t, len(first), 200)

@@ -39,9 +39,6 @@ func TestDemo(t *testing.T) {
 
 // The same on the other brokers.
 func TestDemo_Brokers(t *testing.T) {
-	if underRace {
-		t.Skip("what is our own is the same as on NATS")
-	}
 	t.Parallel()
 	t.Run("Kafka", func(t *testing.T) {
 		t.Parallel()

@@ -20,9 +20,6 @@ var brokers = map[string]func(*testing.T) server{}
 
 // forEach runs a test on every broker.
 func forEach(t *testing.T, test func(*testing.T, server)) {
-	if underRace {
-		t.Skip("SKIPPED, TOO SLOW: databases and processes under the race detector; run without -race as well")
-	}
 	for name, open := range brokers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

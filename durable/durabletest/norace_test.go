@@ -1,5 +1,0 @@
-//go:build !race
-
-package durabletest_test
-
-const underRace = false

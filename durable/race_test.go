@@ -1,7 +1,0 @@
-//go:build race
-
-package durable_test
-
-// underRace says that the race detector is on. SQLite, which is translated
-// from C, then takes some ten times as long.
-const underRace = true

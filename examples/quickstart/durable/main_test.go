@@ -1,0 +1,10 @@
+package main
+
+// The first attempt failed, and the second came by itself.
+func Example() {
+	main()
+	// Output:
+	// placed: its job is stored, and nobody works yet
+	// shipping: the carrier does not answer
+	// shipping: "Middlemarch", attempt 2
+}

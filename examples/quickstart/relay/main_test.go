@@ -1,0 +1,15 @@
+package main
+
+import (
+	"context"
+	"log"
+)
+
+// The event went through a broker within the process.
+func Example() {
+	if err := run(context.Background(), "memory://quickstart"); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// shipping: "Middlemarch"
+}

@@ -3,7 +3,6 @@ package durable_test
 import (
 	"context"
 	"database/sql"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -30,21 +29,11 @@ import (
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/internal/testmain"
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// TestMain runs more tests at once than there are processors: most wait.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		if err := flag.Set("test.parallel", "12"); err != nil {
-			panic(err)
-		}
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { testmain.Run(m) }
 
 // Accepted and Created are events of the tests.
 type Accepted struct {

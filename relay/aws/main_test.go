@@ -1,16 +1,9 @@
 package aws_test
 
 import (
-	"flag"
-	"os"
 	"testing"
+
+	"github.com/tidings-go/tidings/internal/testmain"
 )
 
-// The tests wait for the server most of the time.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { testmain.Run(m) }

@@ -64,16 +64,15 @@ func run(ctx context.Context) (err error) {
 		return nil
 	}, tidings.Named("shipping.ship"), tidings.Via(jobs))
 
+	if err := jobs.Start(ctx); err != nil {
+		return err
+	}
+
 	// The job for the handler commits with the order, or not at all.
 	err = tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return tidings.Publish(ctx, bus, OrderPlaced{Item: "Middlemarch"})
 	})
 	if err != nil {
-		return err
-	}
-	fmt.Println("placed: its job is stored, and nobody works yet")
-
-	if err := jobs.Start(ctx); err != nil {
 		return err
 	}
 	<-shipped

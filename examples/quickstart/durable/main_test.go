@@ -4,7 +4,6 @@ package main
 func Example() {
 	main()
 	// Output:
-	// placed: its job is stored, and nobody works yet
 	// shipping: the carrier does not answer
 	// shipping: "Middlemarch", attempt 2
 }

@@ -170,7 +170,7 @@ func TestOrderWhenTheDeadIsBehind(t *testing.T) {
 func TestOrderWakesWorkers(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
-		jobs := h.jobs(t, river.Config{FetchCooldown: 5 * time.Millisecond, FetchPollInterval: 30 * time.Second})
+		jobs := h.jobs(t, river.Config{FetchCooldown: 5 * time.Millisecond, FetchPollInterval: time.Hour})
 		bus := tidings.New()
 		var d diary
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
@@ -179,9 +179,7 @@ func TestOrderWakesWorkers(t *testing.T) {
 		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
 		start(t, jobs)
 		publish(t, bus, numbered("a", 1, 2, 3, 4, 5)...)
-		began := time.Now()
 		d.becomes(t, "", "1", "2", "3", "4", "5")
-		require.Less(t, time.Since(began), 20*time.Second)
 	})
 }
 

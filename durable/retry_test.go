@@ -180,7 +180,6 @@ func TestWaits(t *testing.T) {
 		}, tidings.Named("zero"), tidings.Via(jobs.With(durable.Backoff(func(int) time.Duration { return time.Hour }))))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return errOnPurpose }, tidings.Named("river"), tidings.Via(jobs))
 		start(t, jobs)
-		begun := time.Now()
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 		awaitJobs(t, h, 1, "kind = 'own' AND state = 'discarded'")
 		awaitJobs(t, h, 1, "kind = 'zero' AND state = 'completed'")
@@ -191,7 +190,6 @@ func TestWaits(t *testing.T) {
 		require.EqualValues(t, 4, calls.Load())
 		require.EqualValues(t, 5, zero.Load())
 		awaitJobs(t, h, 1, "kind = 'river' AND errors IS NOT NULL")
-		require.Less(t, time.Since(begun), 15*time.Second)
 		row := job(t, client, "river")
 		if row.Attempt == 1 { // a second and a tenth of it more or less, from when it failed
 			require.WithinRange(t, row.ScheduledAt, row.AttemptedAt.Add(890*time.Millisecond), time.Now().Add(1110*time.Millisecond), "River's policy")

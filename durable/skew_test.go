@@ -73,7 +73,6 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 						if !(tt.atOnce && name == "behind") {
 							require.Greater(t, waited, time.Second-200*time.Millisecond, tt.reason)
 						}
-						require.Less(t, waited, 40*time.Second)
 					case <-time.After(time.Minute):
 						t.Fatal("the next attempt is not due after a minute")
 					}

@@ -215,7 +215,11 @@ func postgresAt(t *testing.T, url string) harness {
 func postgresThrough(t *testing.T, name, url string) harness {
 	t.Helper()
 	driver := map[string]string{"postgres": "pgx", "pq": "postgres", "pgdriver": "pg"}[name]
-	db, err := sql.Open(driver, url)
+	source := url
+	if name == "pgdriver" {
+		source += "&timeout=5m" // 10 s, its default, can pass on a busy machine
+	}
+	db, err := sql.Open(driver, source)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(12)
 	h := sqlHarness(t, name, url, db, eventlog.Postgres(db))

@@ -46,7 +46,7 @@ func checkGarbage(r *rig) {
 	p.send(4, 6)
 	got.wantEach(1, 6)
 	p.awaitDead(len(garbage))
-	letters := p.letters("careful")
+	letters := p.letters("careful", len(garbage))
 	require.Len(r, letters, len(garbage))
 	for _, g := range garbage {
 		found := false

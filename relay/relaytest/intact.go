@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,11 +81,11 @@ func checkMetadata(r *rig) {
 		metadata map[string]string
 	}
 	arrived := make(chan arrival, 10)
-	tries := 0
+	var tries atomic.Int32
 	p.handle("traced", func(ctx context.Context, e counted) error {
 		metadata, _ := ctx.Value(traceKey{}).(map[string]string)
 		arrived <- arrival{e, metadata}
-		if tries++; tries == 1 {
+		if tries.Add(1) == 1 {
 			return errors.New("once more")
 		}
 		return nil

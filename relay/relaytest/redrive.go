@@ -38,9 +38,8 @@ func checkRedrive(r *rig) {
 		require.NoError(r, err)
 		return e.(counted).Number
 	}
-	ctx := within(r.T, 4*r.Features.Patience)
 	seen := map[int64]int{}
-	n, err := other.Redrive(ctx, "picky", func(d relay.DeadLetter) relay.Verdict {
+	n := other.redrive("picky", 6, func(d relay.DeadLetter) relay.Verdict {
 		seen[number(d)]++
 		switch number(d) {
 		case 1, 2:
@@ -50,7 +49,6 @@ func checkRedrive(r *rig) {
 		}
 		return relay.Keep
 	})
-	require.NoError(r, err)
 	require.Equal(r, 2, n)
 	p.awaitDead(8) // two have failed again, with all their attempts
 	for number := int64(1); number <= 6; number++ {
@@ -62,19 +60,15 @@ func checkRedrive(r *rig) {
 	require.Empty(r, picky.numbers())
 
 	cured.Store(true)
-	n, err = p.Redrive(ctx, "picky", nil)
-	require.NoError(r, err)
-	require.Equal(r, 4, n) // 1 and 2 again, and what was kept
+	again := func(relay.DeadLetter) relay.Verdict { return relay.Redeliver }
+	require.Equal(r, 4, p.redrive("picky", 4, again)) // 1 and 2 again, and what was kept
 	picky.await(1, 2)
 	picky.await(5, 6)
 	p.settle(picky, calm)
 	picky.wantEachOf(1, 2, 5, 6)
 	calm.wantEach(1, 6)
 
-	testhook.SetIdle(other.Relay, 2*time.Second, time.Second)
-	n, err = other.Redrive(ctx, "picky", nil)
-	require.NoError(r, err)
-	require.Zero(r, n, "all of them have been redriven or discarded")
+	require.Zero(r, other.redrive("picky", 0, again), "all of them have been redriven or discarded")
 }
 
 // A decision that outlasts the AckWait of the dead letters is asked for once, and
@@ -90,12 +84,11 @@ func checkRedriveSlowly(r *rig) {
 	p.awaitDead(letters)
 	p.close()
 	asked, got := map[string]int{}, r.tally()
-	n, err := cured.Redrive(within(r.T, 4*r.Features.Patience), "picky", func(d relay.DeadLetter) relay.Verdict {
+	n := cured.redrive("picky", letters, func(d relay.DeadLetter) relay.Verdict {
 		asked[d.ID]++
 		time.Sleep(2 * ackWait)
 		return relay.Redeliver
 	})
-	require.NoError(r, err)
 	cured.handle("picky", got.handle)
 	cured.start()
 	got.wantEach(1, letters)
@@ -106,6 +99,5 @@ func checkRedriveSlowly(r *rig) {
 		}
 	}
 	require.Len(r, asked, letters)
-	testhook.SetIdle(cured.Relay, 2*time.Second, time.Second)
-	require.Empty(r, cured.letters("picky"))
+	require.Empty(r, cured.letters("picky", 0))
 }

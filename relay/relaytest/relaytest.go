@@ -61,7 +61,7 @@ type Server struct {
 func Test(t *testing.T, s Server) {
 	t.Helper()
 	if s.Features.Patience == 0 {
-		s.Features.Patience = 30 * time.Second
+		s.Features.Patience = time.Minute
 	}
 	if s.Redelivery == 0 {
 		s.Redelivery = 10 * time.Second

@@ -64,8 +64,7 @@ func (r *rig) openWith(registry *tidings.Registry, opts ...relay.Option) *proces
 	}, opts...)...)
 	require.NoError(r, err)
 	p.Relay = opened
-	testhook.SetIdle(p.Relay, r.Features.Patience, 2*time.Second)
-	r.Cleanup(func() { require.NoError(r, p.Close(within(r.T, 30*time.Second))) })
+	r.Cleanup(func() { require.NoError(r, p.Close(within(r.T, closeWithin))) })
 	p.bus = tidings.New(tidings.WithErrorHandler(p.unexpected))
 	return p
 }
@@ -91,10 +90,13 @@ func (p *process) start() {
 	require.NoError(p.rig, p.Start(p.rig.Context()))
 }
 
+// closeWithin is more than Close needs.
+const closeWithin = time.Minute
+
 // close ends the process in an orderly way.
 func (p *process) close() {
 	p.rig.Helper()
-	require.NoError(p.rig, p.Close(within(p.rig.T, 30*time.Second)))
+	require.NoError(p.rig, p.Close(within(p.rig.T, closeWithin)))
 }
 
 // broker returns the broker itself.

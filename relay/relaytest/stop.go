@@ -58,7 +58,7 @@ func checkCloseWaits(r *rig) {
 	closed := make(chan bool, 1)
 	go func() {
 		defer close(closed)
-		_ = p.Close(within(r.T, 30*time.Second)) // again at the end, where its error counts
+		_ = p.Close(within(r.T, closeWithin)) // again at the end, where its error counts
 		closed <- returned.Load()
 	}()
 	select {

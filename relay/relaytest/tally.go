@@ -83,6 +83,24 @@ func (c *tally) awaitFor(patience time.Duration, from, to int64) {
 	}
 }
 
+// awaitSome waits until any number has been handled, and reports false if ctx ends
+// before.
+func (c *tally) awaitSome(ctx context.Context) bool {
+	for {
+		c.mu.Lock()
+		done, changed := len(c.calls) > 0, c.changed
+		c.mu.Unlock()
+		if done {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // wantEach fails the test unless these numbers and no others have been handled,
 // each once; or more often, where the broker delivers at least once.
 func (c *tally) wantEach(from, to int64) {

@@ -1,0 +1,9 @@
+package relay_test
+
+import (
+	"testing"
+
+	"github.com/tidings-go/tidings/internal/testmain"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m) }

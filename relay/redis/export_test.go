@@ -36,5 +36,8 @@ func CheckSize(ctx context.Context, b relay.Broker, fields ...any) error {
 	return b.(*broker).checkSize(ctx, fields)
 }
 
-// Limits of the trimmer.
-const KeptWithoutGroup = keptWithoutGroup
+// Limits.
+const (
+	KeptWithoutGroup = keptWithoutGroup
+	PublishTimeout   = publishTimeout
+)

@@ -149,17 +149,20 @@ func (s *shop) publish(total int, fault func()) {
 	faulty.Wait()
 }
 
+// awaited is for all events of a test, with the pauses after what has failed.
+const awaited = 3 * time.Minute
+
 // await waits until both handlers are done with these events.
 func (s *shop) await(numbers []int) {
 	s.Helper()
 	var poison []int
-	require.Eventually(s, func() bool { return len(s.unpacked(numbers)) == 0 && len(s.noted.missing(numbers)) == 0 }, 8*patience, 50*time.Millisecond)
+	require.Eventually(s, func() bool { return len(s.unpacked(numbers)) == 0 && len(s.noted.missing(numbers)) == 0 }, awaited, 50*time.Millisecond)
 	for _, n := range numbers {
 		if poisonous(n) {
 			poison = append(poison, n)
 		}
 	}
-	for deadline := time.Now().Add(8 * patience); len(s.look().missing(poison)) > 0; { // which takes seconds
+	for deadline := time.Now().Add(awaited); len(s.look().missing(poison)) > 0; { // which takes seconds
 		require.Less(s, time.Now(), deadline, "dead letters are missing: %v", s.letters.missing(poison))
 	}
 }
@@ -278,7 +281,7 @@ func TestRollingDeployment(t *testing.T) {
 		require.NoError(t, err)
 		return letters
 	}
-	for deadline := time.Now().Add(8 * patience); ; {
+	for deadline := time.Now().Add(awaited); ; {
 		letters := dead() // which takes seconds
 		if missing := len(effects.missing(all)); missing > letters {
 			require.Less(t, time.Now(), deadline, "%d events have had no effect, and %d are dead letters", missing, letters)

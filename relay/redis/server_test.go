@@ -100,13 +100,11 @@ func (c *child) start() {
 	require.NoError(c.t, err)
 	c.cmd = exec.Command("redis-server", append([]string{"--bind", host, "--port", port, "--dir", c.dir, "--save", "", "--logfile", "server.log"}, c.args...)...)
 	require.NoError(c.t, c.cmd.Start())
-	require.Eventually(c.t, func() bool {
-		conn, err := net.Dial("tcp", c.addr)
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil
-	}, 10*time.Second, 10*time.Millisecond, "redis-server does not listen")
+	client := goredis.NewClient(&goredis.Options{Addr: c.addr, MaxRetries: -1})
+	defer func() { require.NoError(c.t, client.Close()) }()
+	// It listens before it has loaded what it has stored, and says so until then.
+	require.Eventually(c.t, func() bool { return client.Ping(c.t.Context()).Err() == nil },
+		patience, 10*time.Millisecond, "redis-server does not answer")
 }
 
 // kill is the end of a server that has no time for anything.
@@ -158,8 +156,9 @@ func newConsumer(t *testing.T, b relay.Broker, group, topic string, ackWait time
 	return &consumer{t, s, messages}
 }
 
-// patience is for what should happen at once.
-const patience = 15 * time.Second
+// patience is for what should happen at once. It is long for a slow machine: all
+// that it decides is when a test that hangs has failed.
+const patience = time.Minute
 
 func (c *consumer) next() *message.Message {
 	c.t.Helper()

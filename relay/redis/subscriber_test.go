@@ -171,32 +171,46 @@ func TestOverdue(t *testing.T) {
 func TestNotOverdue(t *testing.T) {
 	t.Parallel()
 	eachServer(t, func(t *testing.T, url string) {
-		const ackWait = 3 * time.Second // of which a busy machine may take half
-		b, client := newBroker(t, url)
-		topic := topicName(t)
-		busy := newConsumer(t, b, "group", topic, ackWait)
-		publish(t, b, topic, "first")
-		require.Eventually(t, func() bool { return pending(t, client, topic, "group") == 1 }, patience, 10*time.Millisecond)
-		other := newConsumer(t, b, "group", topic, ackWait)
-		publish(t, b, topic, "second")
-		m := other.next()
-		require.Equal(t, "second", string(m.Payload))
-		require.True(t, m.Ack())
-		notBy := func(d time.Duration) {
-			select {
-			case m := <-other.messages:
-				t.Fatalf("%s is another's", m.Payload)
-			case <-time.After(d):
+		const ackWait = 9 * time.Second // of which a busy machine may take half
+		// begin returns a consumer that has "first", and what waits and fails
+		// the test if another one gets a message meanwhile.
+		begin := func(t *testing.T) (busy *consumer, notBy func(time.Duration)) {
+			t.Parallel()
+			b, client := newBroker(t, url)
+			topic := topicName(t)
+			busy = newConsumer(t, b, "group", topic, ackWait)
+			publish(t, b, topic, "first")
+			require.Eventually(t, func() bool { return pending(t, client, topic, "group") == 1 }, patience, 10*time.Millisecond)
+			other := newConsumer(t, b, "group", topic, ackWait)
+			publish(t, b, topic, "second")
+			m := other.next()
+			require.Equal(t, "second", string(m.Payload))
+			require.True(t, m.Ack())
+			return busy, func(d time.Duration) {
+				select {
+				case m := <-other.messages:
+					t.Fatalf("%s is another's", m.Payload)
+				case <-time.After(d):
+				}
 			}
 		}
-		notBy(4 * ackWait / 3)
-		for range 4 {
+		t.Run("waits", func(t *testing.T) {
+			busy, notBy := begin(t)
+			notBy(4 * ackWait / 3)
 			m := busy.next()
 			require.Equal(t, "first", string(m.Payload))
-			notBy(ackWait / 3)
-			require.True(t, m.Nack())
-		}
-		require.True(t, busy.next().Ack())
+			require.True(t, m.Ack())
+		})
+		t.Run("refused", func(t *testing.T) {
+			busy, notBy := begin(t)
+			for range 4 {
+				m := busy.next()
+				require.Equal(t, "first", string(m.Payload))
+				notBy(ackWait / 3)
+				require.True(t, m.Nack())
+			}
+			require.True(t, busy.next().Ack())
+		})
 	})
 }
 

@@ -95,7 +95,7 @@ func TestTrimmer(t *testing.T) {
 		require.Eventually(t, func() bool {
 			n, err := client.XLen(t.Context(), topic).Result()
 			return err == nil && n < 200
-		}, 4*patience, 50*time.Millisecond)
+		}, 2*patience, 50*time.Millisecond)
 	})
 }
 

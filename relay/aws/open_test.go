@@ -74,12 +74,15 @@ func TestOpenUnreachable(t *testing.T) {
 	t.Cleanup(func() { close(ended) })
 
 	refusing := answering(t, 403, `{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}`)
-	for _, c := range []struct{ name, endpoint, err string }{
-		{"nobody listens", fmt.Sprintf("http://127.0.0.1:%d", testport.Reserve(t)), "refused"},
-		{"no answer", silent.URL, "deadline"},
-		{"wrong credentials", refusing, "security token"},
+	for _, c := range []struct {
+		name, endpoint, err string
+		within              time.Duration
+	}{
+		{"nobody listens", fmt.Sprintf("http://127.0.0.1:%d", testport.Reserve(t)), "refused", patience},
+		{"no answer", silent.URL, "deadline", 3 * time.Second},
+		{"wrong credentials", refusing, "security token", patience},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), c.within)
 		err := openAt(ctx, c.endpoint)
 		cancel()
 		var unreachable *relay.UnreachableError
@@ -116,9 +119,7 @@ func TestTLS(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secured.Certificate().Raw}), 0o600))
 	require.NoError(t, openAt(t.Context(), secured.URL+"&tls_ca="+url.QueryEscape(ca)))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	require.ErrorContains(t, openAt(ctx, secured.URL), "certificate")
+	require.ErrorContains(t, openAt(t.Context(), secured.URL), "certificate")
 }
 
 // proxyTo passes requests on to the server of the tests.
@@ -163,22 +164,22 @@ func TestServerInTrouble(t *testing.T) {
 	down.Store(true)
 	begin := time.Now()
 	require.Error(t, b.Publish(topic, message.NewMessage("id", []byte("lost"))))
-	require.Less(t, time.Since(begin), 15*time.Second)
+	require.Less(t, time.Since(begin), 4*aws.RequestWithin) // on a slow machine
 	down.Store(false)
 	publish(t, b, topic, "after")
 	wantBodies(t, messages, "after")
 
 	hangs.Store(true)
 	m := message.NewMessage("id", []byte("lost"))
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	time.AfterFunc(100*time.Millisecond, cancel)
 	m.SetContext(ctx)
+	require.ErrorIs(t, b.Publish(topic, m), context.Canceled, "the message's context counts")
 	begin = time.Now()
-	require.ErrorIs(t, b.Publish(topic, m), context.DeadlineExceeded)
-	require.Less(t, time.Since(begin), 5*time.Second, "the message's context counts")
 	m = message.NewMessage("id", []byte("lost"))
 	require.ErrorIs(t, b.Publish(topic, m), context.DeadlineExceeded)
-	require.Less(t, time.Since(begin), 15*time.Second)
+	require.Less(t, time.Since(begin), 4*aws.RequestWithin)
 	hangs.Store(false)
 	publish(t, b, topic, "in the end")
 	wantBodies(t, messages, "in the end")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ func TestCloseGivesBack(t *testing.T) {
 	m := next(t, messages)
 	begin := time.Now()
 	require.NoError(t, s.Close())
-	require.Less(t, time.Since(begin), 5*time.Second)
+	require.Less(t, time.Since(begin), 4*aws.CloseWithin) // on a slow machine; AckWait is an hour
 	for range messages {
 		require.FailNow(t, "a message after Close")
 	}
@@ -125,17 +126,16 @@ func TestSlowWorkerKeepsNothing(t *testing.T) {
 		bodies = append(bodies, fmt.Sprint(i))
 	}
 	publish(t, b, topic, bodies...)
-	wantBodies(t, first, bodies[:40]...)
-	held := next(t, first)
-	_, second := subscribe(t, b, g, topic)
-	left := bodies[40:]
-	for i, body := range left {
-		if body == string(held.Payload) {
-			left = append(left[:i:i], left[i+1:]...)
-			break
-		}
+	seen := map[string]bool{}
+	for len(seen) < 40 { // any of them: what this worker gives back on a slow machine loses its place
+		m := next(t, first)
+		seen[string(m.Payload)] = true
+		m.Ack()
 	}
-	wantBodies(t, second, left...)
+	held := next(t, first)
+	seen[string(held.Payload)] = true
+	_, second := subscribe(t, b, g, topic)
+	wantBodies(t, second, slices.DeleteFunc(bodies, func(body string) bool { return seen[body] })...)
 	require.True(t, held.Ack())
 }
 
@@ -210,18 +210,20 @@ func TestTopicIsDeleted(t *testing.T) {
 	next(t, messages).Ack()
 	removeTopic(t, toSNS, topic)
 
+	begin := time.Now()
 	refused := b.Publish(topic, message.NewMessage("", []byte("into the void")))
 	require.ErrorContains(t, refused, "NotFound")
 	err = b.Publish(topic, message.NewMessage("", []byte("into the void")))
-	require.ErrorContains(t, err, "the topic was deleted, and messages are accepted again in 40s")
 	var later interface{ RetryAfter() time.Duration }
 	require.ErrorAs(t, err, &later)
-	require.InDelta(t, aws.SettleFor, later.RetryAfter(), float64(10*time.Second))
+	require.ErrorContains(t, err, fmt.Sprintf("the topic was deleted, and messages are accepted again in %v", later.RetryAfter().Round(time.Second)))
+	require.LessOrEqual(t, later.RetryAfter(), aws.SettleFor)
+	require.GreaterOrEqual(t, later.RetryAfter(), aws.SettleFor-time.Since(begin))
 	require.Len(t, warned.Captured()[watermill.ErrorLogLevel], 1)
 
 	// What a relay does every few seconds; this process does not know of the loss.
 	initialize := s.(message.SubscribeInitializer).SubscribeInitialize
-	deadline := time.Now().Add(aws.SettleFor + 30*time.Second)
+	deadline := time.Now().Add(aws.SettleFor + patience)
 	for err = refused; err != nil; err = b.Publish(topic, message.NewMessage("", []byte("after"))) {
 		require.NoError(t, initialize(topic))
 		require.True(t, time.Now().Before(deadline), "it does not accept messages again: %v", err)
@@ -365,7 +367,7 @@ func TestNoGoroutinesAfterClose(t *testing.T) {
 	next(t, channels[0])
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
-	require.Eventually(t, func() bool { return !strings.Contains(stacks(), "relay/aws.") }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !strings.Contains(stacks(), "relay/aws.") }, patience, 10*time.Millisecond)
 }
 
 // stacks returns those of all goroutines but tests.

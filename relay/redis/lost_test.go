@@ -127,6 +127,7 @@ func TestBeginningOfAGroup(t *testing.T) {
 			func(t *testing.T, b relay.Broker, client *goredis.Client, topic string) {
 				declare(t, b, relay.Group{Name: "group"}, topic)
 				require.NoError(t, client.Del(t.Context(), topic).Err())
+				time.Sleep(2 * time.Millisecond) // an ID is a millisecond, and "now" would have the last one's in the same
 				require.NoError(t, client.XAdd(t.Context(), &goredis.XAddArgs{Stream: topic, ID: "1-1", Values: []any{"payload", "from 1970"}}).Err())
 				publish(t, b, topic, "now")
 			}, "from 1970",

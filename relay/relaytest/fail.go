@@ -3,6 +3,7 @@ package relaytest
 import (
 	"context"
 	"errors"
+	"maps"
 	"runtime"
 	"strings"
 	"sync"
@@ -19,25 +20,43 @@ import (
 // seconds, which a slow machine may need for the next one. This one waits
 // patiently until there were that many, and then looks for a while whether there
 // are more.
-func (p *process) redrive(handler string, letters int, decide func(relay.DeadLetter) relay.Verdict) int {
+//
+// Without order a letter that was kept may overtake others. Redrive holds it until
+// it ends, and gets no others from a broker that hands out one at a time. So it is
+// called again until there were that many; decide is not asked twice.
+func (p *process) redrive(handler string, letters int, decide func(relay.DeadLetter) relay.Verdict) (redelivered int) {
 	p.rig.Helper()
-	patience, while := p.rig.Features.Patience, 2*time.Second
-	if letters == 0 {
-		testhook.SetIdle(p.Relay, while, while)
-	} else {
-		testhook.SetIdle(p.Relay, patience, patience)
-	}
+	const while = 2 * time.Second
+	patience, unordered := p.rig.Features.Patience, p.rig.Features.Unordered
 	type key struct{ id, body string } // what is no event may have no ID
 	seen := map[key]bool{}
-	n, err := p.Redrive(within(p.rig.T, 4*patience), handler, func(d relay.DeadLetter) relay.Verdict {
-		seen[key{d.ID, string(d.Body)}] = true
-		if len(seen) == letters {
-			testhook.SetIdle(p.Relay, patience, while)
+	for ctx := within(p.rig.T, 4*patience); ; {
+		first, next := patience, patience
+		if letters == 0 {
+			first = while
 		}
-		return decide(d)
-	})
-	require.NoError(p.rig, err)
-	return n
+		if letters == len(seen) || unordered {
+			next = while
+		}
+		testhook.SetIdle(p.Relay, first, next)
+		before := maps.Clone(seen)
+		n, err := p.Redrive(ctx, handler, func(d relay.DeadLetter) relay.Verdict {
+			letter := key{d.ID, string(d.Body)}
+			seen[letter] = true
+			if len(seen) == letters {
+				testhook.SetIdle(p.Relay, first, while)
+			}
+			if before[letter] {
+				return relay.Keep
+			}
+			return decide(d)
+		})
+		require.NoError(p.rig, err)
+		redelivered += n
+		if !unordered || len(seen) >= letters {
+			return redelivered
+		}
+	}
 }
 
 // letters lists the dead letters of a handler, which should be so many. All of

@@ -31,4 +31,13 @@ func QueueOf(group relay.Group, topic string) string { return queueOf(group, top
 const (
 	RefuseFor    = refuseFor
 	AnswerWithin = answerWithin
+	OthersWithin = othersWithin
+	LastPause    = lastPause
 )
+
+// IsBlocked reports whether the server has told the connection that publishes
+// that it takes nothing.
+func IsBlocked(b relay.Broker) bool {
+	l, err := b.(*broker).publisher.connections.get(context.Background())
+	return err == nil && l.alarm.err() != nil
+}

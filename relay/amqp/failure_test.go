@@ -35,6 +35,7 @@ type load struct {
 	publisher relay.Broker
 	topic     string
 	halfway   chan struct{} // closed when half of the messages are published
+	failed    chan struct{} // closed when what fails has failed
 
 	mu        sync.Mutex
 	confirmed map[string]bool
@@ -45,11 +46,12 @@ type load struct {
 
 const publishers = 4
 
-// run publishes messages until the server has confirmed them, calls fail
-// halfway, and returns when all that was confirmed was handled. server is the URL
-// of the server without anything in between.
+// run publishes so many messages or more until the server has confirmed them,
+// calls fail halfway, and returns when all that was confirmed was handled. They are
+// published until fail has returned. server is the URL of the server without
+// anything in between.
 func (l *load) run(total int, server string, consumers []relay.Broker, fail func()) {
-	l.topic, l.halfway = newName(), make(chan struct{})
+	l.topic, l.halfway, l.failed = newName(), make(chan struct{}), make(chan struct{})
 	l.confirmed, l.handled = map[string]bool{}, map[string]int{}
 	var consuming, publishing sync.WaitGroup
 	for _, b := range consumers {
@@ -61,14 +63,15 @@ func (l *load) run(total int, server string, consumers []relay.Broker, fail func
 	}
 	<-l.halfway
 	fail()
+	close(l.failed)
 	publishing.Wait()
-	if !assert.Eventually(l.t, func() bool { return l.unhandled() == 0 }, 60*time.Second, 10*time.Millisecond, "what was confirmed is lost") {
+	if !assert.Eventually(l.t, func() bool { return l.unhandled() == 0 }, 2*time.Minute, 10*time.Millisecond, "what was confirmed is lost") {
 		queue, err := rawClient(l.t, server).QueueDeclarePassive("group@"+l.topic, true, false, false, false, nil)
 		require.FailNow(l.t, "lost", "%d of %d confirmed messages; of the queue the server says %+v, %v", l.unhandled(), total, queue, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	require.Len(l.t, l.confirmed, total/publishers*publishers)
+	require.GreaterOrEqual(l.t, len(l.confirmed), total/publishers*publishers)
 	twice := 0
 	for _, n := range l.handled {
 		twice += n - 1
@@ -89,7 +92,10 @@ func (l *load) unhandled() (n int) {
 }
 
 func (l *load) publish(n int) {
-	for range n {
+	for i := 0; i < n || !isClosed(l.failed); i++ {
+		if i >= n {
+			<-time.After(time.Millisecond) // not too many, if it takes long until it has failed
+		}
 		id := uuid.NewString()
 		for {
 			began := time.Now()
@@ -108,6 +114,15 @@ func (l *load) publish(n int) {
 			l.mu.Unlock()
 			<-time.After(20 * time.Millisecond)
 		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -134,18 +149,17 @@ func TestConnectionsBreak(t *testing.T) {
 		<-time.After(500 * time.Millisecond)
 		p.cut(false)
 	})
-	require.Less(t, l.slowest, 15*time.Second)
+	require.Less(t, l.slowest, ends)
 }
 
 func TestServerIsKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
-	server := startChild(t)
+	server := onChild(t, mortal, "kill")
 	l := &load{t: t, publisher: newBroker(t, server.url(), amqp.Config{})}
 	l.run(2000, server.url(), []relay.Broker{newBroker(t, server.url(), amqp.Config{}), newBroker(t, server.url(), amqp.Config{})}, func() {
-		server.kill()
-		server.up()
+		require.NoError(t, server.together(server.restart))
 	})
-	require.Less(t, l.slowest, 15*time.Second)
+	require.Less(t, l.slowest, ends)
 	require.Positive(t, l.refused, "the server was gone")
 }
 
@@ -173,7 +187,7 @@ func TestNetworkIsSilent(t *testing.T) {
 		require.Error(t, err)
 	}
 	all.Wait()
-	require.Less(t, time.Since(began), 17*time.Second)
+	require.Less(t, time.Since(began), ends)
 	close(errs)
 	for err := range errs {
 		require.Error(t, err)
@@ -183,7 +197,7 @@ func TestNetworkIsSilent(t *testing.T) {
 	p.resume()
 	require.Eventually(t, func() bool {
 		return b.Publish(topic, message.NewMessage("", []byte("after"))) == nil
-	}, 30*time.Second, 100*time.Millisecond)
+	}, 2*time.Minute, 100*time.Millisecond)
 	for m := receive(t, messages); string(m.Payload) != "after"; m = receive(t, messages) {
 		m.Ack()
 	}
@@ -203,7 +217,7 @@ func TestPublishHonoursContext(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	require.ErrorIs(t, b.Publish(topic, message.NewMessageWithContext(ctx, "", nil)), context.DeadlineExceeded)
-	require.Less(t, time.Since(began), 5*time.Second)
+	require.Less(t, time.Since(began), ends)
 	p.cut(true)
 }
 
@@ -222,7 +236,7 @@ func TestCloseWithoutServer(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, s.Close())
 		require.NoError(t, b.Close())
-		require.Less(t, time.Since(began), 15*time.Second)
+		require.Less(t, time.Since(began), ends)
 		require.Error(t, b.Publish(topic, message.NewMessage("", nil)), "after Close, too")
 		p.resume()
 	}
@@ -243,7 +257,7 @@ func TestServerIsAwayAtFirst(t *testing.T) {
 	p.cut(false)
 	require.Eventually(t, func() bool {
 		return s.(message.SubscribeInitializer).SubscribeInitialize(topic) == nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	publish(t, b, topic, "after")
 	receive(t, subscribe(t, s, topic)).Ack()
 }

@@ -72,26 +72,28 @@ func (n *numbers) count() int {
 // a fault. What is accepted is handled by both, or a dead letter.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	server := startChild(t)
-	for _, fault := range []struct {
-		name    string
-		happens func()
-		forgets bool // also what it has accepted before
-	}{
-		{"killed and started again", func() { server.kill(); server.up() }, false},
-		{"blocked for some seconds", func() {
-			server.ctl("set_vm_memory_high_watermark", "0.000001")
+	t.Run("killed and started again", func(t *testing.T) { // at once, with the other test that kills
+		server := onChild(t, mortal, "kill")
+		testFault(t, server.url(), func() { require.NoError(t, server.together(server.restart)) }, false)
+	})
+	t.Run("blocked for some seconds", func(t *testing.T) {
+		t.Parallel()
+		server := onChild(t, troubled, t.Name())
+		testFault(t, server.url(), func() {
+			server.ctl(t, "set_vm_memory_high_watermark", "0.000001")
 			<-time.After(3 * time.Second)
-			server.ctl("set_vm_memory_high_watermark", "0.4")
-		}, false},
-		{"wiped", server.wipe, true},
-	} {
-		t.Run(fault.name, func(t *testing.T) {
-			testFault(t, server.url(), fault.happens, fault.forgets)
-		})
-	}
+			server.ctl(t, "set_vm_memory_high_watermark", "0.4")
+		}, false)
+	})
+	t.Run("wiped", func(t *testing.T) {
+		t.Parallel()
+		server, host := onChild(t, mortal, "wipe"), newName()
+		testFault(t, server.host(t, host), func() { server.wipe(t, host) }, true)
+	})
 }
 
+// testFault has a server forget what it has accepted before the fault, if forgets
+// is true.
 func testFault(t *testing.T, url string, happens func(), forgets bool) {
 	events := faultEvents(t)
 	prefix := relay.Prefix(newName() + ".")
@@ -146,7 +148,7 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 			<-time.After(time.Millisecond)
 		}
 	}()
-	require.Eventually(t, func() bool { return first.count() > 50 && second.count() > 50 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return first.count() > 50 && second.count() > 50 }, 2*time.Minute, 10*time.Millisecond)
 	happens()
 	after.Store(true)
 	select {
@@ -154,7 +156,7 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 	case <-time.After(5 * time.Minute):
 		require.FailNow(t, "it does not work again")
 	}
-	assert.Eventually(t, func() bool { return len(first.missing(accepted))+len(second.missing(accepted)) == 0 }, time.Minute, 20*time.Millisecond)
+	assert.Eventually(t, func() bool { return len(first.missing(accepted))+len(second.missing(accepted)) == 0 }, 2*time.Minute, 20*time.Millisecond)
 	letters := map[int64]bool{}
 	dead := map[int64]bool{}
 	for number := range accepted {
@@ -170,7 +172,7 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 		}
 		return missing
 	}
-	for deadline := time.Now().Add(time.Minute); len(missingLetters()) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); len(missingLetters()) > 0 && time.Now().Before(deadline); {
 		_, err := failing.Redrive(t.Context(), "second", func(d relay.DeadLetter) relay.Verdict {
 			e, err := countedRegistry().Decode(d.Body)
 			require.NoError(t, err)

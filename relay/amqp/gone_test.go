@@ -3,6 +3,7 @@ package amqp_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,7 +178,7 @@ func accept(t *testing.T, b relay.Broker, topic, body string) time.Time {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return b.Publish(topic, message.NewMessage(uuid.NewString(), []byte(body))) == nil
-	}, amqp.RefuseFor+30*time.Second, 10*time.Millisecond)
+	}, amqp.RefuseFor+2*time.Minute, 10*time.Millisecond)
 	return time.Now()
 }
 
@@ -263,9 +264,12 @@ func TestOwnSubscribersDeclareAgain(t *testing.T) {
 		}
 		c, err := ch.PublishWithDeferredConfirm(topic, "", false, false, amqp091.Publishing{Body: []byte("after")})
 		return err == nil && c.Wait() && arrives(messages)
-	}, 30*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	accept(t, b, topic, "last")
-	require.Equal(t, "last", string(receive(t, messages).Payload))
+	for m := receive(t, messages); string(m.Payload) != "last"; m = receive(t, messages) {
+		require.Equal(t, "after", string(m.Payload), "one that was late")
+		m.Ack()
+	}
 }
 
 func arrives(messages <-chan *message.Message) bool {
@@ -283,24 +287,29 @@ func TestGroupFindsTopicGone(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
 	log := &errorLog{}
-	b, topic, second := newBroker(t, u, amqp.Config{Logger: log}), newName(), newName()
+	b, topic, others := newBroker(t, u, amqp.Config{Logger: log}), newName(), make([]string, 10)
 	s := subscriber(t, b, "group")
 	raw := rawClient(t, u)
-	for _, name := range []string{topic, second} {
+	for i := range others {
+		others[i] = newName()
+	}
+	for _, name := range append(others, topic) {
 		initialize(t, s, name)
 		publish(t, b, name, "before")
 		require.NoError(t, raw.ExchangeDelete(name, false, false))
 	}
-	began := time.Now()
-	initialize(t, s, topic)
-	require.GreaterOrEqual(t, time.Since(began), 900*time.Millisecond)
-	began = time.Now()
-	initialize(t, s, second)
-	require.Less(t, time.Since(began), 900*time.Millisecond, "the others have found out of both")
-	for _, name := range []string{topic, second} {
+	again := func(name string) time.Duration {
+		began := time.Now()
+		initialize(t, s, name)
+		took := time.Since(began)
 		wantGone(t, b.Publish(name, message.NewMessage("", nil)))
 		require.Len(t, log.with("a topic was deleted", name), 1)
+		return took
 	}
+	require.GreaterOrEqual(t, again(topic), amqp.OthersWithin)
+	require.True(t, slices.ContainsFunc(others, func(name string) bool { // of many, one that the machine was not slow with
+		return again(name) < amqp.OthersWithin
+	}), "the others have found out of all of them")
 	accept(t, b, topic, "after")
 	messages := subscribe(t, s, topic)
 	receive(t, messages).Ack()
@@ -316,7 +325,7 @@ func TestQueueOfConsumerIsDeleted(t *testing.T) {
 	b, topic, publisher := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{})
 	messages := subscribe(t, subscriber(t, b, "group"), topic)
 	initialize(t, subscriber(t, b, "other"), topic)
-	<-time.After(2100 * time.Millisecond) // one that ends sooner waits before it goes on
+	<-time.After(amqp.LastPause + 100*time.Millisecond) // one that ends sooner waits before it goes on
 	publish(t, publisher, topic, "before")
 	receive(t, messages).Ack()
 	_, err := rawClient(t, u).QueueDelete("group@"+topic, false, false, false)
@@ -325,7 +334,7 @@ func TestQueueOfConsumerIsDeleted(t *testing.T) {
 	for !arrives(messages) {
 		publish(t, publisher, topic, "after")
 		published++
-		require.Less(t, time.Since(deleted), 30*time.Second)
+		require.Less(t, time.Since(deleted), time.Minute)
 	}
 	t.Logf("%d messages in %v until one arrives", published, time.Since(deleted))
 	require.NotEmpty(t, log.with("cancelled the consumer", "group"))

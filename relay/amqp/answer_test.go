@@ -58,11 +58,50 @@ func inTime(t *testing.T, b relay.Broker, s message.Subscriber, topic string, st
 func closeInTime(t *testing.T, b relay.Broker, s message.Subscriber, state string) {
 	t.Helper()
 	began := time.Now()
-	require.NoError(t, s.Close())
-	require.NoError(t, b.Close())
+	assert.NoError(t, s.Close())
+	assert.NoError(t, b.Close())
 	took := time.Since(began)
-	require.Less(t, took, ends, state)
+	assert.Less(t, took, ends, state)
 	t.Logf("%s: closed in %v", state, took)
+}
+
+// A client is a broker that was used before something happens to its server.
+type client struct {
+	t          *testing.T
+	broker     relay.Broker
+	subscriber message.Subscriber
+	topic      string
+	messages   <-chan *message.Message
+	inFlight   *message.Message
+}
+
+func inUse(t *testing.T, url string) *client {
+	t.Helper()
+	b, topic := newBroker(t, url, amqp.Config{}), newName()
+	s := subscriber(t, b, "group")
+	messages := subscribe(t, s, topic)
+	publish(t, b, topic, "before")
+	return &client{t, b, s, topic, messages, receive(t, messages)}
+}
+
+func (c *client) inTime(state string) {
+	c.t.Helper()
+	inTime(c.t, c.broker, c.subscriber, c.topic, state)
+}
+
+func (c *client) closeInTime(state string) {
+	c.t.Helper()
+	closeInTime(c.t, c.broker, c.subscriber, state)
+}
+
+// goesOn waits until the client works again.
+func (c *client) goesOn() {
+	c.t.Helper()
+	c.inFlight.Ack()
+	accept(c.t, c.broker, c.topic, "after")
+	for m := receive(c.t, c.messages); string(m.Payload) != "after"; m = receive(c.t, c.messages) {
+		m.Ack()
+	}
 }
 
 // A network that loses bytes in one direction or in both, after the connection
@@ -75,20 +114,13 @@ func TestNetworkLosesBytes(t *testing.T) {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
 			p := newProxy(t, listen(t), u)
-			b, topic := newBroker(t, p.url(u), amqp.Config{}), newName()
-			s := subscriber(t, b, "group")
-			messages := subscribe(t, s, topic)
-			publish(t, b, topic, "before")
-			inFlight := receive(t, messages)
+			one, other := inUse(t, p.url(u)), inUse(t, p.url(u))
 			p.swallow(test.toServer, test.fromServer)
-			inTime(t, b, s, topic, state)
-			inFlight.Ack()
-			accept(t, b, topic, "after") // on a new connection
-			for m := receive(t, messages); string(m.Payload) != "after"; m = receive(t, messages) {
-				m.Ack()
-			}
-			p.swallow(test.toServer, test.fromServer)
-			closeInTime(t, b, s, state)
+			var closed sync.WaitGroup
+			defer closed.Wait()
+			closed.Go(func() { other.closeInTime(state) })
+			one.inTime(state)
+			one.goesOn() // on a new connection
 		})
 	}
 }
@@ -117,10 +149,8 @@ func TestServerSaysNothing(t *testing.T) {
 // it is short of memory, and it is stopped.
 func TestServerInTrouble(t *testing.T) {
 	t.Parallel()
-	const maxSize = 1_000_000
-	server := startChild(t, fmt.Sprintf("max_message_size = %d", maxSize))
-
 	t.Run("a message is too large", func(t *testing.T) {
+		server := onChild(t, troubled, t.Name())
 		b, topic := newBroker(t, server.url(), amqp.Config{}), newName()
 		messages := subscribe(t, subscriber(t, b, "group"), topic)
 		var others sync.WaitGroup
@@ -148,7 +178,7 @@ func TestServerInTrouble(t *testing.T) {
 			before := published.Load()
 			require.ErrorIs(t, b.Publish(topic, large), relay.ErrTooLarge)
 			require.ErrorIs(t, b.Enqueue(group, large), relay.ErrTooLarge)
-			require.Eventually(t, func() bool { return published.Load() > before+20 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return published.Load() > before+20 }, time.Minute, time.Millisecond)
 			rounds.Add(1)
 		}
 		close(done)
@@ -161,79 +191,76 @@ func TestServerInTrouble(t *testing.T) {
 	})
 
 	t.Run("memory alarm", func(t *testing.T) {
-		b, topic := newBroker(t, server.url(), amqp.Config{}), newName()
-		s := subscriber(t, b, "group")
-		messages := subscribe(t, s, topic)
-		publish(t, b, topic, "before")
-		receive(t, messages).Ack()
+		server := onChild(t, troubled, t.Name())
+		one, other := inUse(t, server.url()), inUse(t, server.url())
+		one.inFlight.Ack()
+		b, s, topic := one.broker, one.subscriber, one.topic
+		server.ctl(t, "set_vm_memory_high_watermark", "0.000001")
+		over := sync.OnceFunc(func() { server.ctl(t, "set_vm_memory_high_watermark", "0.4") })
+		defer over()
+		var all sync.WaitGroup
+		defer all.Wait()
 		blocked := func(call func() error) {
-			began := time.Now()
-			err := call()
-			assert.ErrorContains(t, err, "blocked")
-			assert.ErrorContains(t, err, "memory")
-			assert.Less(t, time.Since(began), ends)
-		}
-		alarm := func() { // which takes a moment
-			server.ctl("set_vm_memory_high_watermark", "0.000001")
-			blocked(func() (err error) {
-				for err == nil {
-					err = b.Publish(topic, message.NewMessage("", []byte("early")))
-				}
-				return err
+			all.Go(func() {
+				began := time.Now()
+				err := call()
+				assert.ErrorContains(t, err, "blocked")
+				assert.ErrorContains(t, err, "memory")
+				assert.Less(t, time.Since(began), ends)
 			})
 		}
-		alarm()
-		defer server.ctl("set_vm_memory_high_watermark", "0.4")
-		var all sync.WaitGroup
-		for _, call := range []func() error{
-			func() error { return b.Publish(topic, message.NewMessage("", []byte("never written"))) },
-			func() error { return b.Publish(newName(), message.NewMessage("", nil)) },
-			func() error {
-				return b.Enqueue(relay.Group{Name: topic + ".retry", Queue: true}, message.NewMessage("", nil))
-			},
-		} {
-			all.Go(func() { blocked(call) })
+		early := func(c *client) (err error) { // a connection that publishes is told
+			for err == nil {
+				err = c.broker.Publish(c.topic, message.NewMessage("", []byte("early")))
+			}
+			return err
 		}
-		all.Wait()
+		blocked(func() error { return early(one) })
+		all.Go(func() { _ = early(other) }) // which is closed meanwhile
+		require.Eventually(t, func() bool { return amqp.IsBlocked(one.broker) && amqp.IsBlocked(other.broker) }, time.Minute, time.Millisecond)
+		for range 8 { // what is under way when it is closed
+			all.Go(func() { _ = other.broker.Publish(other.topic, message.NewMessage("", nil)) })
+		}
+		all.Go(func() { other.closeInTime("memory alarm") })
+		blocked(func() error { return b.Publish(topic, message.NewMessage("", []byte("never written"))) })
+		blocked(func() error { return b.Publish(newName(), message.NewMessage("", nil)) })
+		blocked(func() error {
+			return b.Enqueue(relay.Group{Name: topic + ".retry", Queue: true}, message.NewMessage("", nil))
+		})
 		initialize(t, s, topic) // on the other connection, which goes on
-		waiting := make(chan error)
+		all.Wait()
+		waiting, began := make(chan error, 1), time.Now()
 		go func() { waiting <- b.Publish(topic, message.NewMessage("", []byte("waits"))) }()
-		server.ctl("set_vm_memory_high_watermark", "0.4")
-		require.NoError(t, <-waiting, "the alarm was short")
+		over()
+		short := time.Since(began) < amqp.AnswerWithin/2 // rabbitmqctl may be slow
+		if err := <-waiting; short {
+			require.NoError(t, err, "the alarm was short")
+		} else if err != nil {
+			accept(t, b, topic, "waits")
+		}
 		for body := ""; body != "waits"; {
-			m := receive(t, messages)
+			m := receive(t, one.messages)
 			body = string(m.Payload)
 			require.NotEqual(t, "never written", body)
 			m.Ack()
 		}
-		alarm()
-		for range 8 { // what is under way when it is closed
-			go func() { _ = b.Publish(topic, message.NewMessage("", nil)) }()
-		}
-		closeInTime(t, b, s, "memory alarm")
 	})
 
 	t.Run("stopped", func(t *testing.T) {
-		b, topic := newBroker(t, server.url(), amqp.Config{}), newName()
+		server := onChild(t, troubled, t.Name())
+		one, other := inUse(t, server.url()), inUse(t, server.url())
+		b := newBroker(t, server.url(), amqp.Config{})
 		s := subscriber(t, b, "group")
-		messages := subscribe(t, s, topic)
-		publish(t, b, topic, "before")
-		inFlight := receive(t, messages)
-		server.signal(syscall.SIGSTOP)
-		goesOn := sync.OnceFunc(func() { server.signal(syscall.SIGCONT) })
+		server.signal(t, syscall.SIGSTOP)
+		goesOn := sync.OnceFunc(func() { server.signal(t, syscall.SIGCONT) })
 		defer goesOn()
-		inTime(t, b, s, topic, "stopped")
-		other := newBroker(t, server.url(), amqp.Config{})
-		inTime(t, other, subscriber(t, other, "group"), newName(), "stopped, and not connected yet")
-		inFlight.Ack()
+		var all sync.WaitGroup
+		all.Go(func() { other.closeInTime("stopped") })
+		all.Go(func() { one.inTime("stopped") })
+		all.Go(func() { inTime(t, b, s, newName(), "stopped, and not connected yet") })
+		all.Wait()
 		goesOn()
-		accept(t, b, topic, "after")
-		for m := receive(t, messages); string(m.Payload) != "after"; m = receive(t, messages) {
-			m.Ack()
-		}
-		server.signal(syscall.SIGSTOP)
-		defer server.signal(syscall.SIGCONT)
-		closeInTime(t, b, s, "stopped")
+		one.goesOn()
 	})
 }
 

@@ -3,6 +3,7 @@ package amqp_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"runtime/pprof"
@@ -94,7 +95,7 @@ func TestOpenWithWrongCredentials(t *testing.T) {
 	} {
 		wrong := *u
 		change(&wrong)
-		_, err = relay.Open(t.Context(), wrong.String(), &tidings.Registry{})
+		_, err = open(t, wrong.String(), &tidings.Registry{})
 		require.ErrorAs(t, err, new(*relay.UnreachableError))
 		require.ErrorContains(t, err, "403")
 		require.NotContains(t, err.Error(), "wr0ng")
@@ -155,8 +156,11 @@ func subscriber(t *testing.T, b relay.Broker, group string) message.Subscriber {
 
 func subscribe(t *testing.T, s message.Subscriber, topic string) <-chan *message.Message {
 	t.Helper()
-	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), topic)
-	require.NoError(t, err)
+	var messages <-chan *message.Message
+	require.NoError(t, patiently(t, func() (err error) {
+		messages, err = s.Subscribe(context.WithoutCancel(t.Context()), topic)
+		return err
+	}))
 	return messages
 }
 
@@ -164,8 +168,33 @@ func subscribe(t *testing.T, s message.Subscriber, topic string) <-chan *message
 func publish(t *testing.T, b relay.Broker, topic string, bodies ...string) {
 	t.Helper()
 	for _, body := range bodies {
-		require.NoError(t, b.Publish(topic, message.NewMessage(uuid.NewString(), []byte(body))))
+		m := message.NewMessage(uuid.NewString(), []byte(body))
+		require.NoError(t, patiently(t, func() error { return b.Publish(topic, m) }))
 	}
+}
+
+// patiently calls f until that ends otherwise than by a time limit of the broker,
+// which a server may miss whose machine has much else to do.
+func patiently(t *testing.T, f func() error) error {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := f()
+		late := errors.Is(err, amqp.ErrUnanswered) || errors.Is(err, context.DeadlineExceeded)
+		if !late || time.Now().After(deadline) {
+			return err
+		}
+		t.Log("once again: ", err)
+	}
+}
+
+// open is relay.Open.
+func open(t *testing.T, url string, registry *tidings.Registry, opts ...relay.Option) (r *relay.Relay, err error) {
+	t.Helper()
+	err = patiently(t, func() error {
+		r, err = relay.Open(t.Context(), url, registry, opts...)
+		return err
+	})
+	return r, err
 }
 
 // receive returns the next message.

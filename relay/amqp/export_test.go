@@ -35,6 +35,9 @@ const (
 	LastPause    = lastPause
 )
 
+// ErrUnanswered is the error of a call that has lasted for AnswerWithin.
+var ErrUnanswered = errUnanswered
+
 // IsBlocked reports whether the server has told the connection that publishes
 // that it takes nothing.
 func IsBlocked(b relay.Broker) bool {

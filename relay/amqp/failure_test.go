@@ -275,7 +275,7 @@ func TestTLS(t *testing.T) {
 		{secure, "certificate", "nobody has signed it that the system trusts"},
 		{secure + "?tls_server_name=example.com&tls_ca=" + url.QueryEscape(ca), "example.com", "it is the certificate of another server"},
 	} {
-		r, err := relay.Open(t.Context(), test.url, &tidings.Registry{})
+		r, err := open(t, test.url, &tidings.Registry{})
 		if test.refused != "" {
 			require.ErrorAs(t, err, new(*relay.UnreachableError), test.reason)
 			require.ErrorContains(t, err, test.refused, test.reason)

@@ -98,8 +98,8 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 	events := faultEvents(t)
 	prefix := relay.Prefix(newName() + ".")
 	first, second := &numbers{had: map[int64]int{}}, &numbers{had: map[int64]int{}}
-	open := func() *relay.Relay {
-		r, err := relay.Open(t.Context(), url, countedRegistry(), prefix, relay.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	connect := func() *relay.Relay {
+		r, err := open(t, url, countedRegistry(), prefix, relay.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -109,7 +109,7 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 		return r
 	}
 	handle := func(name string, handler func(context.Context, counted) error) *relay.Relay {
-		r := open()
+		r := connect()
 		quick := relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
 		tidings.Subscribe(tidings.New(), handler, tidings.Named(name), tidings.Via(r.With(quick, relay.Attempts(2), relay.Workers(2))))
 		require.NoError(t, r.Start(t.Context()))
@@ -126,7 +126,7 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 		return nil
 	})
 
-	bus := tidings.New(tidings.WithTransport(open()))
+	bus := tidings.New(tidings.WithTransport(connect()))
 	var after atomic.Bool
 	accepted, refused := map[int64]bool{}, 0
 	acceptedAfter := 0

@@ -52,7 +52,7 @@ func (l *errorLog) with(texts ...string) (found []string) {
 
 func initialize(t *testing.T, s message.Subscriber, topic string) {
 	t.Helper()
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	require.NoError(t, patiently(t, func() error { return s.(message.SubscribeInitializer).SubscribeInitialize(topic) }))
 }
 
 // bodies takes all that is in a queue.

@@ -21,7 +21,7 @@ func TestMessageOnTheWire(t *testing.T) {
 	u := serverURL(t)
 	b, topic := newBroker(t, u, amqp.Config{}), newName()
 	s := subscriber(t, b, "group")
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	initialize(t, s, topic)
 	sent := message.NewMessage("an id", []byte{0, 1, 0xff})
 	sent.Metadata = message.Metadata{"content-type": "application/cloudevents+json", "ce-type": "x", "empty": ""}
 	require.NoError(t, b.Publish(topic, sent))

@@ -18,7 +18,7 @@ func TestGroups(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t, serverURL(t), amqp.Config{Prefetch: 1}), newName()
 	one, same, other := subscriber(t, b, "one"), subscriber(t, b, "one"), subscriber(t, b, "other")
-	require.NoError(t, other.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	initialize(t, other, topic)
 	first, second := subscribe(t, one, topic), subscribe(t, same, topic)
 	publish(t, b, topic, "a", "b")
 	a, c := receive(t, first), receive(t, second) // at the same time

@@ -104,15 +104,22 @@ func (c *client) goesOn() {
 	}
 }
 
+// atOnce runs a subtest that does little but wait, and that is not to wait for
+// other tests to end as one that calls Parallel does.
+func atOnce(t *testing.T, all *sync.WaitGroup, name string, test func(*testing.T)) {
+	all.Go(func() { t.Run(name, test) })
+}
+
 // A network that loses bytes in one direction or in both, after the connection
 // was used.
 func TestNetworkLosesBytes(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
+	var all sync.WaitGroup
+	defer all.Wait()
 	for _, test := range []struct{ toServer, fromServer bool }{{true, true}, {true, false}, {false, true}} {
 		state := fmt.Sprintf("to the server %v, from it %v", test.toServer, test.fromServer)
-		t.Run(state, func(t *testing.T) {
-			t.Parallel()
+		atOnce(t, &all, state, func(t *testing.T) {
 			p := newProxy(t, listen(t), u)
 			one, other := inUse(t, p.url(u)), inUse(t, p.url(u))
 			p.swallow(test.toServer, test.fromServer)

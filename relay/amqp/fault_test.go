@@ -1,12 +1,13 @@
 package amqp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,16 +69,39 @@ func (n *numbers) count() int {
 	return len(n.had)
 }
 
+// Notes are the lines of a log that are about queues and exchanges: what says why
+// something is lost.
+type notes struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (n *notes) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("made again")) || bytes.Contains(line, []byte("was deleted")) || bytes.Contains(line, []byte("interrupted")) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.lines = append(n.lines, string(line))
+	}
+	return len(line), nil
+}
+
+func (n *notes) text() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.lines, "")
+}
+
 // A process publishes all the time, and two others handle, while the server has
 // a fault. What is accepted is handled by both, or a dead letter.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	t.Run("killed and started again", func(t *testing.T) { // at once, with the other test that kills
+	var all sync.WaitGroup
+	defer all.Wait()
+	atOnce(t, &all, "killed and started again", func(t *testing.T) {
 		server := onChild(t, mortal, "kill")
 		testFault(t, server.url(), func() { require.NoError(t, server.together(server.restart)) }, false)
 	})
-	t.Run("blocked for some seconds", func(t *testing.T) {
-		t.Parallel()
+	atOnce(t, &all, "blocked for some seconds", func(t *testing.T) {
 		server := onChild(t, troubled, t.Name())
 		testFault(t, server.url(), func() {
 			server.ctl(t, "set_vm_memory_high_watermark", "0.000001")
@@ -85,8 +109,7 @@ func TestFaults(t *testing.T) {
 			server.ctl(t, "set_vm_memory_high_watermark", "0.4")
 		}, false)
 	})
-	t.Run("wiped", func(t *testing.T) {
-		t.Parallel()
+	atOnce(t, &all, "wiped", func(t *testing.T) {
 		server, host := onChild(t, mortal, "wipe"), newName()
 		testFault(t, server.host(t, host), func() { server.wipe(t, host) }, true)
 	})
@@ -98,8 +121,14 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 	events := faultEvents(t)
 	prefix := relay.Prefix(newName() + ".")
 	first, second := &numbers{had: map[int64]int{}}, &numbers{had: map[int64]int{}}
+	log := &notes{}
+	t.Cleanup(func() { // after Close
+		if t.Failed() {
+			t.Logf("of queues and exchanges:\n%s", log.text())
+		}
+	})
 	connect := func() *relay.Relay {
-		r, err := open(t, url, countedRegistry(), prefix, relay.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+		r, err := open(t, url, countedRegistry(), prefix, relay.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

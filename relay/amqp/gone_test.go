@@ -187,6 +187,8 @@ func accept(t *testing.T, b relay.Broker, topic, body string) time.Time {
 func TestTopicIsGone(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
+	var all sync.WaitGroup
+	defer all.Wait()
 	for name, remove := range map[string]func(*amqp091.Channel, string) error{
 		"exchange": func(ch *amqp091.Channel, topic string) error { return ch.ExchangeDelete(topic, false, false) },
 		"queues": func(ch *amqp091.Channel, topic string) error {
@@ -195,8 +197,7 @@ func TestTopicIsGone(t *testing.T) {
 			return errors.Join(err1, err2)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		atOnce(t, &all, name, func(t *testing.T) {
 			for !testTopicIsGone(t, u, name, remove) {
 				t.Log("too slow: the topic was no longer refused; once again")
 			}

@@ -44,9 +44,14 @@ func openRelay(ctx context.Context, url string) (*relay.Relay, error) {
 
 func brokerOf(r *relay.Relay) relay.Broker { return testhook.Broker(r).(relay.Broker) }
 
-// group returns a Group with usual settings.
+// patience is how long to wait for what happens soon, unless something is broken
+// or the machine is very busy.
+const patience = time.Minute
+
+// group returns a Group whose AckWait is over for no test: what comes again has
+// been given back.
 func group(name string) relay.Group {
-	return relay.Group{Name: name, AckWait: time.Minute, Workers: 1}
+	return relay.Group{Name: name, AckWait: 10 * patience, Workers: 1}
 }
 
 // queue returns the Group of a queue of a handler's own.
@@ -79,7 +84,7 @@ func receive(t testing.TB, messages <-chan *message.Message) *message.Message {
 	case m, ok := <-messages:
 		require.True(t, ok, "the subscription has ended")
 		return m
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "no message")
 		return nil
 	}

@@ -64,7 +64,7 @@ func TestRestart(t *testing.T) {
 		select {
 		case id := <-arrived:
 			seen[id]++
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			require.FailNow(t, "messages are lost", "%d of %d", len(seen), publishers*each)
 		}
 		if restarts < 2 && len(seen) > (restarts+1)*publishers*each/4 {
@@ -97,7 +97,7 @@ func TestLostConnection(t *testing.T) {
 		// A publish whose answer was lost with the connection is there twice.
 		for bodies(t, messages, 1)[0] != strconv.Itoa(n) {
 		}
-		require.Less(t, time.Since(began), 6*time.Second)
+		require.Less(t, time.Since(began), 10*time.Second, "without missing two heartbeats")
 		s.disconnectAll()
 	}
 }
@@ -136,11 +136,10 @@ func TestPublishWithoutServer(t *testing.T) {
 	began := time.Now()
 	err := b.Publish("topic", message.NewMessageWithContext(ctx, "with a context", nil))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(began), 5*time.Second)
 
 	err = b.Publish("topic", message.NewMessage("without", nil))
 	require.ErrorContains(t, err, "the connection to the server is lost")
-	require.Less(t, time.Since(began), 16*time.Second)
+	require.Less(t, time.Since(began), patience)
 
 	s.start()
 	publish(t, b, "topic", 2, 2)
@@ -185,13 +184,13 @@ func TestAcknowledgedWithoutServer(t *testing.T) {
 	publish(t, b, "topic", 1, 1)
 	m := receive(t, messages)
 	s.stop()
-	require.Eventually(t, func() bool { return !conn.IsConnected() }, 15*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !conn.IsConnected() }, patience, time.Millisecond)
 	m.Ack()
 	s.start()
 	require.Eventually(t, func() bool {
 		consumer, err := js.Consumer(t.Context(), "topic", "g")
 		return err == nil && consumer.CachedInfo().NumAckPending == 0
-	}, 30*time.Second, 50*time.Millisecond, "AckWait is a minute")
+	}, patience, 50*time.Millisecond, "AckWait is longer")
 }
 
 // A subscriber that is closed while the server is away does not hang.
@@ -208,25 +207,28 @@ func TestCloseWithoutServer(t *testing.T) {
 	began := time.Now()
 	require.NoError(t, sub.Close())
 	require.NoError(t, r.Close(context.Background()))
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), patience)
 }
 
 // A server that takes connections and then says nothing more, as when its disk
-// hangs: many publishers end together, and not one after the other.
+// hangs: many publishers end together, and not one after the other. Each waits for
+// five seconds, and there are as many topics, and publishers of each, as would
+// take two minutes then.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
+	const each = 24
 	s := startServer(t)
 	b := openBroker(t, s.silenced())
 	began := time.Now()
 	var publishing sync.WaitGroup
-	for n := range 50 {
+	for n := range each * each {
 		publishing.Go(func() {
-			topic := fmt.Sprint("topic-", n%5)
+			topic := fmt.Sprint("topic-", n%each)
 			if err := b.Publish(topic, message.NewMessage("1", nil)); err == nil {
 				t.Error("a server that says nothing has stored a message")
 			}
 		})
 	}
 	publishing.Wait()
-	require.Less(t, time.Since(began), 16*time.Second)
+	require.Less(t, time.Since(began), patience)
 }

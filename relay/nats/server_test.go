@@ -47,7 +47,7 @@ func (s *natsServer) start() {
 	running, err := server.NewServer(&options)
 	require.NoError(s.t, err)
 	running.Start()
-	require.True(s.t, running.ReadyForConnections(10*time.Second), "the server does not start")
+	require.True(s.t, running.ReadyForConnections(patience), "the server does not start")
 	s.running = running
 }
 

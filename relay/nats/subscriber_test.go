@@ -6,10 +6,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -41,7 +43,7 @@ func TestCloseGivesBack(t *testing.T) {
 	t.Parallel()
 	b := openBroker(t, startServer(t).url())
 	publish(t, b, "topic", 1, 200)
-	leaving, err := b.Subscriber(t.Context(), group("g")) // AckWait is a minute
+	leaving, err := b.Subscriber(t.Context(), group("g")) // AckWait is long
 	require.NoError(t, err)
 	messages := subscribe(t, leaving, "topic")
 	require.Equal(t, numbers(1, 50), bodies(t, messages, 50)) // so quick that it has more at hand
@@ -93,16 +95,26 @@ func TestSlowWorkerGivesBack(t *testing.T) {
 // Alone, it gets them in order nonetheless.
 func TestOrderAfterGivingBack(t *testing.T) {
 	t.Parallel()
-	b := openBroker(t, startServer(t).url())
+	s := startServer(t)
+	conn, js := s.client()
+	var back atomic.Int64
+	_, err := conn.Subscribe("$JS.ACK.topic.g.>", func(m *nats.Msg) {
+		if string(m.Data) == "-NAK" {
+			back.Add(1)
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, conn.Flush())
+	b := openBroker(t, s.url())
 	publish(t, b, "topic", 1, 300)
-	g := group("g")
-	g.AckWait = 2 * time.Second // gives back after half a second
-	messages := subscribe(t, subscriber(t, b, g), "topic")
+	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
 	require.Equal(t, numbers(1, 100), bodies(t, messages, 100))
 	held := receive(t, messages)
 	require.Equal(t, "101", string(held.Payload))
-	timer := time.NewTimer(time.Second) // a handler that takes that long
-	<-timer.C
+	require.Eventually(t, func() bool { // the handler takes until all but this one are back
+		c, err := js.Consumer(t.Context(), "topic", "g")
+		return err == nil && int64(c.CachedInfo().NumAckPending) == back.Load()+1
+	}, patience, 10*time.Millisecond)
 	held.Ack()
 	require.Equal(t, numbers(102, 300), bodies(t, messages, 199))
 }
@@ -224,7 +236,7 @@ func TestCloseWhileBusy(t *testing.T) {
 	for range 20 {
 		closeWhileBusy(t, s)
 	}
-	require.Eventually(t, func() bool { return len(ours()) == 0 }, 10*time.Second, 10*time.Millisecond, "%v", ours())
+	require.Eventually(t, func() bool { return len(ours()) == 0 }, patience, 10*time.Millisecond, "%v", ours())
 }
 
 func closeWhileBusy(t *testing.T, s *natsServer) {

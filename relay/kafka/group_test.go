@@ -31,7 +31,7 @@ func TestRebalanceMakesNoDuplicates(t *testing.T) {
 	t.Parallel()
 	const n = 600
 	b := brokerOf(t, cluster(t), 6)
-	group := relay.Group{Name: "churning", AckWait: 10 * time.Second}
+	group := relay.Group{Name: "churning", AckWait: patience}
 	var (
 		mu   sync.Mutex
 		seen = map[string]int{}
@@ -99,7 +99,7 @@ func TestRevokedPartition(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
 	b := brokerOf(t, c, 2)
-	s := subscriberOf(t, b, relay.Group{Name: "giving", AckWait: 10 * time.Second}, "t")
+	s := subscriberOf(t, b, relay.Group{Name: "giving", AckWait: patience}, "t")
 	first := subscribe(t, s, "t")
 	publish(t, b, "t", 2)
 	held := []*message.Message{receive(t, first), receive(t, first)} // one of each partition

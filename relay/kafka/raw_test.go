@@ -16,8 +16,13 @@ import (
 	"github.com/tidings-go/tidings/relay/kafka"
 )
 
-// patience is how long to wait for what should happen soon.
-const patience = 15 * time.Second
+// patience is how long to wait for what should happen soon, unless something is
+// broken or the machine is very busy.
+const patience = time.Minute
+
+// soon is when a call has to end without a cluster. That is after ten seconds, by
+// doc.go; the client library itself would wait for half a minute and more.
+const soon = 30 * time.Second
 
 // brokerOf opens a broker without a relay.
 func brokerOf(t *testing.T, c *kfake.Cluster, partitions int32) relay.Broker {

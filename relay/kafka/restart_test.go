@@ -82,7 +82,7 @@ func TestRestartOfCluster(t *testing.T) {
 	for _, times := range seen {
 		twice += min(times-1, 1)
 	}
-	require.Less(t, slowest, 12*time.Second)
+	require.Less(t, slowest, soon)
 	t.Logf("%d messages, %d twice; Publish failed %d times and took %v at most", n, twice, failed, slowest)
 }
 
@@ -96,22 +96,20 @@ func TestClusterGone(t *testing.T) {
 	publish(t, b, "t", 1)
 	receive(t, messages)
 	c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	m := message.NewMessageWithContext(ctx, "1", nil)
-	began := time.Now()
-	require.Error(t, b.Publish("t", m))
-	require.Less(t, time.Since(began), 6*time.Second, "the ctx of the message counts")
+	require.ErrorIs(t, b.Publish("t", m), context.DeadlineExceeded, "the ctx of the message counts, and not the attempts of five seconds")
 	for _, topic := range []string{"t", "new"} {
-		began = time.Now()
+		began := time.Now()
 		require.Error(t, b.Publish(topic, message.NewMessage("2", nil)))
-		require.Less(t, time.Since(began), 15*time.Second)
+		require.Less(t, time.Since(began), soon)
 	}
-	began = time.Now()
+	began := time.Now()
 	require.NoError(t, s.Close())
-	require.Less(t, time.Since(began), 15*time.Second)
+	require.Less(t, time.Since(began), soon)
 	began = time.Now()
 	require.NoError(t, b.Close())
-	require.Less(t, time.Since(began), 15*time.Second)
+	require.Less(t, time.Since(began), soon)
 	require.ErrorContains(t, b.Publish("t", m), "closed")
 }

@@ -1,7 +1,10 @@
 package faulttest_test
 
 import (
+	"cmp"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -18,12 +21,19 @@ type server interface {
 // brokers start a server each, for one test.
 var brokers = map[string]func(*testing.T) server{}
 
-// forEach runs a test on every broker.
+// slow are those that take the longest. They begin first.
+var slow = map[string]int{"RabbitMQ": 2, "Kafka": 1}
+
+// forEach runs a test on every broker, at the same time as the other tests.
 func forEach(t *testing.T, test func(*testing.T, server)) {
-	for name, open := range brokers {
+	t.Parallel()
+	names := slices.SortedFunc(maps.Keys(brokers), func(a, b string) int {
+		return cmp.Or(cmp.Compare(slow[b], slow[a]), cmp.Compare(a, b))
+	})
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, open(t))
+			test(t, brokers[name](t))
 		})
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -67,7 +69,6 @@ func openTestMonolith(t *testing.T, broker string) *monolith {
 // The fulfilment is killed in the middle of orders, and starts again.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	const orders = 60
 	server, err := startNATS(t.TempDir(), 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { stopNATS(server) })
@@ -88,7 +89,20 @@ func TestKilled(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	m := openTestMonolith(t, broker)
 	require.NoError(t, m.start(t.Context()))
-	require.NoError(t, m.approve(t.Context(), orders))
+	// Orders keep coming until it is killed, however quick it is: one while the
+	// carrier thinks about another.
+	var over atomic.Bool
+	approved := make(chan int, 1)
+	go func() {
+		n := 60
+		for err := m.approve(t.Context(), n); !over.Load() && assert.NoError(t, err); n++ {
+			<-time.After(pace)
+			err = m.approve(t.Context(), 1)
+		}
+		approved <- n
+	}()
+	stop := sync.OnceValue(func() int { over.Store(true); return <-approved })
+	defer stop()
 
 	require.Eventually(t, func() bool {
 		if count(t, db).shipped < 5 {
@@ -106,7 +120,8 @@ func TestKilled(t *testing.T) {
 		return true
 	}, time.Minute, 5*time.Millisecond)
 	killed := count(t, db)
-	t.Logf("killed: %+v", killed)
+	orders := stop()
+	t.Logf("killed: %+v, of %d", killed, orders)
 	require.Less(t, killed.shipped, orders)
 	require.Greater(t, killed.parcels, killed.shipped)
 

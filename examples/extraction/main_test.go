@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/internal/testmain"
 )
 
 // TestMain lets the test's own binary be the program, so that tests can start
@@ -19,6 +21,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(child) == "1" {
 		main()
 	}
+	testmain.Parallel()
 	dir, err := os.MkdirTemp("", "extraction-test")
 	if err != nil {
 		panic(err)

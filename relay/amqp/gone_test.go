@@ -224,7 +224,7 @@ func testTopicIsGone(t *testing.T, u, name string, remove func(*amqp091.Channel,
 		wantGone(t, err)
 		return true
 	}
-	if !refused("lost") || !refused("lost") {
+	if !refused("lost") || !refused("lost too") {
 		return false
 	}
 	publish(t, b, newName(), "another topic goes on")

@@ -29,7 +29,7 @@ func storedJobs(t testing.TB, h harness, condition string, args ...any) int {
 // awaitJobs waits until that many jobs meet the condition.
 func awaitJobs(t testing.TB, h harness, n int, condition string, args ...any) {
 	t.Helper()
-	require.Eventually(t, func() bool { return storedJobs(t, h, condition, args...) == n }, time.Minute, 5*time.Millisecond,
+	require.Eventually(t, func() bool { return storedJobs(t, h, condition, args...) == n }, time.Minute, 20*time.Millisecond,
 		"%d jobs, not %d, where %s", storedJobs(t, h, condition, args...), n, condition)
 }
 

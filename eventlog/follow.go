@@ -54,12 +54,22 @@ func PollInterval(d time.Duration) Option {
 func (l *Log) Follow(ctx context.Context, filters ...Filter) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		if err := l.follow(ctx, l.selection(filters), yield); err != nil {
-			if ctx.Err() != nil {
-				err = ctx.Err() // whichever statement it interrupted
+			if ended := endOf(ctx); ended != nil {
+				err = ended // whichever statement it interrupted
 			}
 			yield(Recorded{}, err)
 		}
 	}
+}
+
+// endOf returns why ctx has ended, if it has. A driver that gives the deadline to
+// its connection, as pgdriver does, can be a moment ahead of ctx.
+func endOf(ctx context.Context) error {
+	err := ctx.Err()
+	if deadline, ok := ctx.Deadline(); err == nil && ok && !time.Now().Before(deadline) {
+		err = context.DeadlineExceeded
+	}
+	return err
 }
 
 // follow returns nil if the loop has ended by itself.

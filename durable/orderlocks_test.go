@@ -28,7 +28,7 @@ type committing struct {
 // left to be done.
 func commitLater(t *testing.T, h harness, body func(ctx context.Context) error) committing {
 	t.Helper()
-	held, goOn := make(chan int), make(chan struct{})
+	held, goOn := make(chan int, 1), make(chan struct{})
 	committed := make(chan error, 1)
 	holding := func(ctx context.Context, run func(context.Context) error) error {
 		return pgxlog.TxFunc(h.pool)(ctx, func(ctx context.Context) error {
@@ -55,7 +55,7 @@ func commitLater(t *testing.T, h harness, body func(ctx context.Context) error) 
 	case err := <-committed:
 		require.NoError(t, err, "the transaction failed")
 		return committing{}
-	case <-time.After(2 * time.Minute):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("the transaction does not come to its commit")
 		return committing{}
 	}
@@ -65,7 +65,7 @@ func commitLater(t *testing.T, h harness, body func(ctx context.Context) error) 
 // statements of others fail.
 func TestOrderOfManyLines(t *testing.T) {
 	t.Parallel()
-	const lines = 25_000
+	const lines = 2_500
 	h := openPgx(t)
 	jobs := h.jobs(t, river.Config{})
 	bus := tidings.New()
@@ -141,7 +141,7 @@ func TestOneErrorForATransaction(t *testing.T) {
 // them.
 func TestDiscardOfManyLines(t *testing.T) {
 	t.Parallel()
-	const lines = 10_000
+	const lines = 2_500
 	h := openPgx(t)
 	jobs := h.jobs(t, river.Config{})
 	bus := tidings.New()

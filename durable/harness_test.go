@@ -238,6 +238,7 @@ func sqlAt(t testing.TB, url string) harness {
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(12)
+	db.SetMaxIdleConns(12) // to connect costs more than most tests do
 	t.Cleanup(func() { _ = db.Close() })
 	return sqlHarness(harness{name: "sql", url: url, pool: newPool(t, url), log: eventlog.Postgres(db)}, db)
 }

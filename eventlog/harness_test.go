@@ -222,6 +222,7 @@ func postgresThrough(t *testing.T, name, url string) harness {
 	db, err := sql.Open(driver, source)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(12)
+	db.SetMaxIdleConns(12) // to connect costs more than most tests do
 	h := sqlHarness(t, name, url, db, eventlog.Postgres(db))
 	h.narrow = func() { db.SetMaxOpenConns(1) }
 	return h

@@ -63,6 +63,9 @@ func (l *Log) settledLast(ctx context.Context) (Position, error) {
 	for pause := shortest; ; pause = min(2*pause, 100*time.Millisecond) {
 		var is bool
 		if _, err := backend.One(ctx, l.db.Pool(), query, []any{last.tx}, &is); err != nil {
+			if ended := endOf(ctx); ended != nil {
+				err = ended
+			}
 			return last, fmt.Errorf("eventlog: waiting for transactions to end: %w", err)
 		}
 		if is {
@@ -128,7 +131,7 @@ func (r *replay) one(ctx context.Context, rec Recorded, err error) error {
 		r.report.Undecodable++
 	case r.isFor(rec):
 		if err := r.handle(ctx, rec); err != nil {
-			if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+			if ended := endOf(ctx); ended != nil && !errors.Is(err, ended) {
 				err = fmt.Errorf("%w: %w", ended, err) // a commit that fails for that does not say so
 			}
 			return r.stopped(rec, err)

@@ -149,10 +149,11 @@ func (r reader) heap(ctx context.Context, events int) (float64, error) {
 	before, most, read := heapInUse(), int64(0), 0
 	_, err := r(ctx, events, func() {
 		if read++; read%max(events/samples, 1) == 0 {
-			most = max(most, heapInUse()-before)
+			most = max(most, heapInUse())
 		}
 	})
-	return float64(most), err
+	// What was still in use before, and is not any more, has nothing to do with it.
+	return float64(most - min(before, heapInUse())), err
 }
 
 func readLog(ctx context.Context, log *eventlog.Log, n int, each func()) (sum int64, err error) {

@@ -3,6 +3,7 @@ package tidings
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 type asyncTransport struct {
 	bus     *EventBus
 	serial  atomic.Uint64 // numbers handlers without a name
-	entered *topicInfo    // the topic of the nodes in which its handlers run, see place
+	entered *topic        // of the nodes in which its handlers run: of the bus, and no event
 
 	mu      sync.Mutex
 	queues  map[string]*asyncQueue
@@ -36,7 +37,7 @@ type asyncTask struct {
 }
 
 func newAsyncTransport(bus *EventBus) *asyncTransport {
-	return &asyncTransport{bus: bus, entered: &topicInfo{bus: bus}, queues: map[string]*asyncQueue{}}
+	return &asyncTransport{bus: bus, entered: &topic{bus: bus}, queues: map[string]*asyncQueue{}}
 }
 
 func (a *asyncTransport) Phase() Phase { return AfterCommit }
@@ -60,7 +61,7 @@ func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error 
 	// The handlers' context: the values of the publisher's, leave to publish
 	// while Close drains the queue, and the depth at which it was published:
 	// a circle ends here as well.
-	base := newNode(context.WithoutCancel(ctx), place{up: nodeFrom(ctx), topic: a.entered})
+	base := &node{Context: context.WithoutCancel(ctx), up: nodeFrom(ctx), topic: a.entered}
 	var errs []error
 	for _, d := range deliveries {
 		for _, name := range d.Handlers {
@@ -74,19 +75,19 @@ func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error 
 }
 
 func (a *asyncTransport) send(ctx *node, event Event, name string) error {
-	a.bus.inflight.start()
+	a.bus.inflight.StartDeferred()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q := a.queues[name]
 	switch {
 	case a.bus.gaveUp.Load(), a.bus.drained.Load():
-		a.bus.inflight.finish()
+		a.bus.inflight.FinishDeferred()
 		return ErrClosed
 	case q == nil: // unsubscribed while the event was published
-		a.bus.inflight.finish()
+		a.bus.inflight.FinishDeferred()
 		return nil
 	case a.bus.queueLimit > 0 && len(q.tasks) >= a.bus.queueLimit:
-		a.bus.inflight.finish()
+		a.bus.inflight.FinishDeferred()
 		return ErrQueueFull
 	}
 	q.tasks = append(q.tasks, asyncTask{ctx, event})
@@ -134,10 +135,10 @@ func (a *asyncTransport) workOne() bool {
 			q.busy = false
 		}
 		a.mu.Unlock()
-		a.bus.inflight.finish()
+		a.bus.inflight.FinishDeferred()
 	}()
 	if err := q.deliver(task.ctx, task.event); err != nil {
-		a.bus.report(a.bus.topicOf(task.event).contextOf(task.ctx, task.event), err)
+		a.bus.report(a.bus.topicOf(reflect.TypeOf(task.event)).contextOf(task.ctx, task.event), err)
 	}
 	return true
 }

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/tidings-go/tidings/internal/inflight"
 	"github.com/tidings-go/tidings/internal/testhook"
+	"github.com/tidings-go/tidings/internal/typemap"
 )
 
 // An EventBus carries events to their handlers. Make one with [New]; the
@@ -21,13 +22,13 @@ type EventBus struct {
 	config
 
 	// topics holds one registry per event type. Publishers load the map
-	// without a lock; it is replaced under mu and never changed.
-	topics  atomic.Pointer[map[typeID]anyTopic]
+	// without a lock; it is replaced under mu.
+	topics  atomic.Pointer[typemap.Map[topic]]
 	closed  atomic.Bool // Close was called
 	gaveUp  atomic.Bool // and has returned before it was done
 	drained atomic.Bool // and has nothing more to wait for
 
-	inflight inflight
+	inflight inflight.Counter
 	async    *asyncTransport
 
 	// mu guards what follows, and the registries against concurrent
@@ -40,14 +41,13 @@ type EventBus struct {
 // New returns a bus. It panics on a nil or impossible option.
 func New(opts ...Option) *EventBus {
 	b := &EventBus{config: newConfig(opts), named: map[string]*Subscription{}}
-	b.topics.Store(&map[typeID]anyTopic{})
+	b.topics.Store(typemap.New[topic]())
 	b.async = newAsyncTransport(b)
-	b.inflight.token.Store(&token{})
 	return b
 }
 
 func init() {
-	testhook.Drain = func(ctx context.Context, bus any) error { return bus.(*EventBus).inflight.wait(ctx, &token{}) }
+	testhook.Drain = func(ctx context.Context, bus any) error { return bus.(*EventBus).inflight.Wait(ctx) }
 }
 
 var defaultBus atomic.Pointer[EventBus]
@@ -65,41 +65,6 @@ func Default() *EventBus {
 func SetDefault(bus *EventBus) {
 	bus.mustBeMade("SetDefault")
 	defaultBus.Store(bus)
-}
-
-// Publish stamps event, unless it is stamped, and gives it to the handlers
-// that are subscribed to its type, or to an interface that it implements.
-//
-// Outside a transaction all of them run now, in this goroutine and in the
-// order of subscription; Publish returns what failed, each as a
-// [*HandlerError], joined with [errors.Join]. Inside a transaction ([InTx],
-// [Transact], [Begin]) InTransaction handlers run now and Publish returns
-// the first failure; the others wait for the commit, and their failures go
-// to the bus's error handler.
-//
-// The error is ctx.Err() for a cancelled ctx (if it is cancelled while
-// handlers run, the remaining ones are skipped and the error says so), and
-// wraps [ErrClosed], [ErrTxDone] or [ErrMaxDepth] where those apply. An
-// event type through which handlers could share memory is refused, see
-// [Event]; no handler runs then.
-//
-// Publish is safe to call concurrently. Inside a handler it is immediate
-// and depth first.
-func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
-	if bus == nil {
-		return errNilBus
-	}
-	if ctx == nil {
-		return errNilContext
-	}
-	topics := bus.topics.Load()
-	if topics == nil {
-		return errZeroBus("Publish")
-	}
-	if t, ok := (*topics)[idOf(reflect.TypeFor[E]())].(*topic[E]); ok {
-		return t.publish(ctx, &event)
-	}
-	return publishUnknown(ctx, bus, event)
 }
 
 // errZeroBus is the error of a function that was given a bus not made by New.
@@ -121,63 +86,24 @@ var (
 	errNilEvent   = errors.New("tidings: Publish of a nil event")
 )
 
-// publishUnknown publishes the first event of a type, and events whose
-// static type is an interface.
-func publishUnknown[E Event](ctx context.Context, bus *EventBus, event E) error {
-	if reflect.TypeFor[E]().Kind() != reflect.Interface {
-		return topicFor[E](bus).publish(ctx, &event)
-	}
-	if any(event) == nil {
-		return errNilEvent
-	}
-	return bus.topicOf(event).publishBoxed(ctx, event)
-}
-
-// topicFor returns the registry of E, which is no interface.
-func topicFor[E Event](bus *EventBus) *topic[E] {
-	typ := reflect.TypeFor[E]()
-	if t, ok := (*bus.topics.Load())[idOf(typ)].(*topic[E]); ok {
-		return t
-	}
-	bus.mu.Lock()
-	defer bus.mu.Unlock()
-	// Only boxed events of this type were seen so far, if any.
-	if t, ok := (*bus.topics.Load())[idOf(typ)].(*topic[E]); ok {
-		return t
-	}
-	t := newTopic[E](bus, typ)
-	bus.addTopicLocked(typ, t)
-	return t
-}
-
-// topicOf returns the registry for the dynamic type of event.
-func (b *EventBus) topicOf(event Event) anyTopic {
-	typ := reflect.TypeOf(event)
-	if t, ok := (*b.topics.Load())[idOf(typ)]; ok {
+// topicOf returns the registry of an event type, a struct.
+func (b *EventBus) topicOf(typ reflect.Type) *topic {
+	if t := b.topics.Load().Get(typ); t != nil {
 		return t
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t, ok := (*b.topics.Load())[idOf(typ)]; ok {
+	if t := b.topics.Load().Get(typ); t != nil {
 		return t
 	}
-	t := newTopic[Event](b, typ)
-	b.addTopicLocked(typ, t)
-	return t
-}
-
-func (b *EventBus) addTopicLocked(typ reflect.Type, t anyTopic) {
+	t := newTopic(b, typ)
 	for _, sub := range b.subs {
 		if sub.accepts(typ) {
 			t.add(sub)
 		}
 	}
-	topics := maps.Clone(*b.topics.Load())
-	if boxed := topics[idOf(typ)]; boxed != nil {
-		boxed.retire()
-	}
-	topics[idOf(typ)] = t
-	b.topics.Store(&topics)
+	b.topics.Store(b.topics.Load().With(typ, t))
+	return t
 }
 
 // Subscriptions returns what is subscribed, in the order of subscription.
@@ -199,9 +125,6 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 // Close has returned ctx.Err(), Async handlers get no more of these, so that the
 // work comes to an end. A second call waits again.
 //
-// Close finds out with the help of the garbage collector whether publishers
-// are still at work, which it therefore runs, once or a few times.
-//
 // Close does not wait for open transactions. What is queued in one was
 // accepted, so its handlers are called at the commit, may publish, and run
 // into whatever was shut down after Close; Async ones are not, and reported
@@ -209,16 +132,27 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 // handler's context it returns an error at once.
 func (b *EventBus) Close(ctx context.Context) error {
 	b.closed.Store(true)
-	b.inflight.replace(nil)
 	if nodeFrom(ctx).within(b, false) {
 		return errors.New("tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)")
 	}
-	if err := b.inflight.wait(ctx, nil); err != nil {
+	if err := b.inflight.Wait(ctx); err != nil {
 		b.gaveUp.Store(true)
 		return err
 	}
 	b.drained.Store(true)
-	return b.inflight.wait(ctx, nil) // for what was accepted in between
+	return b.inflight.Wait(ctx) // for what was accepted in between
+}
+
+// admit returns ErrClosed for what is published in n after Close began,
+// unless it belongs to the work that was accepted before: while Close waits,
+// what is published in a handler, and after that, what a late one publishes.
+// (Whether a handler has returned meanwhile is not looked at: to note that
+// would cost every publish an atomic write.)
+func (b *EventBus) admit(n *node) error {
+	if b.closed.Load() && !n.within(b, b.drained.Load()) {
+		return ErrClosed
+	}
+	return nil
 }
 
 // report passes a failure that has no caller left to the error handler.
@@ -255,4 +189,18 @@ func (b *EventBus) log(ctx context.Context, err error) {
 		attrs = append(attrs, slog.String("stack", string(pe.Stack)))
 	}
 	logger.LogAttrs(ctx, slog.LevelError, "event handler failed", attrs...)
+}
+
+// A failure is an error, and the context of the handler that it is from.
+type failure struct {
+	ctx context.Context
+	bus *EventBus
+	err error
+}
+
+// report passes failures that have no caller left to the error handlers.
+func report(failures []failure) {
+	for _, f := range failures {
+		f.bus.report(f.ctx, f.err)
+	}
 }

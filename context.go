@@ -2,35 +2,31 @@ package tidings
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/tidings-go/tidings/internal/savepoint"
+	"github.com/tidings-go/tidings/internal/scope"
+	"github.com/tidings-go/tidings/internal/testhook"
 )
 
 // A node is what tidings keeps in a context. The innermost one answers
 // everything, if need be by asking the one further out. Nodes are immutable.
 type node struct {
 	context.Context
-	*place
+	up     *node        // the next node outward; that of a handler: where its event was published
+	topic  *topic       // what was entered here: a handler, mostly; nil where only tx or header changes
+	tx     *txState     // transactions, innermost first; nil outside
+	header *DomainEvent // inside the handler's event, which is never changed; or what passes for one
 }
 
-// A place says where in the flow of events a node is. It is apart, so that
-// all handlers of a topic outside of everything else share one.
-type place struct {
-	up    *node      // the next node outward; that of a handler: where its event was published
-	topic *topicInfo // what was entered here: a handler, mostly; nil where only tx changes
-	tx    *txState   // transactions, innermost first; nil outside
-}
-
-// newNode returns a node on top of ctx, in one allocation.
-func newNode(ctx context.Context, p place) *node {
-	n := &struct {
-		node
-		at place
-	}{node{Context: ctx}, p}
-	n.place = &n.at
-	return &n.node
-}
-
-type nodeKey struct{}
+type (
+	nodeKey  struct{}
+	eventKey struct{}
+)
 
 // nodeFrom returns the innermost node of ctx, or nil. All methods of a node
 // accept nil, which is outside of everything.
@@ -40,11 +36,19 @@ func nodeFrom(ctx context.Context) *node {
 }
 
 func (n *node) Value(key any) any {
-	if _, ok := key.(nodeKey); ok {
+	switch key.(type) {
+	case nodeKey:
 		return n
+	case eventKey:
+		if n.topic != nil && n.header != nil {
+			return n.boxed()
+		}
 	}
 	return n.Context.Value(key)
 }
+
+// boxed returns a copy of the handler's event that the caller may keep.
+func (n *node) boxed() Event { return n.topic.event.copyOf(n.header) }
 
 // transactions returns those that n is in, innermost first; nil outside.
 func (n *node) transactions() *txState {
@@ -54,10 +58,10 @@ func (n *node) transactions() *txState {
 	return n.tx
 }
 
-// hook returns the innermost scope of a transaction, nil outside.
-func (n *node) hook() *TxHook {
+// scope returns the innermost scope of a transaction, nil outside.
+func (n *node) scope() *txScope {
 	if s := n.transactions(); s != nil {
-		return s.hook
+		return s.scope
 	}
 	return nil
 }
@@ -72,15 +76,15 @@ func (n *node) depth() (depth int) {
 	return depth
 }
 
-// origin returns whence events published here take their correlation and,
-// from its ID, their causation.
-func (n *node) origin() DomainEvent {
+// origin returns the header from which events published here take their
+// correlation and, from its ID, their causation; nil if there is none.
+func (n *node) origin() *DomainEvent {
 	for ; n != nil; n = n.up {
-		if n.topic != nil && n.topic.header != nil {
-			return n.topic.header(n)
+		if n.header != nil {
+			return n.header
 		}
 	}
-	return DomainEvent{}
+	return nil
 }
 
 // within reports whether n lies inside a handler of bus, or with late inside
@@ -105,38 +109,271 @@ func (n *node) clock() func() time.Time {
 	return nil
 }
 
-// A frame is the context of the handlers of one event, which it carries:
-// one allocation for both.
-type frame[E Event] struct {
-	node  // first, see newTopic
-	event E
+// nodeOf returns the context of a handler of the event with that header, which
+// was published in up. The handler sees the values of ctx and the transactions
+// of tx.
+func (t *topic) nodeOf(ctx context.Context, up *node, tx *txState, header *DomainEvent) *node {
+	return &node{ctx, up, t, tx, header}
 }
 
-type eventKey struct{}
+// contextOf returns a context like that of event's handlers, for what is
+// reported about them.
+func (t *topic) contextOf(ctx context.Context, event Event) context.Context {
+	return t.nodeOf(ctx, nodeFrom(ctx), nil, t.event.unbox(event))
+}
 
-func (f *frame[E]) Value(key any) any {
-	switch key.(type) {
-	case nodeKey:
-		return &f.node
-	case eventKey:
-		return f.boxed()
+// depthError is ErrMaxDepth with the chain of events that led to event.
+func depthError(n *node, event *eventType, limit int) error {
+	names := []string{event.name}
+	for ; n != nil; n = n.up {
+		if n.topic != nil && n.topic.event != nil {
+			names = append(names, n.topic.event.name)
+		}
 	}
-	return f.Context.Value(key)
-}
-
-// boxed returns a copy of the event that the caller may keep.
-func (f *frame[E]) boxed() Event { return f.topic.event.copyBoxed(f.event) }
-
-// newFrame returns a frame for event, published in up, whose handlers see
-// the values of ctx and the transactions of tx.
-func (t *topic[E]) newFrame(ctx context.Context, up *node, tx *txState, event *E) *frame[E] {
-	if up == nil && tx == nil {
-		return &frame[E]{node{ctx, &t.outermost}, *event}
+	// Outermost first; the middle of a long chain is a repetition.
+	const head, tail = 6, 3
+	var b strings.Builder
+	for i := len(names) - 1; i >= 0; i-- {
+		if i == len(names)-1-head && i >= tail {
+			fmt.Fprintf(&b, "… %d more … > ", i-tail+1)
+			i = tail - 1
+		}
+		b.WriteString(names[i])
+		if i > 0 {
+			b.WriteString(" > ")
+		}
 	}
-	f := &struct {
-		frame[E]
-		at place
-	}{frame[E]{node{Context: ctx}, *event}, place{up, &t.topicInfo, tx}}
-	f.place = &f.at
-	return &f.frame
+	return fmt.Errorf("%w (more than %d, see WithMaxDepth): %s", ErrMaxDepth, limit, b.String())
 }
+
+// A txState is one step into transactions: a value that WithTx added, a
+// scope that a TxFunc is about to make, or one that was entered.
+type txState struct {
+	value     any // for TxFrom; the next three where InTx made it
+	db        *sql.DB
+	isolation sql.IsolationLevel
+	fate      *savepoint.Fate
+	pending   *txScope // for a TxFunc that uses InTx or Transact in turn
+	scope     *txScope // the innermost one that was entered so far: it takes events
+	next      *txState
+}
+
+// A step is the memory for a txState and the node that it is entered with,
+// to be allocated together with what belongs to it.
+type step struct {
+	node  node
+	state txState
+}
+
+// enter returns a node on top of ctx, one step further into transactions.
+func enter(ctx context.Context, state txState) *node { return new(step).enter(ctx, state) }
+
+func (s *step) enter(ctx context.Context, state txState) *node {
+	s.node = node{Context: ctx, up: nodeFrom(ctx), tx: &s.state}
+	if outer := s.node.up.transactions(); outer != nil {
+		state.next = outer
+		if state.scope == nil {
+			state.scope = outer.scope
+		}
+	}
+	s.state = state
+	return &s.node
+}
+
+// WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
+// if tx is nil. It is for the body of a [TxFunc], and for code that calls
+// [Begin].
+func WithTx(ctx context.Context, tx any) context.Context {
+	if tx == nil {
+		return ctx
+	}
+	return enter(ctx, txState{value: tx})
+}
+
+// TxFrom returns the innermost transaction of type T that ctx is in: for
+// handlers in the phases InTransaction and BeforeCommit, and wherever else
+// code runs inside of one.
+func TxFrom[T any](ctx context.Context) (T, bool) {
+	if n := nodeFrom(ctx); n != nil {
+		for s := n.tx; s != nil; s = s.next {
+			if tx, ok := s.value.(T); ok {
+				return tx, true
+			}
+		}
+	}
+	var none T
+	return none, false
+}
+
+// WithinTx reports whether ctx is in a transaction, so that what is published
+// with it waits for the commit: inside [InTx] and [Transact], and between
+// [Begin] and the end of its scope. Whether [TxFrom] finds the transaction
+// itself is up to the TxFunc; a transport that would write beside one that it
+// does not find asks here first.
+func WithinTx(ctx context.Context) bool {
+	s := nodeFrom(ctx).scope()
+	return s != nil && !s.Queue().Implicit
+}
+
+// newScope returns a node on top of ctx in which events go to a new scope
+// in parent, which is outermost if that is nil.
+func newScope(ctx context.Context, parent *txScope) *node {
+	if parent == nil {
+		s := &struct {
+			scope txScope
+			queue txQueue
+			step
+		}{}
+		s.scope.Init(&s.queue)
+		return s.enter(ctx, txState{scope: &s.scope})
+	}
+	s := &struct {
+		scope txScope
+		step
+	}{}
+	s.scope.Nest(parent)
+	return s.enter(ctx, txState{scope: &s.scope})
+}
+
+// openScope returns the scope that a new one is nested in; nil if none.
+func (n *node) openScope() (*txScope, error) {
+	s := n.enclosingScope()
+	switch {
+	case s == nil:
+		return nil, nil
+	case !s.Open():
+		return nil, ErrTxDone
+	case s.Queue().Implicit:
+		return nil, nil // there is no database transaction to be part of
+	}
+	return s, nil
+}
+
+// enclosingScope returns the innermost scope, entered or pending.
+func (n *node) enclosingScope() *txScope {
+	if n == nil {
+		return nil
+	}
+	if pending := n.tx.pendingScope(); pending != nil {
+		return pending
+	}
+	return n.scope()
+}
+
+// pendingScope returns the innermost scope if no body has entered it yet.
+func (s *txState) pendingScope() *txScope {
+	for ; s != nil && (s.pending != nil || s.value != nil); s = s.next {
+		if s.pending != nil {
+			return s.pending
+		}
+	}
+	return nil
+}
+
+// scopeOn returns the scope that a transaction of db is nested in; nil if none.
+func (n *node) scopeOn(db *sql.DB) (*txScope, error) {
+	innermost, err := n.openScope()
+	if err != nil || innermost == nil {
+		return nil, err
+	}
+	if outer := n.tx.of(db); outer != nil {
+		return n.tx.scopeIn(outer), nil
+	}
+	if innermost == n.tx.pendingScope() {
+		return innermost, nil // this is part of a TxFunc
+	}
+	return nil, nil
+}
+
+// scopeWithin returns the innermost scope if it lies within outer, else outer.
+func (n *node) scopeWithin(outer *txScope) *txScope {
+	if inner := n.scope(); inner != nil && inner.Within(outer) {
+		return inner
+	}
+	return outer
+}
+
+// of returns the innermost state with a transaction of db, or nil.
+func (s *txState) of(db *sql.DB) *txState {
+	for ; s != nil; s = s.next {
+		if s.db == db {
+			return s
+		}
+	}
+	return nil
+}
+
+// scopeIn returns the innermost scope of the transaction that outer, a state
+// further out, holds. Scopes of other databases may lie further in.
+func (s *txState) scopeIn(outer *txState) *txScope {
+	entered := s // right inside of outer, in the end
+	for t := s; t != outer; t = t.next {
+		if t.value == nil && t.pending == nil {
+			entered = t
+		}
+	}
+	for s.scope.Queue() != entered.scope.Queue() {
+		s = s.next
+	}
+	return s.scope
+}
+
+// outside returns the context for what runs after the end of a transaction:
+// what is committed is delivered even if the client has hung up.
+func outside(ctx context.Context) context.Context {
+	n := nodeFrom(ctx)
+	if ctx.Done() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return n.withoutTx(ctx)
+}
+
+// withoutTx returns ctx, whose innermost node is n, as one that is in no
+// transaction.
+func (n *node) withoutTx(ctx context.Context) context.Context {
+	if n.transactions() == nil {
+		return ctx
+	}
+	return &node{Context: ctx, up: n}
+}
+
+// withBase lets the TxFunc of an outermost scope find the transactions of a
+// test, which it is to nest in, see internal/testhook.
+func withBase(ctx context.Context, parent *txScope) context.Context {
+	if parent != nil {
+		return ctx
+	}
+	var bases []*testhook.Base // innermost first
+	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+		bases = append(bases, b)
+	}
+	for _, b := range slices.Backward(bases) {
+		ctx = WithTx(ctx, b.Tx)
+	}
+	return ctx
+}
+
+// An item waits for the end of a transaction: an event, or a callback of OnCommit.
+type item interface {
+	bus() *EventBus
+	name() string
+	// awaits reports whether there is something to do in that phase.
+	awaits(Phase) bool
+	// run runs the handlers of that phase and returns what failed.
+	run(ctx context.Context, phase Phase, tx *txState) []failure
+	// dispatch returns out with the event added, for the transports of that phase.
+	dispatch(phase Phase, out outbox) (outbox, error)
+}
+
+// queued is the part that all items have.
+type queued struct {
+	entry scope.Entry[item]
+	from  *node // where it was published
+}
+
+// A txScope is a transaction or a savepoint in one, and a txQueue what is published
+// in a transaction.
+type (
+	txScope = scope.Scope[item]
+	txQueue = scope.Queue[item]
+)

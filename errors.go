@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"strings"
 )
 
 var (
@@ -91,27 +90,3 @@ func protect(fn func() error) (err error) {
 
 // errGoexit is the failure of a handler that ended its goroutine.
 var errGoexit = errors.New("runtime.Goexit was called (t.FailNow, t.Skip and the like do)")
-
-// depthError is ErrMaxDepth with the chain of events that led to event.
-func depthError(n *node, event *eventType, limit int) error {
-	names := []string{event.name}
-	for ; n != nil; n = n.up {
-		if n.topic != nil && n.topic.event != nil {
-			names = append(names, n.topic.event.name)
-		}
-	}
-	// Outermost first; the middle of a long chain is a repetition.
-	const head, tail = 6, 3
-	var b strings.Builder
-	for i := len(names) - 1; i >= 0; i-- {
-		if i == len(names)-1-head && i >= tail {
-			fmt.Fprintf(&b, "… %d more … > ", i-tail+1)
-			i = tail - 1
-		}
-		b.WriteString(names[i])
-		if i > 0 {
-			b.WriteString(" > ")
-		}
-	}
-	return fmt.Errorf("%w (more than %d, see WithMaxDepth): %s", ErrMaxDepth, limit, b.String())
-}

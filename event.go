@@ -1,13 +1,10 @@
 package tidings
 
 import (
-	"context"
 	"encoding/binary"
 	"math/rand/v2"
-	"reflect"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/google/uuid"
 )
@@ -70,48 +67,9 @@ func (e DomainEvent) CausationID() uuid.UUID { return e.causation }
 
 func (e DomainEvent) domainEvent() DomainEvent { return e }
 
-// Stamp returns event with its header filled in as [Publish] would, for
-// code that records an event before it publishes it. An event that has a
-// header already is returned as it is. Stamp panics if E cannot be an
-// event (a pointer, or a struct with two headers): no value of such a type
-// can be published. It is safe to call concurrently and inside a handler,
-// where the correlation, the causation and the bus's clock come from ctx.
-func Stamp[E Event](ctx context.Context, event E) E {
-	typ := reflect.TypeFor[E]()
-	if typ.Kind() == reflect.Interface {
-		if any(event) == nil {
-			panic("tidings: Stamp of a nil event")
-		}
-		n := nodeFrom(ctx)
-		return any(describe(reflect.TypeOf(event)).mustBeEvent().stampBoxed(n, n.clock(), event)).(E)
-	}
-	if head := headerAt(&event, describe(typ).mustBeEvent().header); head.id == uuid.Nil {
-		n := nodeFrom(ctx)
-		head.stamp(n, n.clock())
-	}
-	return event
-}
-
-// WithCorrelationID returns a context in which published events belong to
-// the workflow id: a request ID or a saga that began outside this process.
-// Inside a handler the causation stays what it was.
-func WithCorrelationID(ctx context.Context, id uuid.UUID) context.Context {
-	up := nodeFrom(ctx)
-	head := DomainEvent{id: up.origin().id, correlation: id}
-	info := &topicInfo{header: func(*node) DomainEvent { return head }}
-	return newNode(ctx, place{up, info, up.transactions()})
-}
-
-// EventFrom returns the event whose handler ctx belongs to. It is a copy
-// like the one that the handler received.
-func EventFrom(ctx context.Context) (Event, bool) {
-	e, ok := ctx.Value(eventKey{}).(Event)
-	return e, ok
-}
-
-// stamp fills in the header of an event that is published in n now, as clock
-// tells it (nil: time.Now).
-func (e *DomainEvent) stamp(n *node, clock func() time.Time) {
+// stamp fills in the header of an event that is published now, as clock tells it
+// (nil: time.Now), because of the one with the header origin (nil: none).
+func (e *DomainEvent) stamp(origin *DomainEvent, clock func() time.Time) {
 	now := time.Now().UnixNano()
 	hi, lo := newID(now)
 	e.occurred = now / 1e3
@@ -119,8 +77,7 @@ func (e *DomainEvent) stamp(n *node, clock func() time.Time) {
 		e.occurred = clock().UnixMicro()
 	}
 	put(&e.id, hi, lo)
-	if n != nil {
-		origin := n.origin()
+	if origin != nil {
 		e.causation = origin.id
 		if origin.correlation != uuid.Nil {
 			e.correlation = origin.correlation
@@ -134,14 +91,6 @@ func (e *DomainEvent) stamp(n *node, clock func() time.Time) {
 func put(id *uuid.UUID, hi, lo uint64) {
 	binary.BigEndian.PutUint64(id[:8], hi)
 	binary.BigEndian.PutUint64(id[8:], lo)
-}
-
-// headerAt returns the header inside *event. The offset is that of the one
-// header embedded in E, found once by reflection (describe). This is the
-// only place that relies on it: it stamps an event of any type without
-// moving it to the heap.
-func headerAt[E any](event *E, offset uintptr) *DomainEvent {
-	return (*DomainEvent)(unsafe.Add(unsafe.Pointer(event), offset))
 }
 
 // lastTick is the time part of the newest ID: milliseconds since the epoch

@@ -2,14 +2,12 @@ package tidings
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
-	"github.com/google/uuid"
+	"github.com/tidings-go/tidings/internal/typemap"
 )
 
 // An eventType is what reflection finds out about one type of events.
@@ -23,27 +21,19 @@ type eventType struct {
 }
 
 var (
-	// eventTypes is replaced under eventTypesMu and never changed.
-	eventTypes   atomic.Pointer[map[typeID]*eventType]
+	// eventTypes is replaced under eventTypesMu.
+	eventTypes   atomic.Pointer[typemap.Map[eventType]]
 	eventTypesMu sync.Mutex
 
 	domainEventType = reflect.TypeFor[DomainEvent]()
 	eventInterface  = reflect.TypeFor[Event]()
 )
 
-// A typeID is the address of a type's descriptor: what a reflect.Type is
-// equal by, without the cost of hashing an interface.
-type typeID unsafe.Pointer
-
-func idOf(typ reflect.Type) typeID {
-	return typeID((*[2]unsafe.Pointer)(unsafe.Pointer(&typ))[1])
-}
+func init() { eventTypes.Store(typemap.New[eventType]()) }
 
 func describe(typ reflect.Type) *eventType {
-	if types := eventTypes.Load(); types != nil {
-		if t, ok := (*types)[idOf(typ)]; ok {
-			return t
-		}
+	if t := eventTypes.Load().Get(typ); t != nil {
+		return t
 	}
 	return describeFirst(typ)
 }
@@ -56,15 +46,11 @@ func describeFirst(typ reflect.Type) *eventType {
 	}
 	eventTypesMu.Lock()
 	defer eventTypesMu.Unlock()
-	types := map[typeID]*eventType{}
-	if known := eventTypes.Load(); known != nil {
-		if t, ok := (*known)[idOf(typ)]; ok {
-			return t
-		}
-		types = maps.Clone(*known)
+	types := eventTypes.Load()
+	if t := types.Get(typ); t != nil {
+		return t
 	}
-	types[idOf(typ)] = t
-	eventTypes.Store(&types)
+	eventTypes.Store(types.With(typ, t))
 	return t
 }
 
@@ -130,37 +116,60 @@ func (t *eventType) mustBeEvent() *eventType {
 	return t
 }
 
-// withHeader returns a copy of event whose header is h.
-func (t *eventType) withHeader(event Event, h DomainEvent) Event {
+// What does not know E has an event as a pointer to its header, which lies
+// inside of it at an offset that describe has found. These functions convert, and
+// nothing else relies on the offset.
+
+// headerAt returns the header of the event at that address.
+func (t *eventType) headerAt(event unsafe.Pointer) *DomainEvent {
+	return (*DomainEvent)(unsafe.Add(event, t.header))
+}
+
+// eventAround returns the address of the event that header is in.
+func (t *eventType) eventAround(header *DomainEvent) unsafe.Pointer {
+	return unsafe.Add(unsafe.Pointer(header), -int(t.header))
+}
+
+// headerIn returns the header of *event, which is of type t.
+func headerIn[E any](event *E, t *eventType) *DomainEvent {
+	return t.headerAt(unsafe.Pointer(event))
+}
+
+// eventIn returns the event that header is in, which is of type t.
+func eventIn[E any](header *DomainEvent, t *eventType) *E { return (*E)(t.eventAround(header)) }
+
+// unbox returns the header of a new copy of event.
+func (t *eventType) unbox(event any) *DomainEvent {
 	v := reflect.New(t.typ)
 	v.Elem().Set(reflect.ValueOf(event))
-	*(*DomainEvent)(unsafe.Add(v.UnsafePointer(), t.header)) = h
-	return v.Elem().Interface().(Event)
+	return t.headerAt(v.UnsafePointer())
 }
 
-// stampBoxed returns event, stamped unless it is.
-func (t *eventType) stampBoxed(n *node, clock func() time.Time, event Event) Event {
-	if event.domainEvent().id != uuid.Nil {
+// box returns a copy of the event with that header.
+func (t *eventType) box(header *DomainEvent) Event {
+	return reflect.NewAt(t.typ, t.eventAround(header)).Elem().Interface().(Event)
+}
+
+// withHeader returns a copy of v whose header is h, or v if it is no event.
+func (t *eventType) withHeader(v any, h DomainEvent) any {
+	if t.err != nil {
+		return v
+	}
+	head := t.unbox(v)
+	*head = h
+	return t.box(head)
+}
+
+// copyOf returns a copy of the event with that header, which shares no memory
+// with it: what its own Clone returns, if it has one. The header is kept even if
+// Clone builds its result from scratch.
+func (t *eventType) copyOf(header *DomainEvent) Event {
+	event := t.box(header)
+	if t.clone < 0 {
 		return event
 	}
-	var head DomainEvent
-	head.stamp(n, clock)
-	return t.withHeader(event, head)
-}
-
-// cloneBoxed calls event's own Clone. The header is kept even if Clone
-// builds its result from scratch.
-func (t *eventType) cloneBoxed(event Event) Event {
 	clone := reflect.ValueOf(event).Method(t.clone).Call(nil)[0].Interface().(Event)
-	return t.withHeader(clone, event.domainEvent())
-}
-
-// copyBoxed returns a copy of event that shares no memory with it.
-func (t *eventType) copyBoxed(event Event) Event {
-	if t.clone >= 0 {
-		return t.cloneBoxed(event)
-	}
-	return event
+	return t.withHeader(clone, *header).(Event)
 }
 
 // nameOf returns the name of event's type, for messages.

@@ -1,9 +1,7 @@
 package tidings
 
 import (
-	"encoding/json"
 	"fmt"
-	"iter"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -12,61 +10,6 @@ import (
 
 	"github.com/google/uuid"
 )
-
-// A List is an immutable slice, for the fields of events. The zero List is
-// empty. It marshals as a JSON array. Its elements are checked like the
-// fields of the event. It is safe for concurrent use.
-type List[T any] struct{ items []T }
-
-// ListOf returns a List with a copy of items.
-func ListOf[T any](items ...T) List[T] { return List[T]{append([]T(nil), items...)} }
-
-// At returns element i. It panics if i is out of range.
-func (l List[T]) At(i int) T { return l.items[i] }
-
-// Len returns the number of elements.
-func (l List[T]) Len() int { return len(l.items) }
-
-// All iterates over the elements and their indices.
-func (l List[T]) All() iter.Seq2[int, T] { return slices.All(l.items) }
-
-// MarshalJSON implements [json.Marshaler]: an array, never null.
-func (l List[T]) MarshalJSON() ([]byte, error) {
-	if l.items == nil {
-		return []byte("[]"), nil
-	}
-	if reflect.TypeFor[T]().Kind() == reflect.Uint8 { // of which json would make a string
-		items := make([]*T, len(l.items)) // pointers, so that their methods are called too
-		for i := range l.items {
-			items[i] = &l.items[i]
-		}
-		return json.Marshal(items)
-	}
-	return json.Marshal(l.items)
-}
-
-// UnmarshalJSON implements [json.Unmarshaler]. It gives l new memory, so
-// that copies of the List made before keep their elements.
-func (l *List[T]) UnmarshalJSON(data []byte) error {
-	var items []T
-	if err := json.Unmarshal(data, &items); err != nil {
-		return err
-	}
-	l.items = nil
-	if len(items) > 0 { // all empty Lists are equal
-		l.items = items
-	}
-	return nil
-}
-
-func (List[T]) element() reflect.Type { return reflect.TypeFor[T]() }
-
-func (l *List[T]) elements() reflect.Value { return reflect.ValueOf(&l.items).Elem() }
-
-// lists is implemented by every List, and by structs that embed one.
-type lists interface{ element() reflect.Type }
-
-var listsInterface = reflect.TypeFor[lists]()
 
 // knownImmutable holds types whose memory nobody can change through a copy,
 // although they contain pointers.
@@ -138,24 +81,6 @@ func (im *immutability) shared(typ reflect.Type, path string, seen map[reflect.T
 		return path, typ
 	}
 	return "", nil
-}
-
-// listElement returns T if typ is a List[T], else nil.
-func listElement(typ reflect.Type) reflect.Type {
-	if typ.PkgPath() != domainEventType.PkgPath() || !typ.Implements(listsInterface) {
-		return nil
-	}
-	return reflect.Zero(typ).Interface().(lists).element()
-}
-
-// elementsOf returns the elements of list, a List.
-func elementsOf(list reflect.Value) reflect.Value {
-	if !list.CanAddr() {
-		addressable := reflect.New(list.Type()).Elem()
-		addressable.Set(list)
-		list = addressable
-	}
-	return list.Addr().Interface().(interface{ elements() reflect.Value }).elements()
 }
 
 // handleElement returns T if typ is a unique.Handle[T], else nil. The

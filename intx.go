@@ -5,9 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 
+	"github.com/tidings-go/tidings/internal/savepoint"
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
@@ -27,190 +26,108 @@ func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.
 	if db == nil || fn == nil {
 		return errors.New("tidings: InTx with a nil database or function")
 	}
-	parent, run, err := enclosing(ctx, db, opts)
+	parent, err := nodeFrom(ctx).scopeOn(db)
 	if err != nil {
 		return err
 	}
-	return transact(ctx, parent, run, func(ctx context.Context) error {
+	return transact(ctx, parent, sqlTx(db, opts), func(ctx context.Context) error {
 		return fn(ctx, nodeFrom(ctx).tx.of(db).value.(*sql.Tx))
 	})
 }
 
-// enclosing returns the scope that a transaction of db is nested in, nil
-// where it is outermost, and the TxFunc for it.
-func enclosing(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (parent *TxHook, run TxFunc, err error) {
-	n := nodeFrom(ctx)
-	innermost, err := n.openHook()
-	if err != nil {
-		return nil, nil, err
-	}
-	if n != nil {
-		if outer := n.tx.of(db); outer != nil {
-			return n.tx.scopeIn(outer), savepoint(outer, opts), nil
-		}
-		if innermost == n.tx.pendingHook() {
-			parent = innermost // this is part of a TxFunc
-		}
-	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-			s := &txState{value: tx, db: db, fate: &txFate{}}
-			return parent, inTest(b, s.fate.decide(savepoint(s, nil))), nil
-		}
-	}
-	return parent, begin(db, opts), nil
-}
-
-// A txFate is shared by the scopes of one transaction of a database.
-type txFate struct {
-	mu     sync.Mutex
-	doomed error // why it cannot commit
-}
-
-func (f *txFate) doom(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.doomed = err
-}
-
-func (f *txFate) check() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.doomed
-}
-
-// decide returns run, which rolls back what is doomed by the end of its body.
-func (f *txFate) decide(run TxFunc) TxFunc {
+// sqlTx returns the TxFunc of InTx.
+func sqlTx(db *sql.DB, opts *sql.TxOptions) TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
-		return run(ctx, func(ctx context.Context) error {
-			if err := body(ctx); err != nil {
-				return err
+		if outer := nodeFrom(ctx).tx.of(db); outer != nil {
+			return outer.savepoint(ctx, opts, body)
+		}
+		for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+			if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
+				return inTest(ctx, b, &txState{value: tx, db: db, fate: &savepoint.Fate{}}, body)
 			}
-			return f.check()
-		})
+		}
+		return begin(ctx, db, opts, body)
 	}
 }
 
-// begin returns the TxFunc of an outermost transaction.
-func begin(db *sql.DB, opts *sql.TxOptions) TxFunc {
-	return func(ctx context.Context, body func(context.Context) error) (err error) {
-		tx, err := db.BeginTx(ctx, opts)
-		if err != nil {
-			return fmt.Errorf("tidings: InTx: begin: %w", err)
-		}
-		committed := false
-		defer func() {
-			if committed {
-				return
-			}
-			if rerr := tx.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
-				err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
-			}
-		}()
-		m := &struct {
-			fate txFate
-			step
-		}{}
-		s := txState{value: tx, db: db, fate: &m.fate}
-		if opts != nil {
-			s.isolation = opts.Isolation
-		}
-		if err := body(m.enter(ctx, s)); err != nil {
-			return err
-		}
-		if err := m.fate.check(); err != nil {
-			return err
-		}
-		if err := tx.Commit(); err != nil {
-			return fmt.Errorf("tidings: InTx: commit: %w", err)
-		}
-		committed = true
-		return nil
+// begin runs body in an outermost transaction.
+func begin(ctx context.Context, db *sql.DB, opts *sql.TxOptions, body func(context.Context) error) (err error) {
+	tx, err := db.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("tidings: InTx: begin: %w", err)
 	}
-}
-
-// of returns the innermost state with a transaction of db, or nil.
-func (s *txState) of(db *sql.DB) *txState {
-	for ; s != nil; s = s.next {
-		if s.db == db {
-			return s
+	committed := false
+	defer func() {
+		if committed {
+			return
 		}
+		if rerr := tx.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
+			err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
+		}
+	}()
+	m := &struct {
+		fate savepoint.Fate
+		step
+	}{}
+	s := txState{value: tx, db: db, fate: &m.fate}
+	if opts != nil {
+		s.isolation = opts.Isolation
 	}
+	if err := body(m.enter(ctx, s)); err != nil {
+		return err
+	}
+	if err := m.fate.Check(); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("tidings: InTx: commit: %w", err)
+	}
+	committed = true
 	return nil
 }
 
-// scopeIn returns the innermost scope of the transaction that outer, a state
-// further out, holds. Scopes of other databases may lie further in.
-func (s *txState) scopeIn(outer *txState) *TxHook {
-	entered := s // right inside of outer, in the end
-	for t := s; t != outer; t = t.next {
-		if t.value == nil && t.pending == nil {
-			entered = t
-		}
+// savepoint runs body in a scope within the transaction in outer.
+func (outer *txState) savepoint(ctx context.Context, opts *sql.TxOptions, body func(context.Context) error) error {
+	if opts != nil && opts.Isolation != sql.LevelDefault && opts.Isolation != outer.isolation {
+		return fmt.Errorf("tidings: InTx with isolation level %v inside a transaction with %v: a savepoint cannot change it", opts.Isolation, outer.isolation)
 	}
-	for s.hook.queue != entered.hook.queue {
-		s = s.next
+	tx := outer.value.(*sql.Tx)
+	point := savepoint.Tx{
+		Name: "tidings: InTx inside InTx",
+		Exec: func(ctx context.Context, statement string) error {
+			_, err := tx.ExecContext(ctx, statement)
+			return err
+		},
+		Broken: func(_ context.Context, err error) error {
+			err = fmt.Errorf("tidings: rolling back to a savepoint failed, so the transaction cannot commit: %w", err)
+			outer.fate.Doom(err)
+			return err
+		},
 	}
-	return s.hook
+	return point.Run(ctx, func(ctx context.Context) error {
+		return body(enter(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation, fate: outer.fate}))
+	})
 }
 
-// inTest returns run, a savepoint in the transaction of a test, as what counts
-// as a transaction there: one at a time, and with what a COMMIT checks.
-func inTest(b *testhook.Base, run TxFunc) TxFunc {
-	return func(ctx context.Context, body func(context.Context) error) error {
-		b.Mu.Lock()
-		defer b.Mu.Unlock()
-		return run(ctx, b.Committing(body))
-	}
+// inTest runs body in a savepoint in the transaction of a test, outer, as what
+// counts as a transaction there: one at a time, and with what a COMMIT checks.
+func inTest(ctx context.Context, b *testhook.Base, outer *txState, body func(context.Context) error) error {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	return outer.savepoint(ctx, nil, b.Committing(func(ctx context.Context) error {
+		if err := body(ctx); err != nil {
+			return err
+		}
+		return outer.fate.Check()
+	}))
 }
 
 func init() {
 	testhook.WithTx = func(ctx context.Context, db, tx any) (context.Context, func() error) {
-		s := txState{value: tx, fate: &txFate{}}
+		s := txState{value: tx, fate: &savepoint.Fate{}}
 		if tx, ok := tx.(*sql.Tx); ok && tx != nil {
 			s.db, _ = db.(*sql.DB)
 		}
-		return enter(ctx, s), s.fate.check
-	}
-}
-
-var savepoints atomic.Uint64
-
-// savepoint returns the TxFunc of a scope within the transaction in outer.
-func savepoint(outer *txState, opts *sql.TxOptions) TxFunc {
-	return func(ctx context.Context, body func(context.Context) error) (err error) {
-		if opts != nil && opts.Isolation != sql.LevelDefault && opts.Isolation != outer.isolation {
-			return fmt.Errorf("tidings: InTx with isolation level %v inside a transaction with %v: a savepoint cannot change it", opts.Isolation, outer.isolation)
-		}
-		tx := outer.value.(*sql.Tx)
-		name := fmt.Sprintf("tidings_%d", savepoints.Add(1))
-		if _, err := tx.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
-			return fmt.Errorf("tidings: InTx inside InTx: setting a savepoint: %w", err)
-		}
-		released := false
-		defer func() {
-			if released {
-				return
-			}
-			// Also when ctx is cancelled: the outer transaction may not be.
-			ctx := context.WithoutCancel(ctx)
-			if _, rerr := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+name); rerr != nil {
-				rerr = fmt.Errorf("tidings: rolling back to a savepoint failed, so the transaction cannot commit: %w", rerr)
-				outer.fate.doom(rerr)
-				err = errors.Join(err, rerr)
-				return
-			}
-			// The savepoint is still set. It is gone with the transaction
-			// at the latest, so a failure here does no harm.
-			_, _ = tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
-		}()
-		if err := body(enter(ctx, txState{value: tx, db: outer.db, isolation: outer.isolation, fate: outer.fate})); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {
-			return fmt.Errorf("tidings: InTx inside InTx: releasing the savepoint: %w", err)
-		}
-		released = true
-		return nil
+		return enter(ctx, s), s.fate.Check
 	}
 }

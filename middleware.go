@@ -29,16 +29,13 @@ type Middleware func(next HandlerFunc) HandlerFunc
 
 // A Delivery is one event on its way to one handler.
 type Delivery struct {
-	sub    *Subscription
-	source boxer
+	sub  *Subscription
+	node *node // the context of the handler, before middleware
 }
-
-// A boxer is a *frame[E] to code that does not know E.
-type boxer interface{ boxed() Event }
 
 // Event returns the event as it was published: another copy each time, so what
 // the handler does to its copy does not show in it.
-func (d Delivery) Event() Event { return d.source.boxed() }
+func (d Delivery) Event() Event { return d.node.boxed() }
 
 // Handler returns the handler's name: that of [Named], or the function's.
 func (d Delivery) Handler() string { return d.sub.name }
@@ -49,16 +46,3 @@ func (d Delivery) Named() bool { return d.sub.named }
 
 // Phase returns the phase that the handler runs in.
 func (d Delivery) Phase() Phase { return d.sub.phase }
-
-// compose wraps handler in middleware, the first outermost.
-func compose(handler HandlerFunc, middleware []Middleware) HandlerFunc {
-	chain := func(ctx context.Context, d Delivery) error {
-		return protect(func() error { return handler(ctx, d) })
-	}
-	for i := len(middleware) - 1; i >= 0; i-- {
-		if chain = middleware[i](chain); chain == nil {
-			panic("tidings: a Middleware returned a nil HandlerFunc")
-		}
-	}
-	return chain
-}

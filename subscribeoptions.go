@@ -64,27 +64,26 @@ func Once() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.once = true })
 }
 
-// A Phase says when a handler runs, relative to the transaction of the
-// publisher. It is a [SubscribeOption].
-type Phase int
+// Via lets t run the handler. The handler must be [Named], and has no
+// [Phase] of its own: that of the transport counts.
+func Via(t Transport) SubscribeOption {
+	mustNotBeNil(t == nil, "Via", "Transport")
+	mustBeSound(t)
+	return subscribeOption(func(s *settings) { s.via(t) })
+}
 
-const (
-	// AfterCommit handlers run once the transaction has committed, and at
-	// once where there is none. It is the default.
-	AfterCommit Phase = iota
-	// InTransaction handlers run at once, inside the publisher's
-	// transaction ([TxFrom] gives it); Publish returns the error of the
-	// first that fails.
-	InTransaction
-	// BeforeCommit handlers run inside the transaction, just before its
-	// outermost commit; the first that fails rolls it back.
-	BeforeCommit
-	// AfterRollback handlers run once the transaction has rolled back, or
-	// failed to commit.
-	AfterRollback
-
-	phases = 4
-)
+// Async runs the handler on a worker of this process, after the commit:
+// one event at a time, in the order of publishing. The publisher does not
+// wait, and never for room in the queue, see [WithQueueLimit]. Failures go
+// to the bus's error handler. The handler's context has the values of the
+// publisher's, but neither its cancellation nor its transaction, and events
+// that handlers publish with it are nested as everywhere: a chain that is longer
+// than [WithMaxDepth] ends with [ErrMaxDepth]. A handler that goes on for ever by
+// publishing to itself does so with a context from outside. What is queued when
+// the process dies is lost; [EventBus.Close] drains it.
+func Async() SubscribeOption {
+	return subscribeOption(func(s *settings) { s.via(s.sub.bus.async) })
+}
 
 func (p Phase) subscribe(s *settings) {
 	if p < 0 || p >= phases {
@@ -94,21 +93,6 @@ func (p Phase) subscribe(s *settings) {
 		panic(fmt.Sprintf("tidings: Subscribe with two phases, %v and %v", s.sub.phase, p))
 	}
 	s.sub.phase, s.phased = p, true
-}
-
-// String returns the name of the constant.
-func (p Phase) String() string {
-	switch p {
-	case AfterCommit:
-		return "AfterCommit"
-	case InTransaction:
-		return "InTransaction"
-	case BeforeCommit:
-		return "BeforeCommit"
-	case AfterRollback:
-		return "AfterRollback"
-	}
-	return fmt.Sprintf("Phase(%d)", int(p))
 }
 
 func (m Middleware) subscribe(s *settings) {

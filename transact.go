@@ -3,9 +3,6 @@ package tidings
 import (
 	"context"
 	"errors"
-	"slices"
-
-	"github.com/tidings-go/tidings/internal/testhook"
 )
 
 // A TxFunc runs body inside a database transaction: it begins one, calls
@@ -51,7 +48,7 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 	if run == nil || fn == nil {
 		return errors.New("tidings: Transact with a nil function")
 	}
-	parent, err := nodeFrom(ctx).openHook()
+	parent, err := nodeFrom(ctx).openScope()
 	if err != nil {
 		return err
 	}
@@ -59,17 +56,17 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 }
 
 // transact is Transact in the scope parent, or outermost if that is nil.
-func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.Context) error) error {
+func transact(ctx context.Context, parent *txScope, run TxFunc, fn func(context.Context) error) error {
 	t := newTransaction(parent, fn)
 	defer func() {
 		if !t.committed { // an error, or fn is panicking or ending the goroutine
-			t.whole.rollback()
+			t.whole.scope.Rollback()
 		}
 		if parent == nil {
-			t.whole.queue.finish(outside(ctx), report)
+			t.whole.finish(outside(ctx), report)
 		}
 	}()
-	if err := run(withBase(t.pending.enter(ctx, txState{pending: t.whole}), parent), t.body); err != nil {
+	if err := run(withBase(t.pending.enter(ctx, txState{pending: t.whole.scope}), parent), t.body); err != nil {
 		return err
 	}
 	return t.commit()
@@ -77,43 +74,48 @@ func transact(ctx context.Context, parent *TxHook, run TxFunc, fn func(context.C
 
 // A transaction is the state of one call of transact.
 type transaction struct {
-	whole     *TxHook // the attempts are scopes within
-	pending   step    // that the TxFunc sees
+	whole     TxHook // the attempts are scopes within
+	pending   step   // that the TxFunc sees
 	fn        func(context.Context) error
-	attempt   *TxHook // the latest one
-	returned  bool    // it has
-	err       error   // with this
+	attempt   *txScope // the latest one
+	returned  bool     // it has
+	err       error    // with this
 	committed bool
 }
 
-func newTransaction(parent *TxHook, fn func(context.Context) error) *transaction {
+func newTransaction(parent *txScope, fn func(context.Context) error) *transaction {
 	if parent == nil {
 		t := &struct {
 			transaction
+			scope txScope
 			queue txQueue
 		}{}
-		t.whole, t.fn = t.queue.init(), fn
+		t.scope.Init(&t.queue)
+		t.whole, t.fn = TxHook{&t.scope}, fn
 		return &t.transaction
 	}
 	t := &struct {
 		transaction
-		whole TxHook
-	}{transaction{fn: fn}, TxHook{queue: parent.queue, parent: parent}}
-	t.transaction.whole = &t.whole
+		scope txScope
+	}{}
+	t.scope.Nest(parent)
+	t.whole, t.fn = TxHook{&t.scope}, fn
 	return &t.transaction
 }
 
 // body is what the TxFunc calls, once per attempt.
 func (t *transaction) body(ctx context.Context) error {
 	if t.attempt != nil {
-		t.attempt.rollback()
-		t.whole.reopen()
+		t.attempt.Rollback()
+		if t.whole.scope.Outermost() {
+			t.whole.scope.Queue().Reopen()
+		}
 	}
-	inside := newScope(ctx, nodeFrom(ctx).scopeWithin(t.whole))
-	t.attempt, t.returned = inside.tx.hook, false
+	inside := newScope(ctx, nodeFrom(ctx).scopeWithin(t.whole.scope))
+	t.attempt, t.returned = inside.tx.scope, false
 	t.err = t.fn(inside)
-	if t.err == nil && t.whole.parent == nil {
-		t.err = t.whole.queue.prepare(inside, inside.tx)
+	if t.err == nil && t.whole.scope.Outermost() {
+		t.err = t.whole.prepare(inside)
 	}
 	t.returned = true
 	return t.err
@@ -129,42 +131,8 @@ func (t *transaction) commit() error {
 	case t.err != nil:
 		return t.err
 	}
-	err := t.whole.commit()
-	t.committed = err == nil
-	return err
-}
-
-// outside returns the context for what runs after the end of a transaction:
-// what is committed is delivered even if the client has hung up.
-func outside(ctx context.Context) context.Context {
-	n := nodeFrom(ctx)
-	if ctx.Done() != nil {
-		ctx = context.WithoutCancel(ctx)
+	if t.committed = t.whole.scope.Commit(); !t.committed {
+		return ErrTxDone
 	}
-	return n.withoutTx(ctx)
-}
-
-// withoutTx returns ctx, whose innermost node is n, as one that is in no
-// transaction.
-func (n *node) withoutTx(ctx context.Context) context.Context {
-	if n.transactions() == nil {
-		return ctx
-	}
-	return newNode(ctx, place{up: n})
-}
-
-// withBase lets the TxFunc of an outermost scope find the transactions of a
-// test, which it is to nest in, see internal/testhook.
-func withBase(ctx context.Context, parent *TxHook) context.Context {
-	if parent != nil {
-		return ctx
-	}
-	var bases []*testhook.Base // innermost first
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		bases = append(bases, b)
-	}
-	for _, b := range slices.Backward(bases) {
-		ctx = WithTx(ctx, b.Tx)
-	}
-	return ctx
+	return nil
 }

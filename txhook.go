@@ -2,9 +2,11 @@ package tidings
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/tidings-go/tidings/internal/scope"
+	"github.com/tidings-go/tidings/internal/txend"
 )
 
 // A TxHook is the scope of a transaction whose begin and commit are written
@@ -26,113 +28,20 @@ import (
 //	return hook.Commit(ctx)                    // AfterCommit handlers
 //
 // Its methods are safe to call concurrently, and so is publishing.
-type TxHook struct {
-	queue  *txQueue
-	parent *TxHook // nil for the outermost scope
-	state  txEnd   // guarded by queue.mu; does not change once the outermost scope has ended
-}
-
-type txEnd int
-
-const (
-	txOpen txEnd = iota
-	txCommitted
-	txRolledBack
-)
+type TxHook struct{ scope *txScope }
 
 // Begin opens a scope: what is published with the returned context waits
 // for [TxHook.Commit]. Inside another scope it becomes part of that one.
 // With the context of a finished transaction everything that is published
 // in the new scope fails with [ErrTxDone].
 func Begin(ctx context.Context) (context.Context, *TxHook) {
-	parent, err := nodeFrom(ctx).openHook()
+	parent, err := nodeFrom(ctx).openScope()
 	inside := newScope(ctx, parent)
 	if err != nil {
-		inside.tx.hook.rollback()
+		inside.tx.scope.Rollback()
 	}
-	return inside, inside.tx.hook
+	return inside, &TxHook{inside.tx.scope}
 }
-
-// newScope returns a node on top of ctx in which events go to a new scope
-// in parent, which is outermost if that is nil.
-func newScope(ctx context.Context, parent *TxHook) *node {
-	if parent == nil {
-		s := &struct {
-			txQueue
-			step
-		}{}
-		return s.enter(ctx, txState{hook: s.init()})
-	}
-	s := &struct {
-		TxHook
-		step
-	}{TxHook: TxHook{queue: parent.queue, parent: parent}}
-	return s.enter(ctx, txState{hook: &s.TxHook})
-}
-
-// reopen lets the outermost scope take events again, of another attempt.
-func (h *TxHook) reopen() {
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	if h.parent == nil {
-		h.queue.sealed, h.queue.failed = false, nil
-	}
-}
-
-// openLocked reports whether h takes events.
-func (h *TxHook) openLocked() bool {
-	for ; h != nil; h = h.parent {
-		if h.state != txOpen || h.parent == nil && h.queue.sealed {
-			return false
-		}
-	}
-	return true
-}
-
-// ended reports whether h has committed or rolled back itself.
-func (h *TxHook) ended() bool {
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	return h.state != txOpen
-}
-
-// check returns ErrTxDone if h takes no events.
-func (h *TxHook) check() error {
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	if !h.openLocked() {
-		return ErrTxDone
-	}
-	return nil
-}
-
-// dropped reports whether h or a scope around it has rolled back. The
-// caller holds queue.mu, or has ended the outermost scope.
-func (h *TxHook) dropped() bool {
-	for ; h != nil; h = h.parent {
-		if h.state == txRolledBack {
-			return true
-		}
-	}
-	return false
-}
-
-// end moves h out of the open state, once.
-func (h *TxHook) end(as txEnd) error {
-	h.queue.mu.Lock()
-	defer h.queue.mu.Unlock()
-	for outer := h; outer != nil; outer = outer.parent {
-		if outer.state != txOpen {
-			return ErrTxDone
-		}
-	}
-	h.state = as
-	return nil
-}
-
-func (h *TxHook) commit() error { return h.end(txCommitted) }
-
-func (h *TxHook) rollback() bool { return h.end(txRolledBack) == nil }
 
 // Prepare runs the BeforeCommit handlers and hands events to the transports
 // of that phase. Call it inside the transaction, with its context, before
@@ -140,17 +49,17 @@ func (h *TxHook) rollback() bool { return h.end(txRolledBack) == nil }
 // nothing more can be published in the transaction. In a nested scope there
 // is nothing to prepare before the outermost commit.
 func (h *TxHook) Prepare(ctx context.Context) error {
-	if h.parent != nil {
-		return h.check()
+	if !h.scope.Outermost() {
+		return check(h.scope)
 	}
-	if h.ended() {
+	if h.scope.Ended() {
 		return ErrTxDone
 	}
 	n := nodeFrom(ctx)
-	if n.hook() != h {
-		n = enter(ctx, txState{hook: h})
+	if n.scope() != h.scope {
+		n = enter(ctx, txState{scope: h.scope})
 	}
-	return h.queue.prepare(n, n.tx)
+	return h.prepare(n)
 }
 
 // Commit delivers what was published in the transaction: call it after the
@@ -160,10 +69,13 @@ func (h *TxHook) Prepare(ctx context.Context) error {
 // if BeforeCommit handlers were missed because Prepare was not called or
 // failed. A nested scope hands its events to the outer one.
 func (h *TxHook) Commit(ctx context.Context) error {
-	if err := h.commit(); err != nil || h.parent != nil {
-		return err
+	if !h.scope.Commit() {
+		return ErrTxDone
 	}
-	return h.queue.finishJoined(outside(ctx), h.queue.missed())
+	if !h.scope.Outermost() {
+		return nil
+	}
+	return h.finishJoined(outside(ctx), h.missed())
 }
 
 // Rollback drops what was published in the scope: call it when the database
@@ -171,179 +83,161 @@ func (h *TxHook) Commit(ctx context.Context) error {
 // ended; what fails goes to the bus's error handler. It does nothing if the
 // scope has ended, so that it can be deferred.
 func (h *TxHook) Rollback(ctx context.Context) {
-	if h.rollback() && h.parent == nil {
-		h.queue.finish(outside(ctx), report)
+	if h.scope.Rollback() && h.scope.Outermost() {
+		h.finish(outside(ctx), report)
 	}
 }
 
-// openHook returns the scope that a new one is nested in; nil if none.
-func (n *node) openHook() (*TxHook, error) {
-	hook := n.enclosingHook()
-	if hook == nil {
-		return nil, nil
-	}
-	if err := hook.check(); err != nil {
-		return nil, err
-	}
-	if hook.queue.implicit {
-		return nil, nil // there is no database transaction to be part of
-	}
-	return hook, nil
-}
-
-// enclosingHook returns the innermost scope, entered or pending.
-func (n *node) enclosingHook() *TxHook {
-	if n == nil {
-		return nil
-	}
-	if pending := n.tx.pendingHook(); pending != nil {
-		return pending
-	}
-	return n.hook()
-}
-
-// pendingHook returns the innermost scope if no body has entered it yet.
-func (s *txState) pendingHook() *TxHook {
-	for ; s != nil && (s.pending != nil || s.value != nil); s = s.next {
-		if s.pending != nil {
-			return s.pending
-		}
+// check returns ErrTxDone if s takes no events.
+func check(s *txScope) error {
+	if !s.Open() {
+		return ErrTxDone
 	}
 	return nil
 }
 
-// scopeWithin returns the innermost scope if it lies within h, else h.
-func (n *node) scopeWithin(h *TxHook) *TxHook {
-	for inner := n.hook(); inner != nil; inner = inner.parent {
-		if inner == h {
-			return n.hook()
-		}
+// add queues it, which has that entry, in s.
+func add(s *txScope, it item, entry *scope.Entry[item]) error {
+	entry.Value = it
+	if !s.Add(entry) {
+		return ErrTxDone
 	}
-	return h
+	return nil
 }
 
-// A txState is one step into transactions: a value that WithTx added, a
-// scope that a TxFunc is about to make, or one that was entered.
-type txState struct {
-	value     any // for TxFrom; the next three where InTx made it
-	db        *sql.DB
-	isolation sql.IsolationLevel
-	fate      *txFate
-	pending   *TxHook // for a TxFunc that uses InTx or Transact in turn
-	hook      *TxHook // the innermost scope that was entered so far: it takes events
-	next      *txState
-}
-
-// A step is the memory for a txState and the node that it is entered with,
-// to be allocated together with what belongs to it.
-type step struct {
-	node  node
-	place place
-	state txState
-}
-
-// enter returns a node on top of ctx, one step further into transactions.
-func enter(ctx context.Context, state txState) *node { return new(step).enter(ctx, state) }
-
-func (s *step) enter(ctx context.Context, state txState) *node {
-	s.node = node{ctx, &s.place}
-	s.place = place{up: nodeFrom(ctx), tx: &s.state}
-	if outer := s.place.up.transactions(); outer != nil {
-		state.next = outer
-		if state.hook == nil {
-			state.hook = outer.hook
-		}
+// prepare runs BeforeCommit for all that is queued, also for what its handlers
+// publish, and then seals the queue. n is inside the transaction. A failure is final.
+func (h *TxHook) prepare(n *node) error {
+	q := h.scope.Queue()
+	if done, err := q.Prepared(); done {
+		return err
 	}
-	s.state = state
-	return &s.node
+	err := prepareAll(n, q)
+	q.Fail(err)
+	return err
 }
 
-// WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
-// if tx is nil. It is for the body of a [TxFunc], and for code that calls
-// [Begin].
-func WithTx(ctx context.Context, tx any) context.Context {
-	if tx == nil {
-		return ctx
-	}
-	return enter(ctx, txState{value: tx})
-}
-
-// TxFrom returns the innermost transaction of type T that ctx is in: for
-// handlers in the phases InTransaction and BeforeCommit, and wherever else
-// code runs inside of one.
-func TxFrom[T any](ctx context.Context) (T, bool) {
-	if n := nodeFrom(ctx); n != nil {
-		for s := n.tx; s != nil; s = s.next {
-			if tx, ok := s.value.(T); ok {
-				return tx, true
+func prepareAll(n *node, q *txQueue) error {
+	for !q.Seal() {
+		var ready []item
+		for e := q.Unprepared(); e != nil; e = q.Unprepared() {
+			it := e.Value
+			if err := joined(it.run(n, BeforeCommit, n.tx)); err != nil {
+				return err
+			}
+			if it.awaits(BeforeCommit) {
+				ready = append(ready, it)
 			}
 		}
-	}
-	var none T
-	return none, false
-}
-
-// WithinTx reports whether ctx is in a transaction, so that what is published
-// with it waits for the commit: inside [InTx] and [Transact], and between
-// [Begin] and the end of its scope. Whether [TxFrom] finds the transaction
-// itself is up to the TxFunc; a transport that would write beside one that it
-// does not find asks here first.
-func WithinTx(ctx context.Context) bool {
-	hook := nodeFrom(ctx).hook()
-	return hook != nil && !hook.queue.implicit
-}
-
-// OnCommit calls fn once the transaction of ctx has committed, in line with
-// the events published there, and now where there is no transaction. fn's
-// context is that of AfterCommit handlers. OnCommit returns [ErrTxDone] for
-// a finished transaction, [ErrMaxDepth] for callbacks that nest like
-// handlers but deeper than [Default] allows, and the error of fn if it was
-// called now; later failures go to the error handler of Default.
-func OnCommit(ctx context.Context, fn func(context.Context) error) error {
-	if fn == nil {
-		return errors.New("tidings: OnCommit with a nil function")
-	}
-	n := nodeFrom(ctx)
-	hook := n.hook()
-	if hook == nil {
-		return fn(ctx)
-	}
-	if limit := Default().maxDepth; n.depth() >= limit {
-		return depthError(n, onCommit.event, limit)
-	}
-	return hook.queue.add(&callback{queued: queued{scope: hook, from: n}, fn: fn})
-}
-
-// onCommit stands for callbacks in the chain of what led to what.
-var onCommit = &topicInfo{event: &eventType{name: "OnCommit"}}
-
-// A callback is an item of OnCommit.
-type callback struct {
-	queued
-	fn func(context.Context) error
-}
-
-func (c *callback) bus() *EventBus                               { return Default() }
-func (c *callback) name() string                                 { return onCommit.event.name }
-func (c *callback) awaits(phase Phase) bool                      { return phase == AfterCommit }
-func (c *callback) dispatch(_ Phase, out outbox) (outbox, error) { return out, nil }
-
-func (c *callback) run(ctx context.Context, phase Phase, _ *txState) []failure {
-	if !c.awaits(phase) {
-		return nil
-	}
-	n := newNode(ctx, place{up: c.from, topic: onCommit})
-	failed := func(err error) []failure { return []failure{{n, c.bus(), fmt.Errorf("tidings: OnCommit: %w", err)}} }
-	returned := false
-	defer func() {
-		if !returned {
-			report(failed(errGoexit))
+		var out outbox
+		var err error
+		for _, it := range ready {
+			if out, err = it.dispatch(BeforeCommit, out); err != nil {
+				return err
+			}
 		}
-	}()
-	err := protect(func() error { return c.fn(n) })
-	returned = true
-	if err != nil {
-		return failed(err)
+		if err := out.send(n); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// missed returns an error if the transaction has committed although
+// BeforeCommit did not succeed for all that was published.
+func (h *TxHook) missed() error {
+	q := h.scope.Queue()
+	if _, err := q.Prepared(); err != nil {
+		return fmt.Errorf("tidings: TxHook.Commit although Prepare failed: %w", err)
+	}
+	for e := q.Unprepared(); e != nil; e = q.Unprepared() {
+		if it := e.Value; it.awaits(BeforeCommit) {
+			return fmt.Errorf("tidings: TxHook.Commit without Prepare: BeforeCommit handlers of %s did not run", it.name())
+		}
+	}
+	return nil
+}
+
+// finish delivers, once the outermost transaction has ended: AfterCommit
+// for what was committed, AfterRollback for the rest, in order of
+// publishing. Transports come first, so that a handler that takes the
+// process down does not take their events along. ctx is outside of the
+// transaction. Each event's failures go to fail.
+func (h *TxHook) finish(ctx context.Context, fail func([]failure)) {
+	first := h.scope.Queue().End()
+	r := remainder{ctx: ctx, undispatched: first, undelivered: first}
+	r.work(fail)
+}
+
+// A remainder is what finish has still to do.
+type remainder struct {
+	ctx          context.Context
+	undispatched *scope.Entry[item]
+	out          outbox
+	undelivered  *scope.Entry[item]
+}
+
+// work does it. If a handler ends the goroutine, it goes on in the
+// deferred call, where failures can only be reported.
+func (r *remainder) work(fail func([]failure)) {
+	finished := false
+	defer func() {
+		if !finished {
+			r.work(report)
+		}
+	}()
+	for r.undispatched != nil {
+		e := r.undispatched
+		r.undispatched = e.Next()
+		if e.Dropped() {
+			continue
+		}
+		var err error
+		if r.out, err = e.Value.dispatch(AfterCommit, r.out); err != nil {
+			fail([]failure{{r.ctx, e.Value.bus(), err}})
+		}
+	}
+	for len(r.out) > 0 {
+		b := r.out[0]
+		r.out = r.out[1:]
+		fail(b.handAfter(r.ctx))
+	}
+	for r.undelivered != nil {
+		e := r.undelivered
+		r.undelivered = e.Next()
+		phase := AfterCommit
+		if e.Dropped() {
+			phase = AfterRollback
+		}
+		fail(e.Value.run(r.ctx, phase, nil))
+	}
+	finished = true
+}
+
+// finishJoined is finish for a caller who wants the failures, after err.
+func (h *TxHook) finishJoined(ctx context.Context, err error) error {
+	var failures []failure
+	returned := false
+	defer func() {
+		if !returned { // the caller will not get them
+			report(failures)
+		}
+	}()
+	h.finish(ctx, func(f []failure) { failures = append(failures, f...) })
+	returned = true
+	if len(failures) == 0 {
+		return err
+	}
+	if err == nil {
+		return joined(failures)
+	}
+	return errors.Join(append(parts(err), parts(joined(failures))...)...)
+}
+
+func init() {
+	txend.Notify = func(ctx context.Context, key any, begin func() (end func())) {
+		if s := nodeFrom(ctx).scope(); s != nil {
+			s.Notify(key, begin)
+		}
+	}
 }

@@ -16,7 +16,6 @@ type row struct {
 	stream     string    // "": none
 	version    int64     // within the stream
 	recordedAt time.Time // zero: now
-	during     *token    // of a published event, see publishers; else nil
 }
 
 // recorded returns when r is recorded, if it is now.

@@ -114,7 +114,7 @@ func (a *appender) warnsOf(typ reflect.Type) bool {
 }
 
 // EncodeEvent returns a row, or nil for what is not to be appended.
-func (a *appender) EncodeEvent(_ context.Context, event tidings.Event, _ bool) (any, error) {
+func (a *appender) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
 	if !a.began.Load() && a.began.CompareAndSwap(false, true) {
 		a.warn()
 	}
@@ -128,7 +128,8 @@ func (a *appender) EncodeEvent(_ context.Context, event tidings.Event, _ bool) (
 	if err != nil {
 		return nil, err
 	}
-	return &row{Envelope: e, during: a.log.publishers.current()}, nil
+	a.log.publishers.add(ctx)
+	return &row{Envelope: e}, nil
 }
 
 func (a *appender) Send(ctx context.Context, events []tidings.Outgoing) error {

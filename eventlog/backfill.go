@@ -30,8 +30,7 @@ import (
 //
 // Backfill begins once the transactions of this process have ended in which
 // something was published before, so do not call it in a handler of an event
-// that goes to the log. It finds out with the help of the garbage collector,
-// which it therefore runs.
+// that goes to the log.
 //
 // It is otherwise like [Replay]. The name given to [Resume] is that of the
 // handler. Once a Backfill has come to its end live events have taken over,

@@ -3,62 +3,51 @@ package eventlog
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
-	"weak"
+
+	"github.com/tidings-go/tidings/internal/txend"
 )
 
-// publishers knows the events that were published on a bus with the log, and
-// whose transactions have not ended. It counts nothing: the row of each has
-// the token of its time, and goes with the transaction. When the garbage
-// collector has taken a token, all of that time have ended.
+// publishers knows the transactions in which something was published on a bus with
+// the log, and that have not ended.
 type publishers struct {
-	token atomic.Pointer[token]
-
 	mu   sync.Mutex
-	held []weak.Pointer[token] // that were replaced, and that the collector has not taken
+	open map[chan struct{}]bool // a channel for each, closed at its end
 }
 
-// A token has a pointer in it to be an allocation of its own.
-type token struct{ _ *token }
+// add notes the transaction that ctx is in.
+func (p *publishers) add(ctx context.Context) { txend.Notify(ctx, p, p.begin) }
 
-// current returns the token for what is published now.
-func (p *publishers) current() *token {
-	if t := p.token.Load(); t != nil {
-		return t
+func (p *publishers) begin() (end func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ended := make(chan struct{})
+	if p.open == nil {
+		p.open = map[chan struct{}]bool{}
 	}
-	p.token.CompareAndSwap(nil, &token{})
-	return p.token.Load()
+	p.open[ended] = true
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, ended)
+		close(ended)
+	}
 }
 
 // wait returns when the transactions have ended in which something was
 // published before it was called, or with ctx.
 func (p *publishers) wait(ctx context.Context) error {
-	before := p.replace()
-	for pause := shortest; ; pause = min(2*pause, time.Second) {
-		runtime.GC()
-		before = slices.DeleteFunc(before, isTaken)
-		if len(before) == 0 {
-			return nil
-		}
-		if err := sleep(ctx, pause); err != nil {
-			return fmt.Errorf("eventlog: waiting for the end of transactions in which events were published: %w", err)
-		}
-	}
-}
-
-// replace begins a new time, and returns the tokens of those before.
-func (p *publishers) replace() []weak.Pointer[token] {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.held = slices.DeleteFunc(p.held, isTaken)
-	if old := p.token.Swap(&token{}); old != nil {
-		p.held = append(p.held, weak.Make(old))
+	open := slices.Collect(maps.Keys(p.open))
+	p.mu.Unlock()
+	for _, ended := range open {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return fmt.Errorf("eventlog: waiting for the end of transactions in which events were published: %w", ctx.Err())
+		}
 	}
-	return slices.Clone(p.held)
+	return nil
 }
-
-func isTaken(t weak.Pointer[token]) bool { return t.Value() == nil }

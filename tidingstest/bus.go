@@ -88,7 +88,7 @@ func running() string {
 	var b strings.Builder
 	for stack := range strings.SplitSeq(string(buf), "\n\n") {
 		// The method that calls the handlers.
-		if strings.Contains(stack, "/tidings.(*run[") {
+		if strings.Contains(stack, "/tidings.(*run).pass(") || strings.Contains(stack, "/tidings.handlerFuncs[") {
 			b.WriteString("\n\n" + stack)
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync/atomic"
 	"testing"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/savepoint"
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
@@ -89,8 +89,6 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-var savepoints atomic.Uint64
-
 // undoable runs fn in a savepoint of base's transaction, if that can set
 // one, while no handler in another goroutine has one there.
 func undoable(ctx context.Context, base *testhook.Base, fn func(context.Context) error) (err error) {
@@ -100,30 +98,16 @@ func undoable(ctx context.Context, base *testhook.Base, fn func(context.Context)
 	if !ok {
 		return fn(ctx)
 	}
-	name := fmt.Sprintf("tidings_test_%d", savepoints.Add(1))
-	if _, err := db.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
-		return fmt.Errorf("tidingstest: Commit: setting a savepoint in the test's transaction: %w", err)
-	}
-	returned := false
-	defer func() {
-		if returned && err == nil {
-			return
-		}
-		// An error, or fn is panicking or ending the goroutine. ctx may be
-		// cancelled, and the test will still want to use tx.
-		if _, rerr := db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK TO SAVEPOINT "+name); rerr != nil {
-			err = errors.Join(err, fmt.Errorf("tidingstest: Commit: undoing what failed: %w", rerr))
-		}
-	}()
-	err = fn(ctx)
-	returned = true
-	if err != nil {
-		return err
-	}
-	if _, err := db.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {
-		return fmt.Errorf("tidingstest: Commit: releasing the savepoint: %w", err)
-	}
-	return nil
+	return savepoint.Tx{
+		Name: "tidingstest: Commit",
+		Exec: func(ctx context.Context, statement string) error {
+			_, err := db.ExecContext(ctx, statement)
+			return err
+		},
+		Broken: func(_ context.Context, err error) error {
+			return fmt.Errorf("tidingstest: Commit: undoing what failed: %w", err)
+		},
+	}.Run(ctx, fn)
 }
 
 // Sandbox begins a transaction on db, to be rolled back at the end of the

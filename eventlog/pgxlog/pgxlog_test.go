@@ -99,7 +99,7 @@ func TestTxFunc(t *testing.T) {
 			_, err := tx.Exec(ctx, "nonsense") // the server refuses the rest until a savepoint
 			require.Error(t, err)
 			return nil // dropped
-		}), "releasing a savepoint")
+		}), "releasing the savepoint")
 		insert(t, ctx, 4)
 		return nil
 	}))

@@ -25,7 +25,7 @@ type failing struct {
 }
 
 func (f *failing) Exec(ctx context.Context, query string, _ ...any) (int64, error) {
-	verb, _, _ := strings.Cut(query, " eventlog_")
+	verb, _, _ := strings.Cut(query, " tidings_")
 	f.ran = append(f.ran, verb)
 	for _, r := range f.refuse {
 		if verb == r {

@@ -1,0 +1,94 @@
+// Package scope is the tree of a transaction and its savepoints, and the queue
+// of what is published in them. It knows neither events nor buses.
+package scope
+
+// A Scope is a transaction, if it is the outermost one, or a savepoint in one. Its
+// methods are safe to call concurrently, unless they say otherwise.
+type Scope[V any] struct {
+	queue  *Queue[V]
+	parent *Scope[V] // nil for the outermost scope
+	state  state     // guarded by queue.mu; does not change once the outermost scope has ended
+}
+
+type state int
+
+const (
+	open state = iota
+	committed
+	rolledBack
+)
+
+// Init makes s the outermost scope of q, which is new.
+func (s *Scope[V]) Init(q *Queue[V]) { s.queue = q }
+
+// Nest makes s, which is new, a scope inside parent.
+func (s *Scope[V]) Nest(parent *Scope[V]) { s.queue, s.parent = parent.queue, parent }
+
+// Outermost reports whether s is a transaction, and not a savepoint in one.
+func (s *Scope[V]) Outermost() bool { return s.parent == nil }
+
+// Within reports whether s is outer, or lies inside of it.
+func (s *Scope[V]) Within(outer *Scope[V]) bool {
+	for ; s != nil; s = s.parent {
+		if s == outer {
+			return true
+		}
+	}
+	return false
+}
+
+// Queue returns what is queued in the transaction.
+func (s *Scope[V]) Queue() *Queue[V] { return s.queue }
+
+// Open reports whether s takes entries.
+func (s *Scope[V]) Open() bool {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return s.openLocked()
+}
+
+func (s *Scope[V]) openLocked() bool { return !s.queue.sealed && s.inProgressLocked() }
+
+// inProgressLocked reports whether neither s nor a scope around it has ended.
+func (s *Scope[V]) inProgressLocked() bool {
+	for ; s != nil; s = s.parent {
+		if s.state != open {
+			return false
+		}
+	}
+	return true
+}
+
+// Ended reports whether s has committed or rolled back itself.
+func (s *Scope[V]) Ended() bool {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return s.state != open
+}
+
+// Commit ends s, and reports whether it was in progress.
+func (s *Scope[V]) Commit() bool { return s.end(committed) }
+
+// Rollback ends s, and reports whether it was in progress.
+func (s *Scope[V]) Rollback() bool { return s.end(rolledBack) }
+
+func (s *Scope[V]) end(as state) bool {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	if !s.inProgressLocked() {
+		return false
+	}
+	s.state = as
+	return true
+}
+
+// Dropped reports whether s or a scope around it has rolled back. Call it once the
+// outermost scope has ended.
+func (s *Scope[V]) Dropped() bool {
+	for ; s != nil; s = s.parent {
+		if s.state == rolledBack {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,113 @@
+package tidings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// encode returns what the encoders among routes make of an event, by index of
+// the route; nil if there are none.
+func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent, isNew bool) (encoded []any, err error) {
+	for i, r := range routes {
+		encoder, ok := r.transport.(Encoder)
+		if !ok {
+			continue
+		}
+		if encoded == nil {
+			encoded = make([]any, len(routes))
+		}
+		copied, err := t.copyOf(header)
+		if err != nil {
+			return nil, err
+		}
+		err = protect(func() (err error) {
+			encoded[i], err = encoder.EncodeEvent(ctx, copied, isNew)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("tidings: %s is not published: %w", t.event.name, err)
+		}
+	}
+	return encoded, nil
+}
+
+// encodedFor returns what the encoder of the route with that index made.
+func encodedFor(encoded []any, route int) any {
+	if encoded == nil {
+		return nil
+	}
+	return encoded[route]
+}
+
+// hand calls Send, contains its panics, and returns an error for each event
+// that was not accepted.
+func (b batch) hand(ctx context.Context) []error {
+	err := protect(func() error { return b.transport.Send(ctx, b.events) })
+	if err == nil {
+		return nil
+	}
+	if errs := parts(err); isHandlerError(errs[0]) {
+		return errs
+	}
+	return b.refused(err)
+}
+
+// refused returns an error for each event.
+func (b batch) refused(err error) []error {
+	errs := make([]error, len(b.events))
+	for i, e := range b.events {
+		name := strings.Join(e.Handlers, ", ")
+		if name == "" {
+			name = fmt.Sprintf("%T", b.transport)
+		}
+		errs[i] = &HandlerError{Handler: name, Event: e.Event, Err: fmt.Errorf("not accepted by %T: %w", b.transport, err)}
+	}
+	return errs
+}
+
+// handAfter hands over after a commit, when failures can only be reported.
+func (b batch) handAfter(ctx context.Context) []failure {
+	returned := false
+	defer func() {
+		if !returned { // Send is ending the goroutine
+			report(b.failures(ctx, b.refused(errGoexit)))
+		}
+	}()
+	errs := b.hand(ctx)
+	returned = true
+	return b.failures(ctx, errs)
+}
+
+func (b batch) failures(ctx context.Context, errs []error) (failures []failure) {
+	for _, err := range errs {
+		of := ctx
+		if he := (*HandlerError)(nil); errors.As(err, &he) && he.Event != nil {
+			of = b.bus.topicOf(reflect.TypeOf(he.Event)).contextOf(ctx, he.Event)
+		}
+		failures = append(failures, failure{of, b.bus, err})
+	}
+	return failures
+}
+
+// send hands everything over, and stops at the first transport that fails.
+func (o outbox) send(ctx context.Context) error {
+	for _, b := range o {
+		if errs := b.hand(ctx); len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+	}
+	return nil
+}
+
+func (o outbox) add(bus *EventBus, t Transport, event Outgoing) outbox {
+	for _, b := range o {
+		if b.bus == bus && b.transport == t {
+			b.events = append(b.events, event)
+			return o
+		}
+	}
+	return append(o, &batch{bus, t, []Outgoing{event}})
+}

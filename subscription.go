@@ -1,0 +1,132 @@
+package tidings
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// A Subscription is one handler on one bus.
+type Subscription struct {
+	bus       *EventBus
+	event     reflect.Type // E: a struct or an interface
+	name      string
+	phase     Phase
+	named     bool
+	removed   atomic.Bool
+	transport Transport // nil: called by the publisher
+	sender    Transport // of transport, see Broadcaster
+	stop      func()    // see Broadcaster; or nil
+	serial    uint64    // tells Async handlers without a name apart; else 0
+	caller    uintptr   // program counter of the call of Subscribe
+
+	call handlerCall
+	// appendDirect appends the handler to handlerFuncs of its E, or to nil; nil if
+	// it takes more than to call it.
+	appendDirect func(handlers any) any
+}
+
+// Unsubscribe ends the subscription: no event that is published after it
+// has returned reaches the handler, and no event queued in a transaction
+// that commits after it. A phase that is under way goes on to the handlers
+// that it began with. What a transport has accepted already is still
+// delivered by [Async]; elsewhere it fails, so that the transport keeps it.
+// Unsubscribe is idempotent, safe to call concurrently and inside
+// any handler, also the one that it removes.
+func (s *Subscription) Unsubscribe() {
+	if s.bus.unsubscribe(s) && s.stop != nil {
+		s.stop()
+	}
+}
+
+// Active reports whether the subscription has not ended.
+func (s *Subscription) Active() bool { return !s.removed.Load() }
+
+// accepts reports whether events of type typ, a struct, are for s.
+func (s *Subscription) accepts(typ reflect.Type) bool {
+	return s.event == typ || s.event.Kind() == reflect.Interface && typ.Implements(s.event)
+}
+
+// unsubscribe reports whether it has ended the subscription.
+func (b *EventBus) unsubscribe(sub *Subscription) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if sub.removed.Swap(true) {
+		return false
+	}
+	if i := slices.Index(b.subs, sub); i >= 0 {
+		b.subs = slices.Delete(b.subs, i, i+1)
+	}
+	if sub.named {
+		delete(b.named, sub.name)
+	}
+	for t := range b.topicsOfLocked(sub) {
+		t.remove(sub)
+	}
+	if sub.transport == b.async {
+		b.async.forget(sub.key())
+	}
+	return true
+}
+
+// topicsOfLocked yields the registries of the event types that sub is for.
+func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[*topic] {
+	return func(yield func(*topic) bool) {
+		topics := b.topics.Load()
+		if sub.event.Kind() != reflect.Interface {
+			yield(topics.Get(sub.event))
+			return
+		}
+		for _, t := range topics.All {
+			if sub.accepts(t.event.typ) && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// key is what the transport knows the handler by: its name, or if it has
+// none, which only Async allows, that of the function and a number.
+func (s *Subscription) key() string {
+	if s.serial > 0 {
+		return fmt.Sprintf("%s\x00%d", s.name, s.serial)
+	}
+	return s.name
+}
+
+// A handlerCall calls a handler for the event of n. ctx is n, or derived from it.
+type handlerCall func(ctx context.Context, n *node) error
+
+// A SubscriptionInfo describes a subscription, see [EventBus.Subscriptions].
+type SubscriptionInfo struct {
+	EventType reflect.Type // E of Subscribe, a struct or an interface
+	Handler   string       // the name given with Named, or the function's
+	Phase     Phase        // of a transport: when it is handed the event
+	Transport Transport    // nil if the publisher calls the handler itself
+	File      string       // where Subscribe was called
+	Line      int
+}
+
+// Info returns what [EventBus.Subscriptions] has of the subscription, also
+// when that has ended.
+func (s *Subscription) Info() SubscriptionInfo {
+	frame, _ := runtime.CallersFrames([]uintptr{s.caller}).Next()
+	return SubscriptionInfo{
+		EventType: s.event, Handler: s.name, Phase: s.phase, Transport: s.transport,
+		File: frame.File, Line: frame.Line,
+	}
+}
+
+func (i SubscriptionInfo) location() string { return fmt.Sprintf("%s:%d", i.File, i.Line) }
+
+// functionName returns "crm.onAccepted" for the function with that entry.
+func functionName(pc uintptr) string {
+	name := runtime.FuncForPC(pc).Name()
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	return strings.TrimSuffix(name, "-fm") // a method value
+}

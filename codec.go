@@ -35,8 +35,7 @@ func (r *Registry) Decode(data []byte) (Event, error) {
 	return r.Unwrap(e)
 }
 
-// Wrap returns event in its envelope. Its errors are those of
-// [Registry.Encode].
+// Wrap returns event in its envelope. It fails where [Registry.Encode] does.
 func (r *Registry) Wrap(event Event) (Envelope, error) {
 	if event == nil {
 		return Envelope{}, errors.New("tidings: encoding a nil event")

@@ -17,7 +17,7 @@ import (
 // everything, if need be by asking the one further out. Nodes are immutable.
 type node struct {
 	context.Context
-	up     *node        // the next node outward; that of a handler: where its event was published
+	up     *node        // the next node outward; for a handler: where its event was published
 	topic  *topic       // what was entered here: a handler, mostly; nil where only tx or header changes
 	tx     *txState     // transactions, innermost first; nil outside
 	header *DomainEvent // inside the handler's event, which is never changed; or what passes for one
@@ -99,7 +99,7 @@ func (n *node) within(bus *EventBus, late bool) bool {
 	return false
 }
 
-// clock returns that of the bus whose handler n belongs to; nil: time.Now.
+// clock returns the clock of the bus whose handler n belongs to; nil: time.Now.
 func (n *node) clock() func() time.Time {
 	for ; n != nil; n = n.up {
 		if n.topic != nil && n.topic.bus != nil {
@@ -116,8 +116,8 @@ func (t *topic) nodeOf(ctx context.Context, up *node, tx *txState, header *Domai
 	return &node{ctx, up, t, tx, header}
 }
 
-// contextOf returns a context like that of event's handlers, for what is
-// reported about them.
+// contextOf returns a context like the one that handlers of event get, to report
+// their failures with.
 func (t *topic) contextOf(ctx context.Context, event Event) context.Context {
 	return t.nodeOf(ctx, nodeFrom(ctx), nil, t.event.unbox(event))
 }

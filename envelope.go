@@ -116,7 +116,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// check returns an error for what is no CloudEvent of this package.
+// check returns an error unless e is a valid CloudEvent of this package.
 func (e *Envelope) check() error {
 	switch year := e.OccurredAt.UTC().Year(); {
 	case e.ID == uuid.Nil:

@@ -36,7 +36,7 @@ var (
 // A HandlerError says which handler failed with which event. Its Unwrap
 // gives the handler's own error.
 type HandlerError struct {
-	Handler string // the handler's name: Named, or that of the function
+	Handler string // the name given with Named, or the function's name
 	Event   Event  // what it was given
 	Err     error  // what it returned, or a *PanicError
 }

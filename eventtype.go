@@ -116,9 +116,9 @@ func (t *eventType) mustBeEvent() *eventType {
 	return t
 }
 
-// What does not know E has an event as a pointer to its header, which lies
-// inside of it at an offset that describe has found. These functions convert, and
-// nothing else relies on the offset.
+// Code that does not know E refers to an event by a pointer to its header, which
+// lies inside the event at an offset that describe has found. These functions
+// convert between the two; nothing else relies on the offset.
 
 // headerAt returns the header of the event at that address.
 func (t *eventType) headerAt(event unsafe.Pointer) *DomainEvent {
@@ -150,7 +150,7 @@ func (t *eventType) box(header *DomainEvent) Event {
 	return reflect.NewAt(t.typ, t.eventAround(header)).Elem().Interface().(Event)
 }
 
-// withHeader returns a copy of v whose header is h, or v if it is no event.
+// withHeader returns a copy of v whose header is h, or v if it is not an event.
 func (t *eventType) withHeader(v any, h DomainEvent) any {
 	if t.err != nil {
 		return v

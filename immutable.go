@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// knownImmutable holds types whose memory nobody can change through a copy,
+// knownImmutable holds types whose memory cannot be changed through a copy,
 // although they contain pointers.
 var knownImmutable = []reflect.Type{
 	domainEventType,

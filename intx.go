@@ -17,8 +17,8 @@ import (
 // TxFrom[*sql.Tx].
 //
 // Inside another InTx on the same db it sets a savepoint instead, and rolls
-// back to that if fn fails; opts are those of the outer transaction then,
-// and asking for another isolation level is an error. On another db it is a
+// back to that if fn fails; the options of the outer transaction
+// then apply, and another isolation level is an error. On another db it is a
 // transaction of its own. A savepoint that cannot be set or released is an
 // error, and its scope rolls back; if that fails as well, the outer
 // transaction cannot commit any more.

@@ -29,7 +29,7 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	if l.items == nil {
 		return []byte("[]"), nil
 	}
-	if reflect.TypeFor[T]().Kind() == reflect.Uint8 { // of which json would make a string
+	if reflect.TypeFor[T]().Kind() == reflect.Uint8 { // which json would write as a string
 		items := make([]*T, len(l.items)) // pointers, so that their methods are called too
 		for i := range l.items {
 			items[i] = &l.items[i]

@@ -37,11 +37,11 @@ type Delivery struct {
 // the handler does to its copy does not show in it.
 func (d Delivery) Event() Event { return d.node.boxed() }
 
-// Handler returns the handler's name: that of [Named], or the function's.
+// Handler returns the name given with [Named], or the function's name.
 func (d Delivery) Handler() string { return d.sub.name }
 
-// Named reports whether Handler is a name given with [Named], which lasts,
-// and not that of a function, which a refactoring changes.
+// Named reports whether Handler is a name given with [Named], which lasts, and
+// not a function's name, which a refactoring changes.
 func (d Delivery) Named() bool { return d.sub.named }
 
 // Phase returns the phase that the handler runs in.

@@ -7,8 +7,8 @@ import (
 )
 
 // OnCommit calls fn once the transaction of ctx has committed, in line with
-// the events published there, and now where there is no transaction. fn's
-// context is that of AfterCommit handlers. OnCommit returns [ErrTxDone] for
+// the events published there, and now where there is no transaction. fn
+// gets the context that AfterCommit handlers get. OnCommit returns [ErrTxDone] for
 // a finished transaction, [ErrMaxDepth] for callbacks that nest like
 // handlers but deeper than [Default] allows, and the error of fn if it was
 // called now; later failures go to the error handler of Default.

@@ -49,9 +49,8 @@ func WithLogger(logger *slog.Logger) Option {
 }
 
 // WithErrorHandler sets what is called for failures that have no caller
-// left: those of handlers that run after a commit or rollback, or that are
-// asynchronous. The error is a [*HandlerError] wherever a handler failed.
-// The context is that of the handler. It is called from several goroutines
+// left, because the handler ran after a commit or rollback, or asynchronously. The error is a [*HandlerError] wherever a handler failed.
+// The context is the handler's. It is called from several goroutines
 // at once; a panic in it is contained and logged. The default logs at
 // ERROR with the event's ID, type and correlation, and the handler.
 func WithErrorHandler(handle func(context.Context, error)) Option {
@@ -106,7 +105,7 @@ func WithTransport(t Transport) Option {
 	return option(func(c *config) { c.transport, c.sender = t, senderOf(t) })
 }
 
-// WithImmutable declares that nobody changes the memory behind a value of
+// WithImmutable declares that no code changes the memory behind a value of
 // type T, so that events may have fields of it: a decimal, say, that keeps
 // a *big.Int to itself.
 func WithImmutable[T any]() Option {

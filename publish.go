@@ -50,15 +50,15 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 		f.node.header = headerIn(&f.event, t.event)
 		return t.publishNow(ctx, &f.node, h)
 	}
+	if header := headerIn(&event, t.event); header.id == uuid.Nil {
+		header.stamp(n.origin(), bus.clock) // before it is counted: the clock may panic
+	}
 	counted := bus.inflight.Start(unsafe.Pointer(&event))
 	if bus.closed.Load() {
 		if err := bus.admit(n); err != nil {
 			bus.inflight.Finish(counted)
 			return err
 		}
-	}
-	if header := headerIn(&event, t.event); header.id == uuid.Nil {
-		header.stamp(n.origin(), bus.clock)
 	}
 	f := &struct {
 		node  node
@@ -108,12 +108,12 @@ func (b *EventBus) begin(ctx context.Context, typ reflect.Type) (t *topic, n *no
 		return t, n, nil, depthError(n, t.event, b.maxDepth)
 	}
 	if h.none {
-		return t, n, nil, t.publishToNobody(n)
+		return t, n, nil, t.publishUnhandled(n)
 	}
 	return t, n, h, nil
 }
 
-func (t *topic) publishToNobody(n *node) error {
+func (t *topic) publishUnhandled(n *node) error {
 	if err := t.bus.admit(n); err != nil {
 		return err
 	}

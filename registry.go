@@ -38,7 +38,7 @@ type Registry struct {
 // Registry's mu.
 type registration struct {
 	name    string
-	version int             // the newest, that of the registered type
+	version int             // the newest, which the registered type has
 	event   *eventType      // nil as long as there are only upcasts
 	upcasts map[int]*upcast // by the version that they take
 
@@ -49,7 +49,7 @@ type registration struct {
 
 // An upcast brings data from one version to the next.
 type upcast struct {
-	from *eventType // or of what is no event
+	from *eventType // which need not be an event
 	to   reflect.Type
 	call func(v any) (any, error)
 }

@@ -70,7 +70,7 @@ type shapeKey struct {
 	addressable bool
 }
 
-// An eventShape is that of an event type.
+// An eventShape is the shape of an event type.
 type eventShape struct {
 	root   *shape
 	custom bool // some part writes its own JSON or text

@@ -90,7 +90,7 @@ func onlyOnce(sub *Subscription, call handlerCall) handlerCall {
 }
 
 // subscribe adds sub. The name is taken first, then the transport told, then
-// events routed: no event is sent for a name that nobody handles.
+// events routed: no event is sent to a name without a handler.
 func (b *EventBus) subscribe(sub *Subscription) {
 	if other := b.reserve(sub); other != nil {
 		panic(fmt.Sprintf("tidings: Subscribe: a handler named %q exists already, subscribed at %s; stored jobs and queues are bound to names, so each handler needs its own",

@@ -65,7 +65,7 @@ func Once() SubscribeOption {
 }
 
 // Via lets t run the handler. The handler must be [Named], and has no
-// [Phase] of its own: that of the transport counts.
+// [Phase] of its own: the transport's phase applies.
 func Via(t Transport) SubscribeOption {
 	mustNotBeNil(t == nil, "Via", "Transport")
 	mustBeSound(t)

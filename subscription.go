@@ -90,8 +90,8 @@ func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[*topic] {
 	}
 }
 
-// key is what the transport knows the handler by: its name, or if it has
-// none, which only Async allows, that of the function and a number.
+// key identifies the handler to its transport: its name or, for an Async handler
+// without one, the function's name and a number.
 func (s *Subscription) key() string {
 	if s.serial > 0 {
 		return fmt.Sprintf("%s\x00%d", s.name, s.serial)

@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A topic is the registry of one event type: the handlers of its events. The
-// nodes of what is no handler have one with less in it.
+// A topic is the registry of one event type: the handlers of its events. Nodes that
+// do not belong to a handler have a topic with fewer fields set.
 type topic struct {
 	bus      *EventBus
 	event    *eventType
@@ -25,7 +25,7 @@ type handlers struct {
 	lanes  [phases]lane
 	routes []*route
 	direct any  // all there is to call, as handlerFuncs; nil where that is more than AfterCommit handlers
-	none   bool // there is nobody
+	none   bool // nothing handles its events
 	early  bool // some handler or transport has its turn before the commit
 }
 

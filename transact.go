@@ -12,7 +12,7 @@ import (
 // finds, a TxFunc uses a savepoint. It may call body again, to retry.
 //
 // A savepoint has to be rolled back also if the context of TxFunc has ended
-// meanwhile, since that of the outer transaction may not have: use
+// meanwhile, since the context of the outer transaction may not have: use
 // [context.WithoutCancel] for it where the library does not.
 //
 // [InTx] is one for database/sql, once fn is bound. One for GORM, whose

@@ -7,8 +7,8 @@ import (
 )
 
 // A Transport runs handlers elsewhere or later: as stored jobs, or behind a
-// broker. Users name it in [Via] or [WithTransport]; what follows is for
-// those who write one. Package tidingstest has a suite that checks it.
+// broker. Users name it in [Via] or [WithTransport]; the methods
+// are for authors of transports. Package tidingstest has a suite that checks it.
 //
 //   - All methods are safe to call concurrently.
 //   - The dynamic type is comparable, best a pointer. A transport may hand
@@ -17,7 +17,7 @@ import (
 //     independently of the others, at least once unless the transport says
 //     otherwise. Events of one transaction are sent in order of publishing.
 //   - The context that deliver gets may carry the transaction of the work
-//     ([WithTx], [Transact]). It must not carry that of the publisher.
+//     ([WithTx], [Transact]). It must not carry the publisher's.
 type Transport interface {
 	// Phase says when Send is called: InTransaction or BeforeCommit where
 	// Send joins the publisher's transaction, which [TxFrom] finds in ctx
@@ -47,9 +47,9 @@ type Encoder interface {
 	Transport
 
 	// EncodeEvent returns the form of event that Send gets back as
-	// Outgoing.Encoded. Its error is that of Publish: no handler runs, and
+	// Outgoing.Encoded. Publish returns its error: no handler runs, and
 	// the event is not queued. isNew says that this publish has stamped the
-	// event, so that nobody has seen its ID before. EncodeEvent is called
+	// event, so that its ID is new. EncodeEvent is called
 	// once for each publish, and may be called several times at once.
 	EncodeEvent(ctx context.Context, event Event, isNew bool) (any, error)
 }

@@ -16,12 +16,12 @@ import (
 //
 // A publisher counts itself in one of several shards, for as long as it calls
 // handlers, so that publishers on several processors rarely wait for one cache line.
-// Work that outlives its publisher, such as that of asynchronous handlers, is
-// counted in deferred.
+// Work that outlives its publisher, such as asynchronous handlers, is counted in
+// deferred.
 type Counter struct {
 	shards   [shards]Shard
 	deferred atomic.Int64
-	watched  atomic.Bool // somebody waits
+	watched  atomic.Bool // Wait was called
 
 	mu      sync.Mutex
 	waiting []chan struct{} // closed when some work has ended

@@ -2,8 +2,8 @@ package savepoint
 
 import "sync"
 
-// A Fate is shared by the savepoints of one transaction. The zero Fate is that of
-// one which can commit.
+// A Fate is shared by the savepoints of one transaction. With the zero Fate the
+// transaction can commit.
 type Fate struct {
 	mu     sync.Mutex
 	doomed error

@@ -10,7 +10,7 @@ import (
 
 // A Tx is a transaction that savepoints are set in.
 type Tx struct {
-	// Name begins the text of errors that are not those of body.
+	// Name begins the text of the errors that body does not return.
 	Name string
 	// Exec runs a statement in the transaction.
 	Exec func(ctx context.Context, statement string) error

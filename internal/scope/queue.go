@@ -6,8 +6,8 @@ import (
 )
 
 // A Queue holds all values of one transaction in the order in which they were
-// added. What a savepoint drops stays in the list, for those who want to know of
-// it: whether a value is rolled back is read off its scope. The zero Queue is empty.
+// added. What a savepoint drops stays in the list: whether a value is rolled back
+// is read from its scope. The zero Queue is empty.
 type Queue[V any] struct {
 	// Implicit says that there is no transaction of a database. It is set before use.
 	Implicit bool

@@ -73,8 +73,8 @@ func address(typ reflect.Type) unsafe.Pointer {
 	return (*[2]unsafe.Pointer)(unsafe.Pointer(&typ))[1]
 }
 
-// Spread returns a hash of an address, the best bits of which are the upper ones:
-// Fibonacci hashing, since addresses are multiples of a power of two.
+// Spread hashes an address; the upper bits of the hash are the best. It is Fibonacci
+// hashing, since addresses are multiples of a power of two.
 func Spread(p unsafe.Pointer) uint {
 	const goldenRatio = (0x9E3779B97F4A7C15 >> (64 - bits.UintSize)) & (1<<bits.UintSize - 1)
 	return uint(uintptr(p)) * goldenRatio

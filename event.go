@@ -11,6 +11,9 @@ import (
 
 // An Event says that something happened. Only a struct that embeds
 // [DomainEvent] by value is one; the interface is sealed.
+//
+// The compiler reports a struct without it as one that "does not satisfy
+// tidings.Event (missing method CausationID)".
 type Event interface {
 	// EventID identifies this one occurrence. It is a UUIDv7.
 	EventID() uuid.UUID

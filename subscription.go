@@ -2,6 +2,7 @@ package tidings
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"reflect"
@@ -123,6 +124,27 @@ func (s *Subscription) Info() SubscriptionInfo {
 }
 
 func (i SubscriptionInfo) location() string { return fmt.Sprintf("%s:%d", i.File, i.Line) }
+
+// MarshalJSON implements [json.Marshaler], for a page or a log that shows what is
+// subscribed. Types are written as %T prints them; transport is left out if the
+// publisher calls the handler.
+func (i SubscriptionInfo) MarshalJSON() ([]byte, error) {
+	info := struct {
+		EventType string `json:"event_type"`
+		Handler   string `json:"handler"`
+		Phase     string `json:"phase"`
+		Transport string `json:"transport,omitempty"`
+		File      string `json:"file"`
+		Line      int    `json:"line"`
+	}{Handler: i.Handler, Phase: i.Phase.String(), File: i.File, Line: i.Line}
+	if i.EventType != nil {
+		info.EventType = i.EventType.String()
+	}
+	if i.Transport != nil {
+		info.Transport = fmt.Sprintf("%T", i.Transport)
+	}
+	return json.Marshal(info)
+}
 
 // functionName returns "crm.onAccepted" for the function with that entry.
 func functionName(pc uintptr) string {

@@ -3,13 +3,10 @@ package durable_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +26,7 @@ import (
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/internal/testdb"
 	"github.com/tidings-go/tidings/internal/testmain"
 	"github.com/tidings-go/tidings/tidingstest"
 )
@@ -222,12 +220,10 @@ func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {
 	require.NoError(t, err)
 }
 
-// sqliteAt escapes the path, which may have the name of a test such as "#00" in
-// it: in a URI that would begin a fragment. It waits long for the lock: SQLite lets no one in turn, so that of many
-// who want it on a busy machine some wait for more than ten seconds.
+// sqliteAt opens a database file, a second time too.
 func sqliteAt(t testing.TB, path string) harness {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
+	db, err := sql.Open("sqlite", testdb.SQLite(path, "_pragma=synchronous(NORMAL)", "_txlock=immediate"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	return sqlHarness(harness{name: "sqlite", url: path, log: eventlog.SQLite(db)}, db)
@@ -292,33 +288,9 @@ func pgxAt(t testing.TB, url string) harness {
 	}
 }
 
-var schemas atomic.Int64
-
 // postgresSchema makes a schema for the test, and returns the connection
 // string that uses it.
 func postgresSchema(t testing.TB) string {
 	t.Helper()
-	server := os.Getenv("TIDINGS_POSTGRES_URL")
-	if server == "" {
-		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
-			t.Fatal("TIDINGS_POSTGRES_URL is not set: eval \"$(scripts/services env)\"")
-		}
-		t.Skip("SKIPPED, NO POSTGRES: TIDINGS_POSTGRES_URL is not set. Run scripts/services up, then eval \"$(scripts/services env)\"")
-	}
-	schema := fmt.Sprintf("durable_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
-	db, err := sql.Open("pgx", server)
-	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), "CREATE SCHEMA "+schema)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := db.ExecContext(context.Background(), "DROP SCHEMA "+schema+" CASCADE")
-		require.NoError(t, err)
-		require.NoError(t, db.Close())
-	})
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
+	return testdb.Postgres(t)
 }

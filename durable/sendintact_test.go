@@ -2,11 +2,10 @@ package durable_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -159,7 +158,7 @@ func TestSendInASchemaOfRiversOwn(t *testing.T) {
 			t.Skip("SQLite has no schemas")
 		}
 		ctx := t.Context()
-		schema := fmt.Sprintf("River_%d_%d", os.Getpid(), schemas.Add(1))
+		schema := "River_" + rand.Text()
 		require.NoError(t, h.exec(ctx, "DROP TABLE river_job CASCADE"))
 		require.NoError(t, h.exec(ctx, "DROP TYPE river_job_state CASCADE"))
 		require.NoError(t, h.exec(ctx, `CREATE SCHEMA "`+schema+`"`))

@@ -3,14 +3,10 @@ package eventlog_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"net/url"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +20,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/internal/testdb"
 )
 
 // Accepted and Created are events of the tests.
@@ -160,9 +157,7 @@ func sqliteAt(t *testing.T, path string) harness {
 // sqliteWith opens a database file with parameters of the driver.
 func sqliteWith(t *testing.T, path, params string) harness {
 	t.Helper()
-	// SQLite lets no one in turn: of eight writers on a busy machine some wait
-	// for more than ten seconds.
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&"+params)
+	db, err := sql.Open("sqlite", testdb.SQLite(path, params))
 	require.NoError(t, err)
 	h := sqlHarness(t, "sqlite", path, db, eventlog.SQLite(db))
 	h.narrow = func() { db.SetMaxOpenConns(1) }
@@ -266,54 +261,15 @@ func pgxAt(t *testing.T, url string) harness {
 	}
 }
 
-var schemas atomic.Int64
-
-// postgresSchema makes a schema for the test, and returns the connection
-// string that uses it.
 func postgresSchema(t *testing.T) string {
 	t.Helper()
-	server := os.Getenv("TIDINGS_POSTGRES_URL")
-	if server == "" {
-		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
-			t.Fatal("TIDINGS_POSTGRES_URL is not set: eval \"$(scripts/services env)\"")
-		}
-		t.Skip("SKIPPED, NO POSTGRES: TIDINGS_POSTGRES_URL is not set. Run scripts/services up, then eval \"$(scripts/services env)\"")
-	}
-	return schemaOn(t, server)
-}
-
-// schemaOn makes a schema for the test on a server.
-func schemaOn(t *testing.T, server string) string {
-	t.Helper()
-	schema := fmt.Sprintf("eventlog_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
-	db, err := sql.Open("pgx", server)
-	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), "CREATE SCHEMA "+schema)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := db.ExecContext(context.Background(), "DROP SCHEMA "+schema+" CASCADE")
-		require.NoError(t, err)
-		require.NoError(t, db.Close())
-	})
-	return withSearchPath(t, server, schema)
-}
-
-func withSearchPath(t *testing.T, server, schema string) string {
-	t.Helper()
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
+	return testdb.Postgres(t)
 }
 
 // onServer returns the connection string of a schema on another server.
 func onServer(t *testing.T, schema, server string) string {
 	t.Helper()
-	u, err := url.Parse(schema)
-	require.NoError(t, err)
-	return withSearchPath(t, server, u.Query().Get("search_path"))
+	return testdb.InSchema(t, server, testdb.SchemaOf(t, schema))
 }
 
 // patience is for what has to come. A follower waits for every transaction of

@@ -13,6 +13,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
+	"github.com/tidings-go/tidings/internal/testdb"
 	"github.com/tidings-go/tidings/internal/testpostgres"
 )
 
@@ -26,7 +27,7 @@ func TestTwoPhaseCommit(t *testing.T) {
 	server := testpostgres.Start(t, "max_prepared_transactions=5")
 	for _, name := range drivers {
 		t.Run(name, func(t *testing.T) {
-			h := openAt(t, name, schemaOn(t, server.URL()))
+			h := openAt(t, name, testdb.Schema(t, server.URL()))
 			log, bus := h.attached(t)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
@@ -60,7 +61,7 @@ func TestTwoPhaseCommit(t *testing.T) {
 func TestListenersAreNotifiedNowAndThen(t *testing.T) {
 	t.Parallel()
 	server := testpostgres.Start(t) // where no other log is
-	h := openAt(t, "pgx", schemaOn(t, server.URL()))
+	h := openAt(t, "pgx", testdb.Schema(t, server.URL()))
 	_, bus := h.attached(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -109,7 +110,7 @@ func TestListenersAreNotifiedNowAndThen(t *testing.T) {
 func TestFollowOnAStandby(t *testing.T) {
 	t.Parallel()
 	primary := testpostgres.Start(t)
-	h := openAt(t, "postgres", schemaOn(t, primary.URL()))
+	h := openAt(t, "postgres", testdb.Schema(t, primary.URL()))
 	_, bus := h.attached(t)
 	fill(t, bus, 1, 1)
 	standby := primary.Standby(t)

@@ -5,11 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +25,7 @@ import (
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/durable/durabletest"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/internal/testdb"
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
@@ -67,8 +65,7 @@ func each(t *testing.T, test func(t *testing.T, db database)) {
 
 func openSQLite(t testing.TB) database {
 	t.Helper()
-	dsn := "file:" + (&url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "jobs.db"))}).EscapedPath() + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)"
-	db, err := sql.Open("sqlite", dsn)
+	db, err := sql.Open("sqlite", testdb.SQLite(filepath.Join(t.TempDir(), "jobs.db"), "_txlock=immediate", "_pragma=synchronous(OFF)"))
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1) // the way that River asks for
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -86,32 +83,11 @@ func openSQL(t testing.TB) database {
 	return h
 }
 
-var schemas atomic.Int64
-
 func openPgx(t testing.TB) database {
 	t.Helper()
-	server := os.Getenv("TIDINGS_POSTGRES_URL")
-	if server == "" {
-		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
-			t.Fatal("TIDINGS_POSTGRES_URL is not set: eval \"$(scripts/services env)\"")
-		}
-		t.Skip("SKIPPED, NO POSTGRES: TIDINGS_POSTGRES_URL is not set. Run scripts/services up, then eval \"$(scripts/services env)\"")
-	}
-	u, err := url.Parse(server)
+	pool, err := pgxpool.New(t.Context(), testdb.Postgres(t))
 	require.NoError(t, err)
-	schema := fmt.Sprintf("durabletest_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	pool, err := pgxpool.New(t.Context(), u.String())
-	require.NoError(t, err)
-	_, err = pool.Exec(t.Context(), "CREATE SCHEMA "+schema)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := pool.Exec(context.Background(), "DROP SCHEMA "+schema+" CASCADE")
-		require.NoError(t, err)
-		pool.Close()
-	})
+	t.Cleanup(pool.Close)
 	migrate(t, riverpgxv5.New(pool))
 	return database{name: "pgx", pool: pool, transact: durable.Transact(pgxlog.TxFunc(pool))}
 }

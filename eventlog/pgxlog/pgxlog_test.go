@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -12,10 +11,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/internal/testdb"
 )
 
 var errOnPurpose = errors.New("on purpose")
@@ -24,32 +25,13 @@ var errOnPurpose = errors.New("on purpose")
 // "mine" of the test's.
 func open(t *testing.T, params string) (pool *pgxpool.Pool, name string) {
 	t.Helper()
-	server := os.Getenv("TIDINGS_POSTGRES_URL")
-	if server == "" {
-		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
-			t.Fatal("TIDINGS_POSTGRES_URL is not set: eval \"$(scripts/services env)\"")
-		}
-		t.Skip("SKIPPED, NO POSTGRES: TIDINGS_POSTGRES_URL is not set. Run scripts/services up, then eval \"$(scripts/services env)\"")
-	}
-	name = fmt.Sprintf("pgxlog_%d_%d", os.Getpid(), time.Now().UnixNano())
-	sep := "?"
-	if strings.Contains(server, "?") {
-		sep = "&"
-	}
-	admin, err := pgx.Connect(t.Context(), server)
+	url := testdb.Postgres(t)
+	name = testdb.SchemaOf(t, url)
+	pool, err := pgxpool.New(t.Context(), url+"&application_name="+name+params)
 	require.NoError(t, err)
-	_, err = admin.Exec(t.Context(), "CREATE SCHEMA "+name)
-	require.NoError(t, err)
-	pool, err = pgxpool.New(t.Context(), server+sep+"search_path="+name+"&application_name="+name+params)
-	require.NoError(t, err)
+	t.Cleanup(pool.Close)
 	_, err = pool.Exec(t.Context(), "CREATE TABLE mine (n integer)")
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		pool.Close()
-		_, err := admin.Exec(context.Background(), "DROP SCHEMA "+name+" CASCADE")
-		require.NoError(t, err)
-		require.NoError(t, admin.Close(context.Background()))
-	})
 	return pool, name
 }
 

@@ -2,10 +2,8 @@ package transactions_test
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +14,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testdb"
 )
 
 // payments.invoice_id is checked by COMMIT, which a test can so make fail.
@@ -79,39 +78,13 @@ func openSQL(t *testing.T, driver, dsn string) *sql.DB {
 // test, and returns the connection string that leads there.
 func newPostgresSchema(t *testing.T) (dsn string, observer *sql.DB) {
 	t.Helper()
-	address, err := url.Parse(postgresURL(t))
-	require.NoError(t, err)
-	schema := "tidings_" + strings.ToLower(rand.Text())
-	query := address.Query()
-	query.Set("search_path", schema)
-	query.Set("synchronous_commit", "off") // what is tested does not depend on it, and is done sooner
-	address.RawQuery = query.Encode()
-
-	observer = openSQL(t, "pgx", address.String())
-	for statement := range strings.SplitSeq("CREATE SCHEMA "+schema+";"+postgresTables, ";") {
-		_, err = observer.Exec(statement)
+	dsn = testdb.Postgres(t) + "&synchronous_commit=off" // what is tested does not depend on it, and is done sooner
+	observer = openSQL(t, "pgx", dsn)
+	for statement := range strings.SplitSeq(postgresTables, ";") {
+		_, err := observer.Exec(statement)
 		require.NoError(t, err)
 	}
-	t.Cleanup(func() {
-		_, err := observer.Exec("DROP SCHEMA " + schema + " CASCADE")
-		require.NoError(t, err)
-	})
-	return address.String(), observer
-}
-
-// postgresURL skips the test, or fails it where services are required, if there
-// is no server to talk to.
-func postgresURL(t *testing.T) string {
-	t.Helper()
-	const remedy = `TIDINGS_POSTGRES_URL is not set: run scripts/services up, then eval "$(scripts/services env)"`
-	address := os.Getenv("TIDINGS_POSTGRES_URL")
-	if address == "" {
-		if os.Getenv("TIDINGS_REQUIRE_SERVICES") == "1" {
-			t.Fatal(remedy)
-		}
-		t.Skip(remedy)
-	}
-	return address
+	return dsn, observer
 }
 
 // numbers returns a library's stored.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/examples/transactions"
+	"github.com/tidings-go/tidings/internal/testdb"
 )
 
 // A pair is two databases with one bus.
@@ -49,11 +50,11 @@ func TestInTx_TwoDatabases(t *testing.T) {
 	t.Parallel()
 	t.Run("SQLite and SQLite", func(t *testing.T) { testTwoDatabases(t, newSQLite, newSQLite) })
 	t.Run("SQLite and Postgres", func(t *testing.T) {
-		postgresURL(t)
+		testdb.Server(t)
 		testTwoDatabases(t, newSQLite, newPostgres)
 	})
 	t.Run("Postgres and SQLite", func(t *testing.T) {
-		postgresURL(t)
+		testdb.Server(t)
 		testTwoDatabases(t, newPostgres, newSQLite)
 	})
 }
@@ -161,14 +162,14 @@ func TestInTx_LostTransaction(t *testing.T) {
 	}
 	t.Run("SQLite", func(t *testing.T) { test(t, newSQLite) })
 	t.Run("Postgres", func(t *testing.T) {
-		postgresURL(t)
+		testdb.Server(t)
 		test(t, newPostgres)
 	})
 }
 
 func TestInTx_Isolation(t *testing.T) {
 	t.Parallel()
-	postgresURL(t)
+	testdb.Server(t)
 	p := newPair(t, newPostgres, newSQLite)
 	serializable := &sql.TxOptions{Isolation: sql.LevelSerializable}
 	require.NoError(t, tidings.InTx(t.Context(), p.a, serializable, func(ctx context.Context, tx *sql.Tx) error {

@@ -22,13 +22,14 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/examples/transactions"
 	"github.com/tidings-go/tidings/examples/transactions/ent"
+	"github.com/tidings-go/tidings/internal/testdb"
 )
 
 // newDB is newSQLite or newPostgres.
 type newDB func(*testing.T) (db, observer *sql.DB)
 
 func TestPGX(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	exercise(t, func(t *testing.T) library {
 		pool, observer := newPGX(t)
 		exec := func(ctx context.Context, query string, args ...any) error {
@@ -58,7 +59,7 @@ func TestGORM_SQLite(t *testing.T) {
 }
 
 func TestGORM_Postgres(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	testGORM(t, newPostgres, func(db *sql.DB) gorm.Dialector { return postgres.New(postgres.Config{Conn: db}) })
 }
 
@@ -94,7 +95,7 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 func TestBun_SQLite(t *testing.T) { testBun(t, newSQLite, sqlitedialect.New()) }
 
 func TestBun_Postgres(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	testBun(t, newPostgres, pgdialect.New())
 }
 
@@ -133,7 +134,7 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 func TestEnt_SQLite(t *testing.T) { testEnt(t, newSQLite, dialect.SQLite) }
 
 func TestEnt_Postgres(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	testEnt(t, newPostgres, dialect.Postgres)
 }
 
@@ -167,7 +168,7 @@ func testEnt(t *testing.T, open newDB, dialect string) {
 func TestSqlx_SQLite(t *testing.T) { testSqlx(t, newSQLite, "sqlite3") }
 
 func TestSqlx_Postgres(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	testSqlx(t, newPostgres, "pgx")
 }
 
@@ -206,7 +207,7 @@ func TestInTx_SQLite(t *testing.T) {
 }
 
 func TestInTx_Postgres(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	testInTx(t, newPostgres, "INSERT INTO invoices (number) VALUES ($1)")
 }
 
@@ -244,7 +245,7 @@ func testInTx(t *testing.T, open newDB, insert string) {
 func TestTxHook_SQLite(t *testing.T) { testTxHook(t, newSQLite) }
 
 func TestTxHook_Postgres(t *testing.T) {
-	postgresURL(t)
+	testdb.Server(t)
 	testTxHook(t, newPostgres)
 }
 

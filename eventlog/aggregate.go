@@ -13,20 +13,20 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// An Aggregate loads and changes things of one kind that are stored as
-// nothing but their events: accounts, say. Each is a stream of the log,
-// "account/42", and its state, an S, is what its events come to. Make one
-// with [NewAggregate]; its methods are safe to call concurrently and inside
-// a handler.
+// An Aggregate loads and changes entities of one kind that are stored only as
+// their events: accounts, say. Each entity has a stream in the log,
+// "account/42"; its state, an S, is computed from the events of the stream.
+// Make one with [NewAggregate]; its methods are safe to call concurrently and
+// inside a handler.
 //
-// For most things ordinary tables with the log beside them serve better.
+// For most entities, ordinary tables with the log beside them serve better.
 type Aggregate[S any] struct {
 	log   *Log
 	name  string
 	apply func(S, tidings.Event) (S, error)
 	aggregateSettings
 
-	warned sync.Once // that snapshots are not taken
+	warned sync.Once // warns that snapshots are not taken
 }
 
 type aggregateSettings struct {
@@ -43,18 +43,18 @@ type aggregateOption func(*aggregateSettings)
 
 func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
 
-// SnapshotEvery has [Aggregate.Update] store the state, as JSON, once it has
-// had to read n events or more, and Load begin there. It changes no result: a
-// snapshot of another [SnapshotVersion], or one that does not fit S, is
-// passed over. A snapshot that cannot be stored, or would not be the same state
-// when it is read, such as one with unexported fields, is not taken. The first
-// time that this happens to the aggregate, [slog.Default] has a warning.
+// SnapshotEvery makes [Aggregate.Update] store the state, as JSON, when it had
+// to read n events or more, and makes Load begin there. It changes no result: a
+// snapshot with another [SnapshotVersion], or one that does not fit S, is
+// ignored. A snapshot is not taken if it cannot be stored, or would be read as
+// a different state, as with unexported fields. The first time that this
+// happens to the aggregate, it logs a warning to [slog.Default].
 //
-// The same state is one with equal values: an empty slice or map is the same
-// as nil, and types with their own JSON are compared by that and their method
-// Equal or Cmp, if they have one, as time.Time and big.Int have. Of a time in
-// the state the zone gets lost and its offset is kept. SnapshotEvery panics
-// if n is not positive.
+// Two states are the same if their values are equal: an empty slice or map
+// equals nil, and types with their own JSON are compared by that and by their
+// method Equal or Cmp, if they have one, as time.Time and big.Int have. A time
+// in the state keeps its offset but loses its zone. SnapshotEvery panics if n
+// is not positive.
 func SnapshotEvery(n int) AggregateOption {
 	if n < 1 {
 		panic(fmt.Sprintf("eventlog: SnapshotEvery(%d): give a number of events", n))
@@ -62,9 +62,9 @@ func SnapshotEvery(n int) AggregateOption {
 	return aggregateOption(func(s *aggregateSettings) { s.every = int64(n) })
 }
 
-// SnapshotVersion says which version the snapshots are of; 1 at first. Raise
-// it when S changes, or what apply makes of an event: snapshots of another
-// version are not used. It panics if v is not positive.
+// SnapshotVersion sets the version of the snapshots; the default is 1. Raise it
+// when S changes, or the state that apply computes from an event: snapshots
+// with another version are not used. It panics if v is not positive.
 func SnapshotVersion(v int) AggregateOption {
 	if v < 1 || v > math.MaxInt32 {
 		panic(fmt.Sprintf("eventlog: SnapshotVersion(%d): versions begin at 1", v))
@@ -72,9 +72,9 @@ func SnapshotVersion(v int) AggregateOption {
 	return aggregateOption(func(s *aggregateSettings) { s.schema = v })
 }
 
-// RetryOnConflict has [Aggregate.Update] load and decide again, up to n times
-// more, if it meets [ErrConflict]. Inside a transaction it does not: only
-// whoever began that can begin it again. It panics if n is negative.
+// RetryOnConflict makes [Aggregate.Update] load and decide again, up to n more
+// times, on [ErrConflict]. It has no effect inside a transaction: only the code
+// that began the transaction can begin it again. It panics if n is negative.
 func RetryOnConflict(n int) AggregateOption {
 	if n < 0 {
 		panic(fmt.Sprintf("eventlog: RetryOnConflict(%d): give a number of times", n))
@@ -82,8 +82,8 @@ func RetryOnConflict(n int) AggregateOption {
 	return aggregateOption(func(s *aggregateSettings) { s.retries = n })
 }
 
-// PublishOn has [Aggregate.Update] publish what it appends on bus, in the
-// same transaction. It panics if bus is nil.
+// PublishOn makes [Aggregate.Update] publish the events that it appends on bus,
+// in the same transaction. It panics if bus is nil.
 func PublishOn(bus *tidings.EventBus) AggregateOption {
 	if bus == nil {
 		panic("eventlog: PublishOn with a nil *tidings.EventBus")
@@ -92,13 +92,14 @@ func PublishOn(bus *tidings.EventBus) AggregateOption {
 }
 
 // NewAggregate returns the aggregate called name, such as "account". apply
-// returns the state after an event: state is the zero S before the first.
-// It decides nothing, since what happened has happened; its error is for an
-// event that cannot be in such a stream, and makes the stream unreadable.
-// It may change what state refers to, and must give the same result always.
+// returns the state after an event: state is the zero S before the first. It
+// decides nothing, since the event has already happened. It returns an error
+// only for an event that cannot be in such a stream, which makes the stream
+// unreadable. It may change the memory that state refers to, and must always
+// give the same result.
 //
-// NewAggregate panics if an argument is missing, or if there is a slash in
-// name, which is what ends it in the names of streams.
+// NewAggregate panics if an argument is missing, or if name contains a slash,
+// which ends it in the names of streams.
 func NewAggregate[S any](log *Log, name string, apply func(state S, event tidings.Event) (S, error), opts ...AggregateOption) *Aggregate[S] {
 	if log == nil || apply == nil {
 		panic("eventlog: NewAggregate with a nil *Log or function")
@@ -119,12 +120,12 @@ func NewAggregate[S any](log *Log, name string, apply func(state S, event tiding
 // Stream returns the name of the stream of id, for [Log.ReadStream].
 func (a *Aggregate[S]) Stream(id string) string { return a.name + "/" + id }
 
-// Load returns the state of id and the version of its stream: the zero S and
-// 0 if there is none. In a transaction it sees what that has appended.
+// Load returns the state of id and the version of its stream: the zero S and 0
+// if there is none. In a transaction it sees the events appended there.
 //
-// The error wraps a [*DecodeError] for an event that cannot be decoded, and
-// the error of apply. Where events have been deleted Load works as long as a
-// snapshot stands for them; otherwise it says which are missing.
+// The error wraps a [*DecodeError] for an event that cannot be decoded, and the
+// error of apply. Where events have been deleted, Load works as long as a
+// snapshot replaces them; otherwise the error says which are missing.
 func (a *Aggregate[S]) Load(ctx context.Context, id string) (state S, version int64, err error) {
 	at, err := a.load(ctx, id)
 	if err != nil {
@@ -133,12 +134,12 @@ func (a *Aggregate[S]) Load(ctx context.Context, id string) (state S, version in
 	return at.state, at.version, nil
 }
 
-// loaded is what an aggregate has come to.
+// loaded is the state of an aggregate as loaded.
 type loaded[S any] struct {
 	stream  string
 	state   S
 	version int64
-	read    int64 // how many events that took
+	read    int64 // how many events were read for it
 }
 
 func (a *Aggregate[S]) load(ctx context.Context, id string) (*loaded[S], error) {
@@ -159,7 +160,7 @@ func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
 		if last, err = a.log.snapshot(ctx, at.stream); err != nil {
 			return err
 		}
-		if last.schema == a.schema { // others may be anything
+		if last.schema == a.schema { // others may hold anything
 			if state, ok := decodeState[S](last.data); ok {
 				at.state, at.version = state, last.version
 			}
@@ -178,7 +179,7 @@ func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
 		at.version = r.StreamVersion
 		at.read++
 	}
-	if at.version == 0 && a.every == 0 { // a stream that is new, or deleted in the days of snapshots
+	if at.version == 0 && a.every == 0 { // a new stream, or one deleted when there were snapshots
 		var err error
 		if last, err = a.log.snapshot(ctx, at.stream); err != nil {
 			return err
@@ -191,17 +192,16 @@ func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
 }
 
 // Update loads the state of id, calls decide with it, and appends the events
-// that it returns to the stream, as [Log.AppendTo] does: in the transaction
-// of ctx, or in one of its own that begins after decide. It returns the
-// state then: what Load would return. If there are no events nothing is
-// appended.
+// that decide returns to the stream, as [Log.AppendTo] does: in the transaction
+// of ctx, or in one of its own that begins after decide. It returns the new
+// state, as Load would return it. Without events nothing is appended.
 //
 // The error wraps [ErrConflict] if another Update was faster; see
-// [RetryOnConflict], which calls decide again. An error of decide is
-// returned as it is, and that of apply, or of a handler that refuses,
-// wrapped; nothing is appended then. An event that apply refuses is not
-// appended, since the stream could not be read any more. decide must not
-// change what the state refers to.
+// [RetryOnConflict], which calls decide again. An error of decide is returned
+// unchanged; an error of apply, or of a handler that refuses, is wrapped; in
+// each case nothing is appended. An event that apply refuses is not appended,
+// since the stream could not be read any more. decide must not change the
+// memory that the state refers to.
 func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx context.Context, state S) ([]tidings.Event, error)) (S, error) {
 	var zero S
 	if decide == nil {
@@ -215,7 +215,7 @@ func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx co
 		fail := func(err error) (S, error) {
 			return zero, fmt.Errorf("eventlog: updating %s: %w", at.stream, err)
 		}
-		due := a.due(ctx, at) // before decide and apply get their hands on the state
+		due := a.due(ctx, at) // before decide and apply can change the state
 		events, err := decide(ctx, at.state)
 		if err != nil {
 			return zero, err
@@ -237,7 +237,7 @@ func (a *Aggregate[S]) Update(ctx context.Context, id string, decide func(ctx co
 	}
 }
 
-// due returns the snapshot to be stored, with version 0 if there is none.
+// due returns the snapshot to store, with version 0 if there is none.
 func (a *Aggregate[S]) due(ctx context.Context, at *loaded[S]) snapshot {
 	if a.every == 0 || at.read < a.every {
 		return snapshot{}
@@ -250,7 +250,7 @@ func (a *Aggregate[S]) due(ctx context.Context, at *loaded[S]) snapshot {
 	return snapshot{version: at.version, schema: a.schema, data: data}
 }
 
-// without says, once, that there are no snapshots.
+// without warns, once, that there are no snapshots.
 func (a *Aggregate[S]) without(ctx context.Context, at *loaded[S], err error) {
 	a.warned.Do(func() {
 		slog.WarnContext(ctx, "eventlog: a snapshot cannot be taken, so all events are read each time",
@@ -258,8 +258,8 @@ func (a *Aggregate[S]) without(ctx context.Context, at *loaded[S], err error) {
 	})
 }
 
-// next prepares events for the log, and applies to the state what will be
-// read from there: it may be less than what decide has returned.
+// next prepares events for the log, and applies to the state what will be read
+// back from the log: it may be less than decide returned.
 func (a *Aggregate[S]) next(ctx context.Context, at *loaded[S], events []tidings.Event) ([]Recorded, error) {
 	records, err := a.log.prepare(ctx, events)
 	if err != nil {
@@ -277,11 +277,12 @@ func (a *Aggregate[S]) next(ctx context.Context, at *loaded[S], events []tidings
 	return records, nil
 }
 
-// store appends records after the version that was loaded.
+// store appends records after the loaded version.
 func (a *Aggregate[S]) store(ctx context.Context, at *loaded[S], records []Recorded, due snapshot) error {
 	_, err := a.log.appendWith(ctx, at.stream, at.version, records, func(ctx context.Context, tx backend.Querier) error {
 		if due.version > 0 {
-			// In a savepoint: what the database does not take is no reason to fail.
+			// In a savepoint: a snapshot that the database rejects is no reason
+			// to fail.
 			err := a.log.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error {
 				return a.log.putSnapshot(ctx, tx, at.stream, due)
 			})

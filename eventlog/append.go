@@ -10,7 +10,7 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// A row is an event to be appended.
+// A row is an event to append.
 type row struct {
 	tidings.Envelope
 	stream     string    // "": none
@@ -18,7 +18,7 @@ type row struct {
 	recordedAt time.Time // zero: now
 }
 
-// recorded returns when r is recorded, if it is now.
+// recorded returns the time when r is recorded, if it is recorded now.
 func (r *row) recorded(now time.Time) time.Time {
 	if r.recordedAt.IsZero() {
 		return now
@@ -28,16 +28,16 @@ func (r *row) recorded(now time.Time) time.Time {
 
 const insertInto = `INSERT INTO tidings_events (id, type, version, data, occurred_at, recorded_at, correlation_id, causation_id, stream, stream_version) `
 
-// columns is the number of those that insertInto names.
+// columns is the number of columns that insertInto names.
 const columns = 10
 
-// orSkip leaves out an event that the log has already. That can happen to one
-// which is new to its publisher, too: a handler in the same transaction may
+// orSkip skips an event that the log has already. That can happen even to an
+// event that is new to its publisher: a handler in the same transaction may
 // have appended it to a stream, through this Log or another one.
 const orSkip = ` ON CONFLICT (id) DO NOTHING`
 
-// append appends rows that the log does not have, in the transaction of ctx,
-// and outside of any all of them or none.
+// append appends the rows that the log does not have: in the transaction of
+// ctx, or, outside a transaction, all of them or none.
 func (l *Log) append(ctx context.Context, rows []row) error {
 	tx, err := l.db.Tx(ctx)
 	switch {
@@ -60,7 +60,7 @@ func (l *Log) append(ctx context.Context, rows []row) error {
 	return err
 }
 
-// insert runs the statements for rows, in order.
+// insert runs the statements that insert rows, in order.
 func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row) error {
 	return l.statements(rows, time.Now(), func(query string, args []any) error {
 		_, err := q.Exec(ctx, query+orSkip, args...)
@@ -68,7 +68,7 @@ func (l *Log) insert(ctx context.Context, q backend.Querier, rows []row) error {
 	})
 }
 
-// statements calls run with each of those that insert rows, in order.
+// statements calls run with each statement that inserts rows, in order.
 func (l *Log) statements(rows []row, now time.Time, run func(query string, args []any) error) error {
 	most, one, many := sqliteRows, insertSQLite, insertSQLite
 	if l.dialect == backend.Postgres {
@@ -91,8 +91,8 @@ func (l *Log) statements(rows []row, now time.Time, run func(query string, args 
 	return nil
 }
 
-// chunkBytes bounds the data in one statement: a parameter of Postgres ends
-// at a gigabyte, and what is built has to be held in memory.
+// chunkBytes limits the data in one statement: Postgres limits a parameter to a
+// gigabyte, and the statement is held in memory.
 const chunkBytes = 8 << 20
 
 // chunk returns how many rows go into the next statement.

@@ -12,25 +12,25 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// handlerName is what the log is called among the handlers of a bus.
+// handlerName is the name of the log among the handlers of a bus.
 const handlerName = "eventlog"
 
-// Attach has every event that is published on bus appended to the log, in
-// the publisher's transaction, just before it commits and for all its events
-// at once; outside a transaction at once, before the handlers run. With names
-// only events registered under one of these are appended.
+// Attach makes the log append every event that is published on bus, in the
+// publisher's transaction, just before it commits and all its events at once;
+// outside a transaction immediately, before the handlers run. With names, only
+// events registered under one of these are appended.
 //
-// What cannot be encoded fails the publish, and what cannot be appended the
-// transaction. An event that the log has already, by its ID, is not appended
-// again, whoever appended it. To detach, call Unsubscribe.
+// An event that cannot be encoded fails the publish; an event that cannot be
+// appended fails the transaction. An event that the log has already, by its ID,
+// is not appended again. To detach, call Unsubscribe.
 //
-// Without names, an event type that is not registered cannot be published on
-// bus any more. A warning in [slog.Default] names each such type that a handler on
-// bus is subscribed to: when Attach is called, and when the first event is
-// published.
+// Without names, an event type that is not registered can no longer be
+// published on bus. A warning in [slog.Default] names each such type that a
+// handler on bus is subscribed to: when Attach is called, and when the first
+// event is published.
 //
-// Attach panics on a nil bus, a name that is not registered, and on a bus
-// that has a log already.
+// Attach panics on a nil bus, on a name that is not registered, and on a bus
+// that already has a log.
 func (l *Log) Attach(bus *tidings.EventBus, names ...string) *tidings.Subscription {
 	only := map[string]bool{}
 	registrations := l.registry.Registrations()
@@ -46,8 +46,8 @@ func (l *Log) Attach(bus *tidings.EventBus, names ...string) *tidings.Subscripti
 	return sub
 }
 
-// attachedTo returns the log that is attached to a bus with these
-// subscriptions; nil if there is none.
+// attachedTo returns the log attached to a bus with these subscriptions, or
+// nil.
 func attachedTo(infos []tidings.SubscriptionInfo) *Log {
 	for _, info := range infos {
 		if a, ok := info.Transport.(*appender); ok {
@@ -57,13 +57,13 @@ func attachedTo(infos []tidings.SubscriptionInfo) *Log {
 	return nil
 }
 
-// unreachable stands for the log among the handlers. It is not called: the
-// appender is a transport that ends here.
+// unreachable represents the log among the handlers. It is not called: the
+// appender is a transport that delivers to no handler.
 func unreachable(context.Context, tidings.Event) error {
 	return fmt.Errorf("eventlog: the handler %q is never called", handlerName)
 }
 
-// An appender is the transport that appends.
+// An appender is the transport that appends events to the log.
 type appender struct {
 	log  *Log
 	bus  *tidings.EventBus
@@ -80,8 +80,9 @@ func (a *appender) Phase() tidings.Phase { return tidings.BeforeCommit }
 
 func (a *appender) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
 
-// warn says which events that are handled cannot be published. It is called
-// when the log is attached, and once handlers have been subscribed since.
+// warn logs which event types have a handler but cannot be published. It is
+// called when the log is attached, and again at the first publish, when
+// handlers may have been subscribed since.
 func (a *appender) warn() {
 	if len(a.only) > 0 {
 		return
@@ -99,7 +100,7 @@ func (a *appender) warn() {
 	}
 }
 
-// warnsOf reports whether nothing was said of a type before.
+// warnsOf reports whether a type has not been warned about before.
 func (a *appender) warnsOf(typ reflect.Type) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,7 +114,7 @@ func (a *appender) warnsOf(typ reflect.Type) bool {
 	return true
 }
 
-// EncodeEvent returns a row, or nil for what is not to be appended.
+// EncodeEvent returns a row, or nil for an event that is not to be appended.
 func (a *appender) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
 	if !a.began.Load() && a.began.CompareAndSwap(false, true) {
 		a.warn()
@@ -143,7 +144,7 @@ func (a *appender) Send(ctx context.Context, events []tidings.Outgoing) error {
 		return nil
 	}
 	if err := a.log.append(ctx, rows); err != nil {
-		// One error is enough: the transaction is lost as a whole.
+		// One error is enough: the whole transaction is lost.
 		err = fmt.Errorf("appending %d events: %w", len(rows), err)
 		return &tidings.HandlerError{Handler: handlerName, Event: events[0].Event, Err: err}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// Undecodable says that events are in the log that the program cannot read.
+// Undecodable describes events in the log that the program cannot read.
 type Undecodable struct {
 	Type    string // the registered name, as it was stored
 	Version int
@@ -15,20 +15,20 @@ type Undecodable struct {
 	Err     error // why; wraps [tidings.ErrUnregistered]
 }
 
-// String returns one line about it.
+// String returns one line about u.
 func (u Undecodable) String() string {
 	return fmt.Sprintf("%d × %q version %d: %v", u.Count, u.Type, u.Version, u.Err)
 }
 
 // Audit returns the names and versions that are in the log but not in the
-// registry, in order; none if all is well. It is for the start of a program,
-// and for a test in CI against a copy of the database: an event type that was
-// renamed without its registered name, or changed without an [tidings.Upcast],
-// is found before a reader stumbles.
+// registry, in order; none if all is well. Call it at the start of a program,
+// and in a CI test against a copy of the database: it finds an event type that
+// was renamed without keeping its registered name, or changed without an
+// [tidings.Upcast], before a reader fails on it.
 //
-// One query counts the events, so it takes as long as reading all of them
-// once in the database. It does not look at the data: to know that
-// every event decodes, read them.
+// One query counts the events, so it takes as long as reading all of them once
+// in the database. It does not look at the data: to know that every event
+// decodes, read them.
 func (l *Log) Audit(ctx context.Context) ([]Undecodable, error) {
 	q, err := l.querier(ctx)
 	if err != nil {

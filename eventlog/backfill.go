@@ -11,32 +11,33 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Backfill calls one handler on bus, by the name that it was given with
-// [tidings.Named], for the events of the log: those that are in the log when
-// it begins, in the order of their positions. So a handler that is newer
-// than the events gets them. Its middleware runs, other handlers do not.
+// Backfill calls one handler on bus, found by the name given with
+// [tidings.Named], for the events that are in the log when Backfill begins, in
+// the order of their positions. So a handler that is newer than the events gets
+// them. Its middleware runs; other handlers are not called.
 //
-// A handler that was subscribed with [Log.CatchUp] gets what comes during
-// the Backfill from it as well, in that order, and is live when Backfill
-// returns nil. The filters, except [Limit], are for what is there at the
-// start only. If Backfill fails, or a Limit ends it, the handler is not
-// live: call Backfill again. It ends when it has caught up, so not before
-// the handler is faster than the publishers. Called for a handler that is
-// live, it makes it wait again.
+// A handler that was subscribed with [Log.CatchUp] also gets from Backfill, in
+// the same order, the events that arrive while Backfill runs, and is live when
+// Backfill returns nil. The filters, except [Limit], apply only to the events
+// that are there at the start. If Backfill fails, or a Limit ends it, the
+// handler is not live: call Backfill again. Backfill ends when it has caught
+// up, so only if the handler is faster than the publishers. For a handler that
+// is already live, Backfill makes live events wait again.
 //
-// A handler without CatchUp is called live as well, for what is published
-// meanwhile; an event that is published between Subscribe and Backfill it
-// gets twice.
+// A handler without CatchUp is also called live, for events that are published
+// meanwhile; it gets an event twice that is published between Subscribe and
+// Backfill.
 //
-// Backfill begins once the transactions of this process have ended in which
-// something was published before, so do not call it in a handler of an event
-// that goes to the log.
+// Backfill begins once the transactions of this process that published
+// something before the call have ended, so do not call it in a handler of an
+// event that goes to the log.
 //
-// It is otherwise like [Replay]. The name given to [Resume] is that of the
-// handler. Once a Backfill has come to its end live events have taken over,
-// so with Resume a later one does nothing. One that failed and is resumed
-// applies its filters again, so with [UpTo] or [Before] it leaves out what was
-// published in between. One Backfill of a handler runs at a time.
+// Otherwise it works like [Replay]. The name given to [Resume] is the handler's
+// name. After a Backfill has completed, live events have taken over, so with
+// Resume a later one does nothing. A Backfill that failed and is resumed
+// applies its filters again, so with [UpTo] or [Before] it leaves out events
+// that were published in between. A handler can have one Backfill running at a
+// time.
 func (l *Log) Backfill(ctx context.Context, bus *tidings.EventBus, handler string, opts ...ReplayOption) (ReplayReport, error) {
 	if bus == nil {
 		return ReplayReport{}, errors.New("eventlog: Backfill on a nil *EventBus")
@@ -69,7 +70,7 @@ func (l *Log) Backfill(ctx context.Context, bus *tidings.EventBus, handler strin
 	return r.report, err
 }
 
-// A backfill is a replay that may go on until live events take over.
+// A backfill is a replay that may continue until live events take over.
 type backfill struct{ *replay }
 
 func (b *backfill) run(ctx context.Context) error {
@@ -86,7 +87,7 @@ func (b *backfill) run(ctx context.Context) error {
 		return b.finish(ctx, bound)
 	}
 	b.skips = b.gate.releasedBefore()
-	// What was published before the handler was subscribed does not come
+	// An event published before the handler was subscribed does not arrive
 	// live, so it has to be in the log by now.
 	if err := b.log.publishers.wait(ctx); err != nil {
 		return err
@@ -103,7 +104,7 @@ func (b *backfill) run(ctx context.Context) error {
 	return b.finish(ctx, bound)
 }
 
-// history replays what there is at the start.
+// history replays the events that are there at the start.
 func (b *backfill) history(ctx context.Context) (bound Position, limited bool, err error) {
 	if bound, err = b.log.settledLast(ctx); err != nil {
 		return bound, false, err
@@ -112,8 +113,8 @@ func (b *backfill) history(ctx context.Context) (bound Position, limited bool, e
 	return bound, limited, err
 }
 
-// handOver replays what has come since, until that is little, and then opens
-// the gate, see there for why this is right.
+// handOver replays the events that have arrived since, until they are few, and
+// then opens the gate; see gate for why this is right.
 func (b *backfill) handOver(ctx context.Context, bound Position) (Position, error) {
 	for last := false; ; {
 		if last {
@@ -147,8 +148,8 @@ func (b *backfill) handOver(ctx context.Context, bound Position) (Position, erro
 	}
 }
 
-// release handles an event that was held. The cursor stays where it is: what
-// was held is not in the order of positions.
+// release handles an event that was held. The cursor does not move: held events
+// are not in the order of positions.
 func (b *backfill) release(ctx context.Context, rec Recorded) error {
 	if b.gate.wasReleased(rec.Envelope.ID) {
 		return nil
@@ -170,8 +171,8 @@ func (b *backfill) release(ctx context.Context, rec Recorded) error {
 	return nil
 }
 
-// finish stores that the handler is live. If the process dies before that,
-// the next one handles again what came after the bound.
+// finish stores that the handler is live. If the process dies before that, the
+// next one handles the events after the bound again.
 func (b *backfill) finish(ctx context.Context, bound Position) error {
 	if b.cursor == nil || b.cursor.finished {
 		return nil
@@ -179,7 +180,7 @@ func (b *backfill) finish(ctx context.Context, bound Position) error {
 	return b.saveCursor(context.WithoutCancel(ctx), bound, true)
 }
 
-// enter makes sure that there is one Backfill at a time.
+// enter allows one Backfill at a time.
 func (g *gate) enter() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -190,8 +191,8 @@ func (g *gate) enter() error {
 	return nil
 }
 
-// leave ends a Backfill. If it did not open the gate, what is held is left
-// to the next one.
+// leave ends a Backfill. If it did not open the gate, the next Backfill handles
+// the held events.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,9 +202,10 @@ func (g *gate) leave() {
 	}
 }
 
-// close makes live events wait for a Backfill that goes on from c; without c
-// it begins with the first event. If it has nothing to do, since the handler
-// is live, close opens the gate and returns what was handled.
+// close makes live events wait for a Backfill that continues from c; without c
+// it begins with the first event. If there is nothing to do, since the handler
+// is live, close opens the gate and returns the bound up to which events were
+// handled.
 func (g *gate) close(ctx context.Context, c *cursor) (bound Position, live bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -222,8 +224,9 @@ func (g *gate) close(ctx context.Context, c *cursor) (bound Position, live bool,
 	return bound, false, nil
 }
 
-// openUnused opens g if no CatchUp has ever asked: there is none, and all
-// live events were handled live, or there is, and no event has come by yet.
+// openUnused opens g if no CatchUp has ever asked: either the handler has none,
+// and live events were handled live, or it has one, and no event has arrived
+// yet.
 func (g *gate) openUnused(ctx context.Context, bound Position) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -239,7 +242,7 @@ func (g *gate) hold() {
 	g.state = holding
 }
 
-// take returns held events that lie after the bound. When there are none it
+// take returns held events that lie after the bound. When there are none, it
 // opens g and returns nil.
 func (g *gate) take(ctx context.Context, bound Position) []Recorded {
 	g.mu.Lock()
@@ -269,8 +272,8 @@ func (g *gate) wasReleased(id uuid.UUID) bool {
 	return was
 }
 
-// releasedBefore returns what an earlier Backfill has handled out of the
-// order of positions.
+// releasedBefore returns the events that an earlier Backfill has handled out of
+// the order of positions.
 func (g *gate) releasedBefore() map[uuid.UUID]struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()

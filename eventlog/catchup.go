@@ -18,27 +18,26 @@ import (
 //	...
 //	report, err := log.Backfill(ctx, bus, "reports.build", eventlog.Resume("reports.build"))
 //
-// Until [Log.Backfill] has caught up, events that are published are left to
-// it: the handler is not called for them, since they are in the log and
-// Backfill comes to them. Then the handler goes live: it is called for each
-// event that Backfill has not handled, and for those only, after the ones
-// that Backfill has handled.
+// Until [Log.Backfill] has caught up, the handler is not called for events that
+// are published: they are in the log, and Backfill will reach them. Then the
+// handler goes live: it is called for exactly the events that Backfill has not
+// handled, after the ones that Backfill has handled.
 //
 // From then on the handler has the guarantees of its phase or transport. The
-// next process knows from the cursor that [Resume] keeps that the handler is
+// next process reads from the cursor that [Resume] keeps that the handler is
 // live. Without Resume it begins again with the first event.
 //
-// The log has to be attached to the bus, for all the events of the handler,
-// and these have to be committed before the handler is called, as in
-// [tidings.AfterCommit] or behind a transport: an event that is not in the
-// log is an error until Backfill is through.
+// The log must be attached to the bus, for all events of the handler, and these
+// must be committed before the handler is called, as in [tidings.AfterCommit]
+// or with a transport: until Backfill has completed, an event that is not in
+// the log is an error.
 //
-// It holds for one process. Where several run the same handler, add
+// This holds for one process. Where several processes run the same handler, add
 // [Log.Inbox] after CatchUp. Handlers on several buses with one log need
-// names of their own.
+// different names.
 //
-// The handler must be [tidings.Named], for Backfill to find it: Subscribe
-// panics otherwise. Backfill is called on the same *Log.
+// The handler must be [tidings.Named], so that Backfill can find it: Subscribe
+// panics otherwise. Call Backfill on the same *Log.
 func (l *Log) CatchUp() tidings.SubscribeOption {
 	return tidings.SubscribeOptions{tidings.RequireName("eventlog: CatchUp"), tidings.Middleware(l.catchUp)}
 }
@@ -61,7 +60,7 @@ func (l *Log) catchUp(next tidings.HandlerFunc) tidings.HandlerFunc {
 	}
 }
 
-// gates are the handlers that catch up, or that were filled, by name.
+// gates holds, by name, the gates of handlers with CatchUp or a Backfill.
 type gates struct {
 	mu     sync.Mutex
 	byName map[string]*gate
@@ -84,26 +83,26 @@ func (l *Log) gate(handler string) *gate {
 type gateState int
 
 const (
-	unknown gateState = iota // nobody has looked at the cursor
+	unknown gateState = iota // the cursor has not been read yet
 	closed                   // live events are dropped: a Backfill will read them
-	holding                  // they are kept: a Backfill is about to end
+	holding                  // live events are kept: a Backfill is about to end
 	open
 )
 
-// A gate lets live events pass to one handler, or not.
+// A gate decides whether live events reach one handler.
 //
-// The argument that nothing is lost or doubled when a Backfill opens it:
+// Why no event is lost or doubled when a Backfill opens the gate:
 //
-//  0. What was published before the handler was subscribed, and so does not
-//     come live, has been committed or rolled back before the Backfill
+//  0. An event that was published before the handler was subscribed, and so does
+//     not arrive live, has been committed or rolled back before the Backfill
 //     looks at the log; see publishers.
-//  1. A live event is in the log before it comes to the gate; admit looks.
+//  1. A live event is in the log before it reaches the gate; admit checks that.
 //  2. The Backfill makes the gate hold, and after that takes the position of
-//     the last event, the bound. So what was dropped is up to the bound.
-//  3. It waits until the bound is settled: what is up to there no longer
-//     changes. It handles all of that.
-//  4. What is held, and what comes later, is handled live if and only if it
-//     lies after the bound. First what is held, until nothing is.
+//     the last event, the bound. So dropped events are not after the bound.
+//  3. It waits until the bound is settled: the log no longer changes up to
+//     there. It handles all events up to the bound.
+//  4. Events that are held, and later ones, are handled live if and only if they
+//     lie after the bound. Held events come first, until there are none.
 type gate struct {
 	log     *Log
 	handler string
@@ -116,33 +115,33 @@ type gate struct {
 	bound    Position
 	mark     uuid.UUID // see after
 	held     []Recorded
-	released map[uuid.UUID]struct{} // were held, and handled by a Backfill that has not ended well yet
+	released map[uuid.UUID]struct{} // were held, and handled by a Backfill that has not completed yet
 }
 
-// opened is an event that is not published: its ID is of this moment.
+// opened is never published: its ID marks the moment of opening.
 type opened struct{ tidings.DomainEvent }
 
-// openLocked opens g: what is up to bound was handled.
+// openLocked opens g: events up to bound were handled.
 func (g *gate) openLocked(ctx context.Context, bound Position) {
 	g.state, g.bound, g.mark = open, bound, tidings.Stamp(ctx, opened{}).EventID()
 	g.held, g.released, g.anew = nil, nil, false
 }
 
-// after reports whether the event lies certainly after the bound. IDs that
-// are made in a process increase. One that is newer than the mark was made
-// after all up to the bound had been appended.
+// after reports whether the event certainly lies after the bound. IDs made in
+// one process increase. An ID newer than the mark was made after all events up
+// to the bound had been appended.
 func (g *gate) after(id uuid.UUID) bool {
 	return id.Version() == 7 && bytes.Compare(id[:], g.mark[:]) > 0
 }
 
-// met notes that there is a CatchUp.
+// met records that the handler has a CatchUp.
 func (g *gate) met() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.used = true
 }
 
-// admit reports whether the handler is to be called for a live event.
+// admit reports whether the handler must be called for a live event.
 func (g *gate) admit(ctx context.Context, event tidings.Event) (pass bool, err error) {
 	id := event.EventID()
 	if state, after := g.look(id); state == open && after {
@@ -179,8 +178,8 @@ func (g *gate) look(id uuid.UUID) (state gateState, after bool) {
 	return g.state, g.after(id)
 }
 
-// restore learns from the cursor whether a Backfill in an earlier process
-// has been through.
+// restore reads from the cursor whether a Backfill in an earlier process has
+// completed.
 func (g *gate) restore(ctx context.Context) error {
 	q, err := g.log.querier(ctx)
 	if err != nil {
@@ -202,7 +201,7 @@ func (g *gate) restore(ctx context.Context) error {
 	return nil
 }
 
-// positionOf returns where an event is.
+// positionOf returns the position of an event.
 func (l *Log) positionOf(ctx context.Context, id uuid.UUID) (p Position, found bool, err error) {
 	q, err := l.querier(ctx)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// A cursor says how far a reader has come, in the table tidings_cursors.
-// Whoever moves it names the place where it was: of two readers that use one
+// A cursor says how far a reader has come, in the table tidings_cursors. To
+// move it, a reader must give its current place: of two readers that use one
 // cursor at once, one fails.
 type cursor struct {
 	log      *Log
@@ -36,8 +36,8 @@ func (l *Log) loadCursor(ctx context.Context, q backend.Querier, name string) (*
 	return c, nil
 }
 
-// move writes the new place in the transaction of q. Once that has committed,
-// moved says so to c.
+// move writes the new place in the transaction of q. Call moved after the
+// commit to update c.
 func (c *cursor) move(ctx context.Context, q backend.Querier, to Position, finished bool) (moved func(), err error) {
 	text := to.String()
 	if finished {

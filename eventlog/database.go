@@ -6,8 +6,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// A Database is where a log lives: [SQLite], [Postgres], or that of package
-// pgxlog. It is safe for concurrent use.
+// A Database holds a log: [SQLite], [Postgres], or the one of package pgxlog.
+// It is safe for concurrent use.
 type Database interface{ backend.DB }
 
 // SQLite returns the SQLite database db. Give its connections a busy_timeout

@@ -1,6 +1,6 @@
 // Package eventlog keeps the events of a bus in an append-only log, in SQLite
-// or Postgres: for an audit, for handlers that come later than the events,
-// and for what is computed from history.
+// or Postgres: as an audit trail, for handlers that are added later than the
+// events, and to compute state from history.
 //
 //	var registry tidings.Registry
 //	tidings.Register[OrderPlaced](&registry, "orders.order_placed", 1)
@@ -9,46 +9,47 @@
 //	...
 //	log.Attach(bus)
 //
-// From then on what is published on bus is in the log as well: in the
-// transaction that publishes it, so that the log has exactly the events whose
+// From then on every event published on bus is also in the log. It is written
+// in the transaction that publishes it, so the log has exactly the events whose
 // transactions have committed.
 //
 // # Guarantees
 //
 //   - An event is in the log if and only if the transaction that published it
-//     has committed. One that was published in a savepoint that rolled back is
-//     not. Outside a transaction it is in the log before its handlers run.
-//   - An event is in the log once, whatever was done to publish it twice: its
-//     ID is unique.
+//     has committed. An event published in a savepoint that rolled back is not.
+//     Outside a transaction it is in the log before its handlers run.
+//   - An event is in the log once, even if it is published twice: its ID is
+//     unique.
 //   - An event that cannot be encoded is not published: [tidings.Publish]
-//     returns the error. One that cannot be appended fails the transaction.
-//   - What is read is what was published: the header with ==, the time to the
-//     microsecond, the data as JSON, brought up to the version of today by
-//     the upcasts of the [tidings.Registry].
-//   - An event that the program cannot decode is neither skipped silently nor
-//     does it stop a reader: it comes with a [*DecodeError].
-//   - [Log.Follow] and replays miss no event, also on Postgres, where a
+//     returns the error. An event that cannot be appended fails the
+//     transaction.
+//   - An event is read as it was published: the header with ==, the time to the
+//     microsecond, the data as JSON, brought up to the current version by the
+//     upcasts of the [tidings.Registry].
+//   - An event that the program cannot decode is not skipped silently and does
+//     not stop a reader: it comes with a [*DecodeError].
+//   - [Log.Follow] and replays miss no event, even on Postgres, where a
 //     transaction with a lower number may commit later.
 //
 // # Databases
 //
-// [SQLite] and [Postgres] take a *sql.DB, of whichever driver: for Postgres
-// those of pgx, lib/pq and bun's pgdriver are tested. Package pgxlog takes a
-// pgx pool. The transaction is the one that ctx is in: InTx puts a *sql.Tx
-// there, and other code says [tidings.WithTx]. With a library of its own kind
-// of transaction, such as GORM, the TxFunc adds the *sql.Tx under it too:
+// [SQLite] and [Postgres] take a *sql.DB of any driver: for Postgres, pgx,
+// lib/pq and bun's pgdriver are tested. Package pgxlog takes a pgx pool. The
+// log uses the transaction in ctx: InTx puts a *sql.Tx there, and other code
+// calls [tidings.WithTx]. With a library that has its own transaction type,
+// such as GORM, the TxFunc also adds the *sql.Tx below it:
 //
 //	tidings.WithTx(tidings.WithTx(ctx, tx.Statement.ConnPool), tx)
 //
-// The log is written through that transaction, whichever database it is of,
-// so the tables have to be there: keep the log in the database that your
-// modules write to.
+// The log is written through that transaction, to whichever database it
+// belongs, so the tables must exist there: keep the log in the database that
+// your modules write to.
 //
-// # What is where
+// # Overview
 //
-// Writing: [Log.Attach] for what is published, [Log.AppendTo] for streams,
-// [Aggregate] for event-sourced aggregates. Reading: [Log.Read],
-// [Log.Follow], [Log.ReadStream], [Log.Workflow]. Again: [Replay],
-// [Log.Backfill], [Log.ReplayTo]. Once only: [Log.Inbox]. Housekeeping:
-// [Log.DeleteBefore], [Log.Export], [Log.Import], [Log.Audit].
+// Writing: [Log.Attach] for published events, [Log.AppendTo] for streams,
+// [Aggregate] for event-sourced aggregates. Reading: [Log.Read], [Log.Follow],
+// [Log.ReadStream], [Log.Workflow]. Replaying: [Replay], [Log.Backfill],
+// [Log.ReplayTo]. Handling once: [Log.Inbox]. Housekeeping: [Log.DeleteBefore],
+// [Log.Export], [Log.Import], [Log.Audit].
 package eventlog

@@ -13,25 +13,26 @@ import (
 	"github.com/tidings-go/tidings/internal/rfc3339"
 )
 
-// recordedFormat is that of times in an [tidings.Envelope], and in arrays
+// recordedFormat is the format of times in an [tidings.Envelope], and in arrays
 // for Postgres.
 const recordedFormat = "2006-01-02T15:04:05.999999Z07:00"
 
-// exportBuffer is how much is written at once.
+// exportBuffer is how many bytes are written at once.
 const exportBuffer = 64 << 10
 
-// Export writes the events that the filters select to w, in the order of
-// their positions, one CloudEvent in JSON a line, and returns how many, also
-// with an error. Each is an [tidings.Envelope] with these attributes more:
+// Export writes the events that the filters select to w, in the order of their
+// positions, as one JSON CloudEvent per line. It returns how many it wrote,
+// also with an error. Each is an [tidings.Envelope] with these extra
+// attributes:
 //
 //	"recordedat": "2026-03-01T09:30:00.123457Z",
 //	"stream": "account-7",       // these two for events of streams
 //	"streamversion": 3
 //
-// [Log.Import] reads them. Events are written as they are stored: those that
-// the program cannot decode too, and in the version of then. The source is
-// that of the log's registry. What is exported is what [Log.Read] reads; no
-// connection is held while w is written to.
+// [Log.Import] reads them. Events are written as they are stored, in their
+// original version, including those that the program cannot decode. The source
+// is the source of the log's registry. Export writes the events that [Log.Read]
+// reads; it holds no connection while it writes to w.
 func (l *Log) Export(ctx context.Context, w io.Writer, filters ...Filter) (exported int64, err error) {
 	s := l.selection(filters)
 	s.raw = true
@@ -69,15 +70,15 @@ func (l *Log) Export(ctx context.Context, w io.Writer, filters ...Filter) (expor
 
 // appendLine appends r as a line to b.
 func appendLine(b []byte, r Recorded) ([]byte, error) {
-	// Not by json.Marshal, which would escape in the data what is not
-	// escaped there.
+	// Not with json.Marshal, which would escape characters in the data that are
+	// not escaped there.
 	text, err := r.Envelope.MarshalJSON()
 	if err != nil {
 		return b, fmt.Errorf("at position %s, event %s: %w", r.Position, r.Envelope.ID, err)
 	}
 	begin := len(b)
 	if bytes.IndexByte(text, '\n') >= 0 {
-		// Between the parts of the data: other programs may write rows.
+		// A newline between parts of the data: other programs may write rows.
 		compact := bytes.NewBuffer(b)
 		if err := json.Compact(compact, text); err != nil {
 			return b[:begin], err

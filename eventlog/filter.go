@@ -11,7 +11,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// A Filter selects events. Several of them select what all do.
+// A Filter selects events. Several filters select the events that all of them
+// do.
 type Filter interface {
 	ReplayOption
 	filter(*selection)
@@ -22,7 +23,7 @@ type filterFunc func(*selection)
 func (f filterFunc) filter(s *selection)      { f(s) }
 func (f filterFunc) replay(s *replaySettings) { s.filters = append(s.filters, f) }
 
-// After selects what comes after p, and a reader begins there.
+// After selects the events after p; a reader begins there.
 func After(p Position) Filter {
 	return filterFunc(func(s *selection) {
 		if s.after.Compare(p) < 0 {
@@ -31,7 +32,7 @@ func After(p Position) Filter {
 	})
 }
 
-// UpTo selects what comes before p, and what is at p.
+// UpTo selects the events before p and the one at p.
 func UpTo(p Position) Filter {
 	return filterFunc(func(s *selection) {
 		if s.dialect == backend.Postgres {
@@ -60,11 +61,12 @@ func Types(names ...string) Filter {
 	})
 }
 
-// storable reports whether every database takes text. With any other text some
-// drivers fail, and some find another text.
+// storable reports whether every database accepts text. With any other text
+// some drivers fail, and some find a different text.
 func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
-// in returns the condition that a column has one of values, which are some.
+// in returns the condition that a column has one of values, which must not be
+// empty.
 func in(column string, values []string) (condition string, args []any) {
 	for _, v := range values {
 		args = append(args, v)
@@ -72,13 +74,13 @@ func in(column string, values []string) (condition string, args []any) {
 	return column + " IN (?" + strings.Repeat(", ?", len(values)-1) + ")", args
 }
 
-// Since selects what occurred at t or later. As with all times here,
-// microseconds count, and what is smaller is cut off.
+// Since selects the events that occurred at t or later. Like all times here, t
+// is truncated to microseconds.
 func Since(t time.Time) Filter {
 	return filterFunc(func(s *selection) { s.where("occurred_at >= ?", s.time(t)) })
 }
 
-// Before selects what occurred before t.
+// Before selects the events that occurred before t.
 func Before(t time.Time) Filter {
 	return filterFunc(func(s *selection) { s.where("occurred_at < ?", s.time(t)) })
 }
@@ -88,7 +90,7 @@ func Correlation(id uuid.UUID) Filter {
 	return filterFunc(func(s *selection) { s.where("correlation_id = ?", id.String()) })
 }
 
-// Causation selects what was published in the handlers of the event id.
+// Causation selects the events published in the handlers of the event id.
 func Causation(id uuid.UUID) Filter {
 	return filterFunc(func(s *selection) { s.where("causation_id = ?", id.String()) })
 }
@@ -98,8 +100,8 @@ func ID(id uuid.UUID) Filter {
 	return filterFunc(func(s *selection) { s.where("id = ?", id.String()) })
 }
 
-// Limit ends after n events, in the order of reading: at once if n is not
-// positive. Of several, the smallest counts.
+// Limit ends after n events, in the order of reading: immediately if n is not
+// positive. Of several limits, the smallest applies.
 func Limit(n int) Filter {
 	return filterFunc(func(s *selection) {
 		if s.limit == nil || n < *s.limit {
@@ -108,7 +110,7 @@ func Limit(n int) Filter {
 	})
 }
 
-// A selection is the WHERE clause that filters come to.
+// A selection is the WHERE clause built from filters.
 type selection struct {
 	dialect backend.Dialect
 	after   Position
@@ -130,7 +132,7 @@ func (l *Log) selection(filters []Filter) *selection {
 	return s
 }
 
-// left returns how many events the limit allows, and -1 without one.
+// left returns how many events the limit allows, or -1 without a limit.
 func (s *selection) left() int {
 	if s.limit == nil {
 		return -1
@@ -148,8 +150,8 @@ func (s *selection) where(condition string, args ...any) {
 func (s *selection) time(t time.Time) any { return dbTime(s.dialect, t) }
 
 // dbTime returns t as an argument for a dialect, to the microsecond. For
-// Postgres it is text: of times, drivers round what is smaller or cut it off,
-// and one takes the zero time for NULL.
+// Postgres it is text: some drivers round smaller fractions and some cut them
+// off, and one takes the zero time for NULL.
 func dbTime(dialect backend.Dialect, t time.Time) any {
 	if dialect == backend.Postgres {
 		return postgresTime(t)
@@ -161,7 +163,7 @@ func dbTime(dialect backend.Dialect, t time.Time) any {
 // https://www.postgresql.org/docs/current/datatype-datetime.html.
 func postgresTime(t time.Time) string {
 	t = t.UTC()
-	if year := t.Year(); year <= 0 { // of which Postgres has none: 1 BC is before 1
+	if year := t.Year(); year <= 0 { // Postgres has no year 0: 1 BC is before 1
 		return fmt.Sprintf("%04d%s BC", 1-year, t.Format("-01-02T15:04:05.999999Z07:00"))
 	}
 	return t.Format(recordedFormat)
@@ -185,7 +187,7 @@ func (s *selection) sql(after Position, extra ...string) (string, []any) {
 	return " WHERE " + bind(s.dialect, strings.Join(conditions, " AND ")), args
 }
 
-// bind writes placeholders as the dialect does.
+// bind writes placeholders in the form of the dialect.
 func bind(dialect backend.Dialect, query string) string {
 	if dialect == backend.SQLite {
 		return query

@@ -10,10 +10,10 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// PollInterval sets how often [Log.Follow] asks the database for new events,
-// where nothing wakes it before; see there. The defaults are 100ms on SQLite,
-// 250ms on Postgres, and 1s where other processes tell of new events (package
-// pgxlog). A look that finds nothing is one lookup in an index.
+// PollInterval sets how often [Log.Follow] asks the database for new events
+// when nothing wakes it earlier; see there. The defaults are 100ms on SQLite,
+// 250ms on Postgres, and 1s where other processes notify of new events (package
+// pgxlog). A poll that finds nothing is one lookup in an index.
 func PollInterval(d time.Duration) Option {
 	if d <= 0 {
 		panic(fmt.Sprintf("eventlog: PollInterval(%s): must be positive", d))
@@ -21,35 +21,35 @@ func PollInterval(d time.Duration) Option {
 	return optionFunc(func(s *settings) { s.pollInterval = d })
 }
 
-// Follow returns the events that the filters select, first those that are in
-// the log and then, as they are committed, those that come. It ends with ctx:
-// the last that the loop sees is then ctx.Err(). With [Limit] it ends after
-// so many events.
+// Follow returns the events that the filters select: first those that are in
+// the log and then new ones as they are committed. It ends with ctx: the last
+// error that the loop sees is then ctx.Err(). With [Limit] it ends after that
+// many events.
 //
 //	for recorded, err := range log.Follow(ctx, eventlog.After(cursor)) {
 //
-// It misses nothing and repeats nothing, and each [Position] that the loop
-// has seen is a cursor to go on from, in this process or a later one. On
-// Postgres an event is seen once no running transaction can put another one
-// before it: a long transaction that writes, to any table of the server,
-// holds followers back until it ends.
+// It misses nothing and repeats nothing. Each [Position] that the loop has seen
+// is a cursor to continue from, in this process or a later one. On Postgres an
+// event is seen once no running transaction can put another one before it: a
+// long transaction that writes, to any table of the server, delays followers
+// until it ends.
 //
-// What is appended through the same Log wakes it after the commit, on every
-// database. With package pgxlog so does what other processes append: they
-// notify outside of their transactions, while somebody listens. Everything
-// else it sees at the next [PollInterval]: what other processes append, if the
-// Log is of [SQLite] or [Postgres]; what other programs insert, unless they
-// NOTIFY tidings_events; and all of it on a standby of Postgres, where nobody
-// can listen, and behind a pooler in transaction mode, which passes no
-// notifications on.
+// A commit through the same Log wakes Follow, on every database. With package
+// pgxlog, commits in other processes also wake it: while a follower listens,
+// they notify outside of their transactions. It sees all other events at the
+// next [PollInterval]: events that other processes append, if the Log is on
+// [SQLite] or [Postgres]; events that other programs insert, unless they NOTIFY
+// tidings_events; and all events on a Postgres standby, where LISTEN is not
+// possible, and behind a pooler in transaction mode, which does not forward
+// notifications.
 //
-// An event that cannot be decoded comes with a [*DecodeError]; the loop may
-// go on to the next one. After any other error, such as that of a database
-// that is down, it ends; begin again after the last position.
+// An event that cannot be decoded comes with a [*DecodeError]; the loop may go
+// on to the next one. After any other error, such as a database that is down,
+// it ends; begin again after the last position.
 //
-// No connection is held while the loop's body runs, but for the one that
-// package pgxlog listens on: its pool needs one for each follower, and at
-// least one more. Inside a transaction, where nothing would ever come, Follow
+// No connection is held while the loop's body runs, except the one that package
+// pgxlog listens on: its pool needs one for each follower, and at least one
+// more. Inside a transaction, where no new event would ever arrive, Follow
 // returns an error.
 func (l *Log) Follow(ctx context.Context, filters ...Filter) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
@@ -62,8 +62,8 @@ func (l *Log) Follow(ctx context.Context, filters ...Filter) iter.Seq2[Recorded,
 	}
 }
 
-// endOf returns why ctx has ended, if it has. A driver that gives the deadline to
-// its connection, as pgdriver does, can be a moment ahead of ctx.
+// endOf returns why ctx has ended, if it has. A driver that passes the deadline
+// to its connection, as pgdriver does, can be a moment ahead of ctx.
 func endOf(ctx context.Context) error {
 	err := ctx.Err()
 	if deadline, ok := ctx.Deadline(); err == nil && ok && !time.Now().Before(deadline) {
@@ -79,7 +79,7 @@ func (l *Log) follow(ctx context.Context, s *selection, yield func(Recorded, err
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends listening
 	defer cancel()
-	// Before the first look: nothing that comes after that is overheard.
+	// Before the first look: no event that arrives after it is missed.
 	woken, remove := l.followers.add()
 	defer remove()
 	told, err := l.db.Listen(ctx, channel)
@@ -101,8 +101,8 @@ func (l *Log) follow(ctx context.Context, s *selection, yield func(Recorded, err
 	}
 }
 
-// followOnce passes on what is there after s.after, and moves that. goOn is
-// false when the loop or the limit is through.
+// followOnce passes on the events after s.after, and moves s.after. goOn is
+// false when the loop or the limit has ended.
 func (l *Log) followOnce(ctx context.Context, s *selection, yield func(Recorded, error) bool) (goOn bool, err error) {
 	left := s.left()
 	for r, err := range l.read(ctx, s, l.settled()...) {
@@ -121,8 +121,8 @@ func (l *Log) followOnce(ctx context.Context, s *selection, yield func(Recorded,
 	return left != 0, nil
 }
 
-// settled returns the condition for events that no running transaction can
-// still put others before.
+// settled returns the condition for events before which no running transaction
+// can still put others.
 func (l *Log) settled() []string {
 	if l.dialect == backend.Postgres {
 		return []string{settled}
@@ -142,8 +142,8 @@ func (l *Log) pollInterval(told bool) time.Duration {
 	return 250 * time.Millisecond
 }
 
-// outsideTx returns an error if ctx is in a transaction, whose events and
-// whose view of others would be part of what function is to see.
+// outsideTx returns an error if ctx is in a transaction: function would see the
+// transaction's own events, and its view of others.
 func (l *Log) outsideTx(ctx context.Context, function string) error {
 	switch tx, err := l.db.Tx(ctx); {
 	case err != nil:
@@ -154,7 +154,7 @@ func (l *Log) outsideTx(ctx context.Context, function string) error {
 	return nil
 }
 
-// A waiter waits for events that may have come.
+// A waiter waits until there may be new events.
 type waiter struct {
 	woken   <-chan struct{} // by this process
 	told    <-chan struct{} // by the database; nil: it does not
@@ -168,8 +168,8 @@ type waiter struct {
 // that a reader was woken for may not be settled yet.
 const shortest = 2 * time.Millisecond
 
-// wait returns when it is time to look again, or with ctx. Pauses grow from
-// the last wake-up on.
+// wait returns when it is time to look again, or when ctx ends. Pauses grow
+// after the last wake-up.
 func (w *waiter) wait(ctx context.Context) error {
 	w.pause = min(max(2*w.pause, w.first), w.longest)
 	if w.timer == nil {

@@ -27,25 +27,25 @@ const (
 	importBytes = 4 << 20
 )
 
-// Import appends the events in r, one CloudEvent in JSON a line, as
-// [Log.Export] writes them: in the order of the lines, each with its stream
-// and the time when it was recorded first. An event that the log has already,
-// by its ID, is skipped, so an import that was interrupted can be run again.
-// Lines may be as long as memory allows; empty ones are ignored.
+// Import appends the events in r, one JSON CloudEvent per line, as [Log.Export]
+// writes them: in the order of the lines, each with its stream and the time
+// when it was first recorded. An event that the log has already, by its ID, is
+// skipped, so an interrupted import can be run again. Lines may be as long as
+// memory allows; empty ones are ignored.
 //
-// Lines of other producers are accepted under the rules of
-// [tidings.Envelope]; without a recordedat an event is recorded now. Neither
-// the source nor attributes that are not known are kept. Events need not be
-// registered: what cannot be decoded is appended as it is, see [Log.Audit].
+// Lines of other producers are accepted under the rules of [tidings.Envelope];
+// an event without a recordedat is recorded now. The source and unknown
+// attributes are not kept. Events need not be registered: an event that cannot
+// be decoded is appended as it is, see [Log.Audit].
 //
-// Every few hundred lines are a transaction, or a savepoint inside of that of
-// ctx. At a line that is no such event, or a stream's version that another
-// event has, Import ends with an error that names the line, or the lines of
-// the transaction that failed. What came before was appended, and is in the
-// report; in an error of the database that is all but those lines. To import
-// all or nothing, call it in a transaction and roll that back.
+// Every few hundred lines are a transaction, or a savepoint in the transaction
+// of ctx. At a line that is not such an event, or has a stream version that
+// another event has, Import ends with an error that names the line, or the
+// lines of the transaction that failed. The lines before were appended, and are
+// in the report; with a database error that is all but the lines that it names.
+// To import all or nothing, call it in a transaction and roll that back.
 //
-// No handler is called, and no bus knows. Followers see the events.
+// No handler is called, and nothing is published. Followers see the events.
 func (l *Log) Import(ctx context.Context, r io.Reader) (ImportReport, error) {
 	var (
 		report ImportReport
@@ -74,7 +74,7 @@ func (l *Log) Import(ctx context.Context, r io.Reader) (ImportReport, error) {
 		}
 		text, readErr := lines.ReadBytes('\n')
 		if readErr != nil && readErr != io.EOF {
-			// The line may be half of one.
+			// The line may be incomplete.
 			flushErr := flush()
 			return report, errors.Join(fmt.Errorf("eventlog: importing: reading line %d: %w", number, readErr), flushErr)
 		}
@@ -100,7 +100,7 @@ func (l *Log) Import(ctx context.Context, r io.Reader) (ImportReport, error) {
 	}
 }
 
-// appendImported appends rows, and returns how many were not there.
+// appendImported appends rows, and returns how many were new.
 func (l *Log) appendImported(ctx context.Context, rows []row) (inserted int64, err error) {
 	err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error {
 		inserted = 0
@@ -116,7 +116,7 @@ func (l *Log) appendImported(ctx context.Context, rows []row) (inserted int64, e
 	return inserted, err
 }
 
-// parseLine reads a line, and reports whether there is anything in it.
+// parseLine reads a line, and reports whether it is not empty.
 func parseLine(line []byte) (r row, ok bool, err error) {
 	if line = bytes.TrimSpace(line); len(line) == 0 {
 		return row{}, false, nil
@@ -130,8 +130,8 @@ func parseLine(line []byte) (r row, ok bool, err error) {
 	return r, true, nil
 }
 
-// setExtensions reads the attributes that an Envelope does not have. With the
-// same rigour: none of them twice, and the names in lower case.
+// setExtensions reads the attributes that an Envelope does not have, as
+// strictly as an Envelope: none of them twice, and the names in lower case.
 func (r *row) setExtensions(line []byte) error {
 	found := map[string]json.RawMessage{}
 	decoder := json.NewDecoder(bytes.NewReader(line))
@@ -190,7 +190,7 @@ func textOf(found map[string]json.RawMessage, name string) (text string, err err
 	return text, nil
 }
 
-// streamVersion reads a number, or one in a string; 0 if there is none.
+// streamVersion reads a number, or a number in a string; 0 if there is none.
 func streamVersion(value json.RawMessage) (int64, error) {
 	if value == nil || string(value) == "null" {
 		return 0, nil

@@ -19,9 +19,9 @@ func insertPostgresOne(rows []row, now time.Time) (query string, args []any) {
 	return postgresOne, appendNullable(args, r)
 }
 
-// insertPostgresSlices is for drivers that take slices, as pgx does: of types
-// that it knows the array of without asking the server, since it cannot ask
-// in the simple protocol.
+// insertPostgresSlices is for drivers that take slices, as pgx does. It uses
+// only types whose array type pgx knows without asking the server, since it
+// cannot ask in the simple protocol.
 func insertPostgresSlices(rows []row, now time.Time) (query string, args []any) {
 	n := len(rows)
 	ids, types, versions, data := make([]string, n), make([]string, n), make([]int32, n), make([]string, n)
@@ -44,7 +44,7 @@ func insertPostgresSlices(rows []row, now time.Time) (query string, args []any) 
 	return postgresSlices, []any{ids, types, versions, data, occurred, recorded, correlations, causations, streams, streamVersions}
 }
 
-// insertPostgresText sends arrays as text, which every driver can.
+// insertPostgresText sends arrays as text, which works with every driver.
 func insertPostgresText(rows []row, now time.Time) (query string, args []any) {
 	var arrays [columns]array
 	appended := postgresTime(now)
@@ -79,7 +79,7 @@ func insertPostgresText(rows []row, now time.Time) (query string, args []any) {
 	return postgresText, args
 }
 
-// An array is a Postgres array literal in the making, see
+// An array builds a Postgres array literal, see
 // https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.
 type array struct{ b []byte }
 

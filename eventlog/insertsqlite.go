@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// sqliteRows is how many rows go into one statement. More would not be
-// faster: the driver looks for each parameter in the list of all of them.
+// sqliteRows is how many rows go into one statement. More would not be faster:
+// the driver searches the list of all parameters for each one.
 const sqliteRows = 100
 
 var sqliteValues = func() (values [sqliteRows + 1]string) {

@@ -36,15 +36,15 @@ type optionFunc func(*settings)
 
 func (f optionFunc) apply(s *settings) { f(s) }
 
-// NoMigrate makes [Open] leave the tables as they are, for those who run
+// NoMigrate makes [Open] leave the tables as they are, for programs that run
 // [Migrate] or the SQL of [Migrations] at another time, or with other rights.
 func NoMigrate() Option { return optionFunc(func(s *settings) { s.noMigrate = true }) }
 
-// Open returns the log in db, whose events registry knows by name. It brings
-// the tables up to date, see [Migrate] and [NoMigrate]; the error wraps
-// [ErrSchema] if they do not fit afterwards, and [ErrForeign] for a log that
-// was restored on another Postgres server and needs [Rebase]. The log has
-// nothing to close: the database is the caller's.
+// Open returns the log in db; registry has the registered names of its events.
+// It brings the tables up to date, see [Migrate] and [NoMigrate]. The error
+// wraps [ErrSchema] if they do not fit afterwards, and [ErrForeign] for a log
+// that was restored on another Postgres server and needs [Rebase]. The log need
+// not be closed: the database is the caller's.
 func Open(ctx context.Context, db Database, registry *tidings.Registry, opts ...Option) (*Log, error) {
 	if db == nil || registry == nil {
 		return nil, errors.New("eventlog: Open with a nil Database or Registry")
@@ -77,8 +77,8 @@ func Open(ctx context.Context, db Database, registry *tidings.Registry, opts ...
 	return l, nil
 }
 
-// querier returns what runs statements in the transaction of ctx, if it is
-// in one, and else on the pool.
+// querier returns a Querier for the transaction of ctx, or for the pool if
+// there is none.
 func (l *Log) querier(ctx context.Context) (backend.Querier, error) {
 	q, err := l.db.Tx(ctx)
 	if q == nil && err == nil {

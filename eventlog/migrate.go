@@ -13,17 +13,17 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// ErrSchema is wrapped by the error of [Open] for a database whose tables
-// are missing, or of another version than this package needs.
+// ErrSchema is wrapped by the error of [Open] for a database whose tables are
+// missing, or have another version than this package needs.
 var ErrSchema = errors.New("the schema of the event log does not fit")
 
 //go:embed migrations
 var migrationFiles embed.FS
 
-// Migrations returns the SQL that [Migrate] runs, for those who run it with
-// a tool of their own: the directories sqlite and postgres, with a file per
-// version, "0001_events.sql". Each file runs once, in a transaction, and
-// notes in the table tidings_schema that it has.
+// Migrations returns the SQL that [Migrate] runs, for use with another
+// migration tool: the directories sqlite and postgres, with a file per version,
+// "0001_events.sql". Each file runs once, in a transaction, and records that in
+// the table tidings_schema.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
@@ -38,7 +38,7 @@ type migration struct {
 	sql     string
 }
 
-// migrations returns those of a dialect, in order.
+// migrations returns the migrations of a dialect, in order.
 func migrations(dialect backend.Dialect) []migration {
 	dir := "migrations/" + strings.ToLower(dialect.String())
 	entries, err := migrationFiles.ReadDir(dir)
@@ -61,9 +61,10 @@ func migrations(dialect backend.Dialect) []migration {
 	return all
 }
 
-// Migrate brings the tables of the log in db up to date, in a transaction,
-// or in that of ctx. It does nothing if they are, and several processes may
-// call it at once. [Open] calls it, unless told not to.
+// Migrate brings the tables of the log in db up to date, in a transaction of
+// its own or in the one of ctx. It does nothing if they are up to date, and
+// several processes may call it at once. [Open] calls it, unless [NoMigrate] is
+// given.
 func Migrate(ctx context.Context, db Database) error {
 	if db == nil {
 		return errors.New("eventlog: Migrate with a nil Database")
@@ -71,7 +72,7 @@ func Migrate(ctx context.Context, db Database) error {
 	begun := time.Now()
 	err := migrate(ctx, db)
 	// SQLite does not always wait for its busy_timeout when several processes
-	// open a new file: not where one of them changes the journal mode.
+	// open a new file: it does not where one of them changes the journal mode.
 	for isLocked(err) && time.Since(begun) < 3*time.Second && sleep(ctx, 50*time.Millisecond) == nil {
 		err = migrate(ctx, db)
 	}
@@ -81,8 +82,8 @@ func Migrate(ctx context.Context, db Database) error {
 	return nil
 }
 
-// isLocked reports whether err is SQLITE_BUSY, which every driver has a type
-// of its own for; the text is that of SQLite.
+// isLocked reports whether err is SQLITE_BUSY. Every driver has its own type
+// for it; the text comes from SQLite.
 func isLocked(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "database is locked")
 }
@@ -102,8 +103,8 @@ func migrate(ctx context.Context, db Database) error {
 		return err
 	}
 	if db.Dialect() == backend.SQLite {
-		// Outside, so that the transaction can begin with a write: one that
-		// began with reading would fail where another process has written.
+		// Outside, so that the transaction can begin with a write: if it began
+		// with a read, it would fail where another process has written.
 		if _, err := outside.Exec(ctx, table); err != nil {
 			return err
 		}
@@ -134,7 +135,7 @@ func migrate(ctx context.Context, db Database) error {
 	})
 }
 
-// schemaVersion returns the version of the tables, 0 if there are none.
+// schemaVersion returns the version of the tables, or 0 if there are none.
 func schemaVersion(ctx context.Context, db Database, q backend.Querier) (version int, err error) {
 	exists := `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'tidings_schema'`
 	if db.Dialect() == backend.Postgres {
@@ -148,7 +149,7 @@ func schemaVersion(ctx context.Context, db Database, q backend.Querier) (version
 	return version, err
 }
 
-// checkSchema returns an error unless the tables are of the newest version.
+// checkSchema returns an error unless the tables have the newest version.
 func checkSchema(ctx context.Context, db Database, q backend.Querier) error {
 	current, err := schemaVersion(ctx, db, q)
 	if err != nil {

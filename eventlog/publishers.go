@@ -10,14 +10,14 @@ import (
 	"github.com/tidings-go/tidings/internal/txend"
 )
 
-// publishers knows the transactions in which something was published on a bus with
-// the log, and that have not ended.
+// publishers tracks the open transactions that published something on a bus
+// with the log.
 type publishers struct {
 	mu   sync.Mutex
 	open map[chan struct{}]bool // a channel for each, closed at its end
 }
 
-// add notes the transaction that ctx is in.
+// add tracks the transaction that ctx is in.
 func (p *publishers) add(ctx context.Context) { txend.Notify(ctx, p, p.begin) }
 
 func (p *publishers) begin() (end func()) {
@@ -36,8 +36,8 @@ func (p *publishers) begin() (end func()) {
 	}
 }
 
-// wait returns when the transactions have ended in which something was
-// published before it was called, or with ctx.
+// wait returns when all transactions that published something before the call
+// have ended, or when ctx ends.
 func (p *publishers) wait(ctx context.Context) error {
 	p.mu.Lock()
 	open := slices.Collect(maps.Keys(p.open))

@@ -9,15 +9,15 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// page is how many events are read at once. A reader holds no more of them,
+// page is how many events are read at once. A reader holds at most one page,
 // and no connection while the loop's body runs.
 const page = 500
 
 // Read returns the events that the filters select, in the order of their
-// positions: those that have been committed, and within a transaction its
-// own, as far as they were appended. It reads pages as the loop goes on, so
-// what is committed meanwhile may be seen or not; to keep up with a log that
-// grows use [Log.Follow].
+// positions: committed events and, within a transaction, the events it has
+// appended so far. It reads pages as the loop goes on, so it may or may not see
+// events that are committed meanwhile; to keep up with a log that grows, use
+// [Log.Follow].
 //
 // An event that cannot be decoded comes with a [*DecodeError]; the loop may
 // go on to the next one. After any other error it ends.
@@ -25,8 +25,8 @@ func (l *Log) Read(ctx context.Context, filters ...Filter) iter.Seq2[Recorded, e
 	return l.read(ctx, l.selection(filters))
 }
 
-// settled is the condition for events that no running transaction can still
-// put others before. On SQLite that is all of them.
+// settled is the condition for events before which no running transaction can
+// still put others. On SQLite that is all events.
 const settled = "tx < tidings_tx(pg_snapshot_xmin(pg_current_snapshot()))"
 
 func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2[Recorded, error] {
@@ -44,14 +44,14 @@ func (l *Log) read(ctx context.Context, s *selection, extra ...string) iter.Seq2
 	})
 }
 
-// pages reads a page after the other. rest returns the end of the query for
-// the events that come after last, which is the zero Recorded at first. doing
-// is for errors.
+// pages reads page after page. rest returns the end of the query for the events
+// after last, which is the zero Recorded at first. doing describes the action
+// in errors.
 func (l *Log) pages(ctx context.Context, s *selection, doing string, rest func(last Recorded) (query string, args []any)) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		fail := func(err error) { yield(Recorded{}, fmt.Errorf("eventlog: %s: %w", doing, err)) }
 		left := s.left()
-		var last Recorded // but for what takes memory
+		var last Recorded // without what takes memory
 		var records []Recorded
 		for left != 0 {
 			size := page
@@ -88,7 +88,7 @@ func (l *Log) pages(ctx context.Context, s *selection, doing string, rest func(l
 	}
 }
 
-// page appends what a query returns to records.
+// page appends the result of a query to records.
 func (l *Log) page(ctx context.Context, records []Recorded, query string, args []any) ([]Recorded, error) {
 	q, err := l.querier(ctx)
 	if err != nil {
@@ -103,14 +103,14 @@ func (l *Log) page(ctx context.Context, records []Recorded, query string, args [
 	return records, err
 }
 
-// isDecode reports whether err is about one event, so that reading goes on.
+// isDecode reports whether err concerns one event, so that reading can go on.
 func isDecode(err error) bool {
 	var decode *DecodeError
 	return errors.As(err, &decode)
 }
 
-// Last returns the position of the last event, and the zero Position if the
-// log is empty.
+// Last returns the position of the last event, or the zero Position if the log
+// is empty.
 func (l *Log) Last(ctx context.Context) (Position, error) {
 	q, err := l.querier(ctx)
 	if err != nil {

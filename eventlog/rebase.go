@@ -8,18 +8,17 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// ErrForeign is wrapped by the error of [Open] for a log on Postgres that
-// was restored on, or copied to, a server whose transactions have lower
-// numbers than those that wrote the log: new events would come before old
-// ones, and [Log.Follow] would not see the old ones. [Rebase] is the remedy.
+// ErrForeign is wrapped by the error of [Open] for a log on Postgres that was
+// restored on, or copied to, a server whose transaction numbers are lower than
+// those in the log: new events would come before old ones, and [Log.Follow]
+// would not see the old ones. Call [Rebase] to repair it.
 var ErrForeign = errors.New("the log was written by a server whose transactions have higher numbers than those of this one")
 
-// Rebase lets a log that comes from another Postgres server go on here: new
-// events come after all that are stored. No stored position changes, so
-// readers go on where they were. It is quick however long the log is, waits
-// for the transactions that write to the log, and needs the rights of
-// [Migrate]. Where there is nothing to do, as always on SQLite, it does
-// nothing.
+// Rebase makes a log from another Postgres server usable on this one: new
+// events come after all stored ones. No stored position changes, so readers
+// continue where they were. It is quick however long the log is, waits for the
+// transactions that write to the log, and needs the rights that [Migrate]
+// needs. Where there is nothing to do, as always on SQLite, it does nothing.
 func Rebase(ctx context.Context, db Database) error {
 	if db == nil {
 		return errors.New("eventlog: Rebase with a nil Database")
@@ -28,7 +27,8 @@ func Rebase(ctx context.Context, db Database) error {
 		return nil
 	}
 	err := db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error {
-		// Nobody appends until the commit, and what was appended is seen.
+		// No event is appended until the commit, and all appended events are
+		// seen.
 		if _, err := tx.Exec(ctx, `LOCK TABLE tidings_events IN EXCLUSIVE MODE`); err != nil {
 			return err
 		}
@@ -64,8 +64,8 @@ func checkForeign(ctx context.Context, db Database, q backend.Querier) error {
 }
 
 // isForeign reports whether there is an event that no transaction of this
-// server can have written: one that q sees is of a transaction that has
-// ended, or of q's own.
+// server can have written: an event that q sees is from a transaction that has
+// ended, or from q's own.
 func isForeign(ctx context.Context, q backend.Querier) (foreign bool, err error) {
 	const query = `SELECT coalesce(max(tx) > greatest(
 		tidings_tx(pg_snapshot_xmax(pg_current_snapshot())) - 1,

@@ -11,10 +11,10 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// Recorded is an event as the log holds it.
+// Recorded is an event as stored in the log.
 type Recorded struct {
 	Event      tidings.Event    // nil where the error is a *DecodeError
-	Envelope   tidings.Envelope // as it was stored, in the version of then
+	Envelope   tidings.Envelope // as it was stored, in its original version
 	Position   Position
 	RecordedAt time.Time // when it was appended, by the clock of the program, in UTC
 
@@ -22,10 +22,10 @@ type Recorded struct {
 	StreamVersion int64  // from 1; 0 without a stream
 }
 
-// A DecodeError says that an event is in the log that the program cannot
-// read: its name or version is not registered, which Err wraps
-// [tidings.ErrUnregistered] for, or its data does not fit. A reader gets it
-// with the [Recorded] that it is about, and may go on.
+// A DecodeError says that the program cannot read an event of the log: its name
+// or version is not registered, for which Err wraps [tidings.ErrUnregistered],
+// or its data does not fit. A reader gets it together with the [Recorded], and
+// may go on.
 type DecodeError struct {
 	Recorded Recorded
 	Err      error
@@ -49,12 +49,12 @@ func (l *Log) selectFrom() string {
 	return selectSQLite
 }
 
-// A scanner reads rows of selectFrom. It is made once for many of them.
+// A scanner reads rows of selectFrom. One scanner reads many rows.
 type scanner struct {
 	source string
 	sqlite bool
 	row    Recorded
-	// What the database may have in another form.
+	// Columns that the database may return in another form.
 	data               []byte
 	occurred, recorded int64 // on SQLite
 	causation          uuid.NullUUID
@@ -77,7 +77,7 @@ func (l *Log) newScanner() *scanner {
 
 // next returns the current row, without decoding its event.
 func (s *scanner) next(rows backend.Rows) (Recorded, error) {
-	s.data = nil // drivers may use its memory again
+	s.data = nil // drivers may reuse its memory
 	if err := rows.Scan(s.into...); err != nil {
 		return Recorded{}, err
 	}
@@ -99,7 +99,7 @@ func (l *Log) source() string {
 	return l.registry.Source
 }
 
-// decode fills in the event.
+// decode sets the event.
 func (l *Log) decode(r *Recorded) error {
 	event, err := l.registry.Unwrap(r.Envelope)
 	if err != nil {

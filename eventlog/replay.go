@@ -29,78 +29,78 @@ type replayOption func(*replaySettings)
 
 func (o replayOption) replay(s *replaySettings) { o(s) }
 
-// Progress has report called after each event, in the goroutine of the replay.
+// Progress makes a replay call report after each event, in the goroutine of the
+// replay.
 func Progress(report func(ReplayProgress)) ReplayOption {
 	return replayOption(func(s *replaySettings) { s.progress = report })
 }
 
 // A ReplayProgress says how far a replay has come.
 type ReplayProgress struct {
-	Done     int      // events, those included that the handler is not for
-	Total    int      // that there were at the start, and that came since
+	Done     int      // events, including those that the handler is not for
+	Total    int      // the events at the start and those that have arrived since
 	Position Position // of the last event
 }
 
-// Rate slows a replay down to so many events per second, at most.
+// Rate limits a replay to this many events per second.
 func Rate(perSecond float64) ReplayOption {
 	return replayOption(func(s *replaySettings) { s.rate, s.rated = perSecond, true })
 }
 
-// DryRun reads and decodes, and calls no handler: the report says how many
-// events there are, and the error whether one cannot be decoded. Nothing is
-// stored.
+// DryRun reads and decodes events and calls no handler: the report says how
+// many events there are, and the error whether one cannot be decoded. Nothing
+// is stored.
 func DryRun() ReplayOption {
 	return replayOption(func(s *replaySettings) { s.dry = true })
 }
 
-// Resume keeps in the log's database how far the replay has come, under a
-// name: one that was interrupted goes on after the last event whose handler
-// succeeded, and one that came to its end with what was appended since. Use
-// a name with the same handler and the same filters only; two replays that
-// use it at once get in each other's way, and one of them fails.
+// Resume stores in the log's database, under a name, how far the replay has
+// come. An interrupted replay continues after the last event whose handler
+// succeeded; a completed one continues with the events appended since. Use a
+// name only with the same handler and the same filters. If two replays use a
+// name at once, one of them fails.
 //
-// The handler of each event runs in a transaction, in which the place is
-// stored as well: what it writes through the transaction (tidings.TxFrom and
-// [tidings.InTx] find it) takes effect once. What it does elsewhere may be
-// repeated for one event.
+// The handler of each event runs in a transaction that also stores the place:
+// what it writes through the transaction (tidings.TxFrom and [tidings.InTx]
+// find it) takes effect once. Effects elsewhere may be repeated for one event.
 func Resume(name string) ReplayOption {
 	return replayOption(func(s *replaySettings) { s.resume, s.resumes = name, true })
 }
 
-// SkipUndecodable has a replay go on after an event that cannot be decoded,
-// once it has told report.
+// SkipUndecodable makes a replay go on after an event that cannot be decoded,
+// once it has called report.
 func SkipUndecodable(report func(*DecodeError)) ReplayOption {
 	return replayOption(func(s *replaySettings) { s.skip = report })
 }
 
-// A ReplayReport says what a replay has done, also one that has failed.
+// A ReplayReport says what a replay has done, even if it failed.
 type ReplayReport struct {
 	Handled     int      // events that the handler has handled; would have, in a [DryRun]
 	Undecodable int      // events that were skipped, see [SkipUndecodable]
-	Position    Position // of the last event that it is through with
+	Position    Position // of the last event that it has finished
 }
 
-// Replay calls handler for the events of the log that are an E, in the order
-// of their positions: those that are in the log when it begins. E may be an
-// interface; Replay goes through all events then, and leaves out those that
-// do not implement it. It runs in the caller's goroutine.
+// Replay calls handler for the events of type E that are in the log when it
+// begins, in the order of their positions. If E is an interface, Replay reads
+// all events and leaves out those that do not implement it. It runs in the
+// caller's goroutine.
 //
-// The context of the handler carries the event, as if a bus had delivered it,
-// so what the handler publishes is correlated, and [Replaying] is true.
+// The handler's context carries the event, as if a bus had delivered it, so the
+// events that the handler publishes are correlated, and [Replaying] is true.
 //
 // An error of the handler ends the replay, as does an event that cannot be
 // decoded (but see [SkipUndecodable]); the error names the event and its
-// position. History is read in pages, and no connection is held while the
-// handler runs, unless with [Resume].
+// position. History is read in pages, and without [Resume] no connection is
+// held while the handler runs.
 //
-// On Postgres Replay begins once the transactions have ended that could put
-// events between those of the log. Inside a transaction it is an error.
+// On Postgres Replay begins once all transactions have ended that could put
+// events between those of the log. Inside a transaction it returns an error.
 func Replay[E tidings.Event](ctx context.Context, log *Log, handler func(context.Context, E) error, opts ...ReplayOption) (ReplayReport, error) {
 	if log == nil || handler == nil {
 		return ReplayReport{}, errors.New("eventlog: Replay with a nil Log or handler")
 	}
-	// A bus of its own, for the context and the errors that handlers get.
-	// There is nobody whom the handler could share an event with.
+	// A bus of its own, for the context and the errors that handlers get. There
+	// is no other handler to share an event with.
 	bus := tidings.New(tidings.WithSharedEvents())
 	unnamed := tidings.Subscribe(bus, handler)
 	name := bus.Subscriptions()[0].Handler
@@ -119,14 +119,14 @@ func Replay[E tidings.Event](ctx context.Context, log *Log, handler func(context
 	return r.all(ctx)
 }
 
-// ReplayTo publishes events of the log on bus, with the headers that they
-// have, in the order of their positions: those that are in the log when it
-// begins. All handlers on bus are called, also those with [Log.CatchUp], and
-// [Replaying] is true in them; an error of one ends the replay. A log that
-// is attached to bus does not append the events that it has.
+// ReplayTo publishes events of the log on bus, with their stored headers, in
+// the order of their positions: those that are in the log when it begins. All
+// handlers on bus are called, including those with [Log.CatchUp], and
+// [Replaying] is true in them; an error of one ends the replay. A log that is
+// attached to bus does not append the events that it already has.
 //
-// It is otherwise like [Replay]. With [Resume], each event is published
-// outside of a transaction, and the place stored once its handlers have
+// Otherwise it works like [Replay]. With [Resume], each event is published
+// outside a transaction, and the place is stored once its handlers have
 // returned: after an interruption one event may be published again.
 func (l *Log) ReplayTo(ctx context.Context, bus *tidings.EventBus, opts ...ReplayOption) (ReplayReport, error) {
 	if bus == nil {
@@ -141,7 +141,7 @@ func (l *Log) ReplayTo(ctx context.Context, bus *tidings.EventBus, opts ...Repla
 	return r.all(ctx)
 }
 
-// all replays what there is at the start.
+// all replays the events that are there at the start.
 func (r *replay) all(ctx context.Context) (ReplayReport, error) {
 	if err := r.begin(ctx); err != nil {
 		return r.report, err
@@ -172,7 +172,7 @@ func (l *Log) newReplay(function string, opts []ReplayOption) (*replay, error) {
 	return r, nil
 }
 
-// only narrows r to the events of type typ, in the database where it can.
+// only restricts r to events of type typ, in the database where possible.
 func (r *replay) only(typ reflect.Type) error {
 	r.event = typ
 	if typ.Kind() == reflect.Interface {

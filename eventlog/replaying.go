@@ -6,11 +6,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// Replaying reports whether ctx is that of a handler that is called for an
-// event of the past, by [Replay], [Log.Backfill] or [Log.ReplayTo]: a handler
-// that also sends mail, say, leaves that out then. It is true as well in the
-// handlers of what such a handler publishes, as long as they run in this
-// process.
+// Replaying reports whether ctx belongs to a handler that [Replay],
+// [Log.Backfill] or [Log.ReplayTo] calls for a past event. A handler that also
+// sends mail, say, can then leave that out. It is also true in the handlers of
+// events that such a handler publishes, as long as they run in this process.
 func Replaying(ctx context.Context) bool {
 	_, ok := ctx.Value(replayingKey{}).(*replaying)
 	return ok
@@ -29,9 +28,9 @@ func (r *replaying) in(ctx context.Context) context.Context {
 	return context.WithValue(ctx, replayingKey{}, r)
 }
 
-// replayOf reports whether ctx is that of a replay of this event to this
-// handler, and not one of what is published in the course of it, and returns
-// the gate that is to be opened afterwards, if there is one.
+// replayOf reports whether ctx belongs to a replay of this event to this
+// handler, and not to an event published during it, and returns the gate to
+// open afterwards, if any.
 func replayOf(ctx context.Context, id uuid.UUID, handler string) (*gate, bool) {
 	r, ok := ctx.Value(replayingKey{}).(*replaying)
 	if !ok || r.id != id || r.handler != "" && r.handler != handler {

@@ -16,15 +16,15 @@ import (
 // A replay is one call of Replay, Backfill or ReplayTo.
 type replay struct {
 	log      *Log
-	function string // which of these
+	function string // the name of that function
 	settings replaySettings
 
-	handler string       // its name; "": all of a bus
+	handler string       // its name; "": all handlers of a bus
 	gate    *gate        // of a Backfill; else nil
-	event   reflect.Type // that it handles; nil: all
-	types   []Filter     // that select these, or nothing
+	event   reflect.Type // the type that it handles; nil: all
+	types   []Filter     // select that type; empty: all
 	deliver func(ctx context.Context, event tidings.Event) error
-	alone   bool                   // deliver is not to be called in a transaction
+	alone   bool                   // deliver must not be called in a transaction
 	skips   map[uuid.UUID]struct{} // events that were handled before
 
 	cursor *cursor // nil without Resume
@@ -36,7 +36,7 @@ type replay struct {
 	report ReplayReport
 }
 
-// begin refuses a transaction, and finds out where to resume.
+// begin refuses a transaction, and reads where to resume.
 func (r *replay) begin(ctx context.Context) error {
 	if err := r.log.outsideTx(ctx, r.function); err != nil {
 		return err
@@ -52,8 +52,9 @@ func (r *replay) begin(ctx context.Context) error {
 	return nil
 }
 
-// settledLast returns the position of the last event, once no transaction is
-// left that could put one before it. From then on nothing changes up to it.
+// settledLast returns the position of the last event, once no running
+// transaction can put an event before it. From then on the log does not change
+// up to there.
 func (l *Log) settledLast(ctx context.Context) (Position, error) {
 	last, err := l.Last(ctx)
 	if err != nil || l.dialect != backend.Postgres {
@@ -77,8 +78,8 @@ func (l *Log) settledLast(ctx context.Context) (Position, error) {
 	}
 }
 
-// round replays what filters select from r.at up to a settled position, and
-// returns how many events it has read. limited: a Limit has ended it.
+// round replays the events that filters select from r.at up to a settled
+// position. limited reports whether a Limit has ended it.
 func (r *replay) round(ctx context.Context, filters []Filter, upTo Position) (limited bool, err error) {
 	s := r.log.selection(append(append([]Filter{After(r.at), UpTo(upTo)}, r.types...), filters...))
 	if err := r.count(ctx, s); err != nil {
@@ -95,7 +96,7 @@ func (r *replay) round(ctx context.Context, filters []Filter, upTo Position) (li
 		left--
 	}
 	if r.cursor != nil && !r.settings.dry && r.at != r.cursor.at {
-		// What it has gone past without a handler.
+		// Events that it has passed without a handler.
 		if err := r.saveCursor(ctx, r.at, false); err != nil {
 			return false, err
 		}
@@ -132,7 +133,7 @@ func (r *replay) one(ctx context.Context, rec Recorded, err error) error {
 	case r.isFor(rec):
 		if err := r.handle(ctx, rec); err != nil {
 			if ended := endOf(ctx); ended != nil && !errors.Is(err, ended) {
-				err = fmt.Errorf("%w: %w", ended, err) // a commit that fails for that does not say so
+				err = fmt.Errorf("%w: %w", ended, err) // a commit that fails because of this does not say so
 			}
 			return r.stopped(rec, err)
 		}
@@ -153,7 +154,7 @@ func (r *replay) isFor(rec Recorded) bool {
 	return r.event == nil || reflect.TypeOf(rec.Event).AssignableTo(r.event)
 }
 
-// handle calls the handler, and moves the cursor with it.
+// handle calls the handler and moves the cursor in the same transaction.
 func (r *replay) handle(ctx context.Context, rec Recorded) error {
 	if r.settings.dry {
 		return nil
@@ -188,7 +189,7 @@ func (r *replay) saveCursor(ctx context.Context, at Position, finished bool) err
 	return nil
 }
 
-// stopped says at which event the replay has ended.
+// stopped adds the event at which the replay has ended to err.
 func (r *replay) stopped(rec Recorded, err error) error {
 	return fmt.Errorf("eventlog: %s stopped at position %s, event %s: %w", r.function, rec.Position, rec.Envelope.ID, err)
 }

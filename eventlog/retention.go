@@ -16,7 +16,7 @@ type DeleteOption interface{ applyDelete(*deletion) }
 // A ForgetOption is an option of [Log.ForgetHandledBefore].
 type ForgetOption interface{ applyForget(*forgetting) }
 
-// A PaceOption is an option of both.
+// A PaceOption is a DeleteOption and a ForgetOption.
 type PaceOption interface {
 	DeleteOption
 	ForgetOption
@@ -34,7 +34,7 @@ type forgetting struct {
 	some     bool // of these handlers only
 }
 
-// A pace is how much is deleted at once, and how often.
+// A pace sets how much is deleted at once, and how often.
 type pace struct {
 	batch int
 	pause time.Duration
@@ -53,8 +53,8 @@ type paceFunc func(*pace)
 func (f paceFunc) applyDelete(d *deletion)   { f(&d.pace) }
 func (f paceFunc) applyForget(d *forgetting) { f(&d.pace) }
 
-// BatchSize sets how many rows one transaction deletes, at most. The default
-// is 1000.
+// BatchSize sets the maximum number of rows that one transaction deletes. The
+// default is 1000.
 func BatchSize(n int) PaceOption {
 	if n < 1 {
 		panic(fmt.Sprintf("eventlog: BatchSize(%d): delete at least one row at a time", n))
@@ -62,24 +62,24 @@ func BatchSize(n int) PaceOption {
 	return paceFunc(func(p *pace) { p.batch = n })
 }
 
-// Pause sets how long to leave the database alone after each batch. The
-// default is 10 ms on SQLite, where nobody else can write while a batch is
-// deleted, and none on Postgres.
+// Pause sets how long to wait after each batch. The default is 10 ms on SQLite,
+// where no other process can write while a batch is deleted, and none on
+// Postgres.
 func Pause(d time.Duration) PaceOption { return paceFunc(func(p *pace) { p.pause = d }) }
 
-// Matching deletes only events that all the filters select, such as [Types].
+// Matching restricts the deletion to events that all the filters select, such
+// as [Types].
 func Matching(filters ...Filter) DeleteOption {
 	return deleteFunc(func(d *deletion) { d.filters = append(d.filters, filters...) })
 }
 
-// WithStreams deletes events of streams as well. An aggregate whose events
-// are gone cannot be loaded any more, unless there is a snapshot of it that
-// is newer than all of them.
+// WithStreams also deletes events of streams. An aggregate whose events are
+// gone cannot be loaded any more, unless it has a snapshot newer than all of
+// them.
 func WithStreams() DeleteOption { return deleteFunc(func(d *deletion) { d.streams = true }) }
 
-// OfHandlers forgets what these handlers have handled, and nothing else: so
-// that a replay to them takes effect again, say, after their tables were
-// emptied.
+// OfHandlers forgets only what these handlers have handled: a replay to them
+// then takes effect again, for instance after their tables were emptied.
 func OfHandlers(names ...string) ForgetOption {
 	return forgetFunc(func(f *forgetting) { f.handlers, f.some = append(f.handlers, names...), true })
 }
@@ -95,19 +95,19 @@ func (l *Log) pace() pace {
 // returns how many, also with an error. Events of streams stay, unless
 // [WithStreams] is given.
 //
-// What counts is when an event occurred, as for the filter [Before], and not
-// when it was recorded. So [Log.Export] with that filter and those of
-// [Matching] writes just what DeleteBefore will then delete, and events that
-// were imported are as old as they are. Both calls see what is committed: t
-// should lie further back than the longest transaction.
+// It compares the time when an event occurred, like the filter [Before], not
+// the time when it was recorded. So [Log.Export] with that filter and those of
+// [Matching] writes exactly the events that DeleteBefore will then delete, and
+// imported events are as old as when they occurred. Both calls see only
+// committed events: t should lie further back than the longest transaction.
 //
-// Each batch is a transaction of its own, see [BatchSize] and [Pause], and
-// writers wait for one at most. After an interruption call it again. It is an
-// error to call it inside a transaction, which would hold everything up until
-// its end.
+// Each batch is a transaction of its own, see [BatchSize] and [Pause], so
+// writers wait for at most one batch. After an interruption call it again.
+// Inside a transaction, which would hold all locks until its end, it returns an
+// error.
 //
-// A follower or a replay that has not come as far will never see what is
-// deleted. Positions are not used again.
+// A follower or replay that has not reached the deleted events will never see
+// them. Positions are not reused.
 func (l *Log) DeleteBefore(ctx context.Context, t time.Time, opts ...DeleteOption) (int64, error) {
 	d := deletion{pace: l.pace()}
 	for _, o := range opts {
@@ -136,15 +136,15 @@ func (l *Log) DeleteBefore(ctx context.Context, t time.Time, opts ...DeleteOptio
 	return deleted, err
 }
 
-// A place is one in the order of occurrence, in which there is an index.
+// A place is a place in the order of occurrence, which has an index.
 type place struct {
 	occurred any // as the database has it
 	position int64
 }
 
-// place returns the place of the last of the next size events, which is read
-// without a transaction so that deleting is all that others wait for, and
-// whether there may be more.
+// place returns the place of the last of the next size events, and whether
+// there may be more. It reads without a transaction, so that others wait only
+// for the deletion.
 func (l *Log) place(ctx context.Context, s *selection, from *place, size int) (to *place, more bool, err error) {
 	var occurred any = new(int64)
 	if l.dialect == backend.Postgres {
@@ -174,8 +174,8 @@ func (l *Log) deleteUpTo(ctx context.Context, s *selection, from, to *place) (in
 	return l.db.Pool().Exec(ctx, "DELETE FROM tidings_events"+where, args...)
 }
 
-// between returns the clause for what is selected after from and up to to,
-// where these are not nil.
+// between returns the clause for the selected events after from and up to to,
+// each if it is not nil.
 func (s *selection) between(from, to *place) (string, []any) {
 	part := *s
 	part.conditions, part.args = slices.Clone(s.conditions), slices.Clone(s.args)
@@ -188,16 +188,16 @@ func (s *selection) between(from, to *place) (string, []any) {
 	return part.sql(s.after)
 }
 
-// ForgetHandledBefore deletes the notes of [Log.Inbox] that were made before
-// t, and returns how many, also with an error. It works as
-// [Log.DeleteBefore] does: in batches, not inside a transaction, and again
-// after an interruption.
+// ForgetHandledBefore deletes the records of [Log.Inbox] that were made before
+// t, and returns how many, also with an error. It works like
+// [Log.DeleteBefore]: in batches, not inside a transaction, and again after an
+// interruption.
 //
-// An event that arrives again after its note is gone is handled again. So
-// keep the notes for longer than it can take until an event arrives for the
-// last time: the retries of the transport and how long its dead letters are
-// kept, and the age of what you replay. A note takes about 150 bytes, and a
-// month of them is a good start.
+// An event that arrives again after its record was deleted is handled again. So
+// keep the records longer than it can take until an event arrives for the last
+// time: count the retries of the transport, how long it keeps dead letters, and
+// the age of the events that you replay. A record takes about 150 bytes; begin
+// with a month of them.
 func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...ForgetOption) (int64, error) {
 	f := forgetting{pace: l.pace()}
 	for _, o := range opts {
@@ -229,8 +229,8 @@ func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...Forg
 	return forgotten, err
 }
 
-// inBatches calls batch until there is no more, or limit rows were deleted
-// if that is not negative.
+// inBatches calls batch until there are no more rows, or until limit rows were
+// deleted if limit is not negative.
 func (l *Log) inBatches(ctx context.Context, p pace, limit int, batch func(ctx context.Context, size int) (n int64, more bool, err error)) (deleted int64, err error) {
 	if tx, err := l.db.Tx(ctx); err != nil {
 		return 0, err

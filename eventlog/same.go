@@ -7,17 +7,17 @@ import (
 	"reflect"
 )
 
-// same reports whether two values of one type stand for the same, where a
-// was written as JSON and b was read from that. It is [reflect.DeepEqual],
-// except for what only says how a value lies in memory:
+// same reports whether two values of one type are equivalent, where a was
+// written as JSON and b was read from it. It is [reflect.DeepEqual], except for
+// differences in memory layout only:
 //
 //   - A slice or map without elements is the same as nil.
-//   - Values whose type has its own JSON or text and a method Equal or Cmp,
-//     as time.Time and big.Int have, are the same if that method says so and
-//     their JSON is the same. Of a time the offset counts, not the zone.
+//   - Values whose type has its own JSON or text and a method Equal or Cmp, as
+//     time.Time and big.Int have, are the same if that method says so and their
+//     JSON is the same. A time must have the same offset, not the same zone.
 //
-// A type with its own JSON alone is looked into like any other: that JSON may
-// leave something out.
+// A type with only its own JSON is compared field by field like any other: its
+// JSON may leave something out.
 func same(a, b reflect.Value) bool {
 	if !a.IsValid() || !b.IsValid() || a.Type() != b.Type() {
 		return a.IsValid() == b.IsValid() && !a.IsValid()
@@ -57,7 +57,7 @@ func same(a, b reflect.Value) bool {
 		if a.IsNil() || b.IsNil() {
 			return a.IsNil() == b.IsNil()
 		}
-		return same(a.Elem(), b.Elem()) // json.Marshal has found no circle
+		return same(a.Elem(), b.Elem()) // json.Marshal has found no cycle
 	case reflect.Func:
 		return a.IsNil() && b.IsNil()
 	}
@@ -65,15 +65,15 @@ func same(a, b reflect.Value) bool {
 }
 
 // equalByMethod reports whether the type of a and b has its own JSON or text
-// and a method to compare with, and both say that they are the same.
+// and a comparison method, and both say that a and b are the same.
 func equalByMethod(a, b reflect.Value) bool {
 	switch {
-	case !a.CanInterface(): // an unexported field, of which JSON knows nothing
+	case !a.CanInterface(): // an unexported field, which JSON ignores
 		return false
-	case a.Kind() == reflect.Interface: // what is in it will be asked
+	case a.Kind() == reflect.Interface: // its content will be compared
 		return false
 	case a.Kind() != reflect.Pointer:
-		a, b = addressed(a), addressed(b) // a pointer has the methods of its value, too
+		a, b = addressed(a), addressed(b) // a pointer also has the methods of its value
 	case a.IsNil() || b.IsNil():
 		return false
 	}
@@ -99,8 +99,8 @@ func addressed(v reflect.Value) reflect.Value {
 	return p
 }
 
-// promotes reports whether a pointer's methods may be those of a field that
-// is embedded, which know nothing of the other fields.
+// promotes reports whether a pointer's methods may come from an embedded field,
+// and so ignore the other fields.
 func promotes(pointer reflect.Type) bool {
 	if pointer.Kind() != reflect.Pointer || pointer.Elem().Kind() != reflect.Struct {
 		return false

@@ -12,7 +12,7 @@ import (
 )
 
 // A snapshot is the state of an aggregate at a version of its stream, so that
-// only the events after it have to be read. Streams without have version 0.
+// only later events must be read. For a stream without one, version is 0.
 type snapshot struct {
 	version int64
 	schema  int
@@ -31,8 +31,9 @@ func (l *Log) snapshot(ctx context.Context, stream string) (s snapshot, err erro
 	return s, nil
 }
 
-// putSnapshot stores s in place of another one, which is older: who has just
-// appended to the stream has loaded all of it. It may be of another schema.
+// putSnapshot stores s and replaces an older one: the caller has just appended
+// to the stream, so it has loaded all of it. The older one may have another
+// schema.
 func (l *Log) putSnapshot(ctx context.Context, tx backend.Querier, stream string, s snapshot) error {
 	query := bind(l.dialect, `INSERT INTO tidings_snapshots (stream, stream_version, schema_version, data, recorded_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (stream) DO UPDATE SET stream_version = excluded.stream_version, schema_version = excluded.schema_version,
@@ -44,9 +45,9 @@ func (l *Log) putSnapshot(ctx context.Context, tx backend.Querier, stream string
 	return nil
 }
 
-// encodeState returns state as JSON. That it will be read as the same state
-// is checked and not hoped for: a field that gets lost would turn up as a
-// wrong decision, many events later.
+// encodeState returns state as JSON, after checking that it will be read as the
+// same state: a field that gets lost would cause a wrong decision many events
+// later.
 func encodeState[S any](state S) (data []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -62,7 +63,7 @@ func encodeState[S any](state S) (data []byte, err error) {
 	return data, nil
 }
 
-// decodeState reports whether data is a state.
+// decodeState decodes a state and reports whether data fits it.
 func decodeState[S any](data []byte) (state S, ok bool) {
 	defer func() {
 		if recover() != nil { // in an UnmarshalJSON

@@ -12,13 +12,14 @@ import (
 )
 
 // ErrConflict is wrapped by the error of [Log.AppendTo] for a stream that is
-// not where the caller thought. Load again, decide again.
+// not at the expected version. Load again and decide again.
 var ErrConflict = errors.New("the stream has changed")
 
-// What [Log.AppendTo] expects beside the version of the stream's last event.
+// Values for the expected version of [Log.AppendTo], beside the version of the
+// stream's last event.
 const (
 	NoStream   int64 = 0  // the stream has no events yet
-	AnyVersion int64 = -1 // wherever it is
+	AnyVersion int64 = -1 // any version
 )
 
 // Stream selects the events of a stream.
@@ -32,31 +33,31 @@ func Stream(name string) Filter {
 	})
 }
 
-// FromVersion selects the events of streams whose stream version is version
-// or later.
+// FromVersion selects the events of streams whose stream version is at least
+// version.
 func FromVersion(version int64) Filter {
 	return filterFunc(func(s *selection) { s.where("stream_version >= ?", version) })
 }
 
 // AppendTo appends events to a stream, as its versions expectedVersion+1 and
-// on, all of them or none: in the transaction of ctx, or in one of its own.
-// Events that have no header are stamped, see [tidings.Stamp]. It returns
-// the events as the log has them; it does not publish them. To do so, in the
-// same transaction, publish those that it returned: a log that is attached
-// to the bus does not append them again.
+// on, all of them or none: in the transaction of ctx, or in one of its own. It
+// stamps events that have no header, see [tidings.Stamp]. It returns the events
+// as stored in the log; it does not publish them. To publish them in the same
+// transaction, publish the returned events: a log that is attached to the bus
+// does not append them again.
 //
-// The error wraps [ErrConflict] if the stream is not at expectedVersion, or
-// a concurrent transaction gets there first; it names the stream and both
-// versions. With [AnyVersion] it only does so on Postgres, inside a
-// transaction that began before the last event of the stream was written:
-// positions in the log follow the transactions, and those of a stream its
-// versions, so only a new transaction can append to it.
+// The error wraps [ErrConflict] if the stream is not at expectedVersion, or a
+// concurrent transaction was faster; it names the stream and both versions.
+// With [AnyVersion] this happens only on Postgres, inside a transaction that
+// began before the last event of the stream was written: positions in the log
+// follow the transactions, and positions in a stream follow its versions, so
+// only a new transaction can append to it.
 //
-// It is an error too if no event is given, if one is nil, not registered or
-// cannot be encoded, and if the log has one of that ID already. After any
-// error the transaction of ctx is as it was before, and may go on. In a
-// transaction of the isolation level REPEATABLE READ or SERIALIZABLE that is
-// of no use after ErrConflict, since it cannot see what has changed.
+// It is also an error if no event is given, if an event is nil, not registered
+// or cannot be encoded, or if the log already has an event with that ID. After
+// any error the transaction of ctx is as it was before, and may go on. With the
+// isolation level REPEATABLE READ or SERIALIZABLE that does not help after
+// ErrConflict, since the transaction cannot see what has changed.
 func (l *Log) AppendTo(ctx context.Context, stream string, expectedVersion int64, events ...tidings.Event) ([]Recorded, error) {
 	fail := func(err error) ([]Recorded, error) {
 		return nil, fmt.Errorf("eventlog: appending to stream %q: %w", stream, err)
@@ -77,8 +78,7 @@ func (l *Log) AppendTo(ctx context.Context, stream string, expectedVersion int64
 	return records, l.appendTo(ctx, stream, expectedVersion, records)
 }
 
-// checkStream returns an error for a name that cannot be one in every
-// database.
+// checkStream returns an error for a name that not every database accepts.
 func checkStream(stream string) error {
 	if stream == "" {
 		return errors.New("eventlog: a stream with an empty name")
@@ -105,8 +105,8 @@ func (l *Log) prepare(ctx context.Context, events []tidings.Event) ([]Recorded, 
 	return records, nil
 }
 
-// appendTo appends what prepare has returned, and completes it. Its errors
-// are those of AppendTo.
+// appendTo appends and completes records from prepare. It returns the errors of
+// AppendTo.
 func (l *Log) appendTo(ctx context.Context, stream string, expected int64, records []Recorded) error {
 	for tried := int64(-1); ; {
 		h, err := l.appendWith(ctx, stream, expected, records, nil)
@@ -114,16 +114,16 @@ func (l *Log) appendTo(ctx context.Context, stream string, expected int64, recor
 			return nil
 		}
 		if expected == AnyVersion && errors.Is(err, ErrConflict) && h.version > tried && !h.later {
-			tried = h.version // others were faster, and in each round one of them is, so this ends
+			tried = h.version // others were faster, but one of them succeeds in each round, so this ends
 			continue
 		}
 		return fmt.Errorf("eventlog: appending to stream %q: %w", stream, err)
 	}
 }
 
-// appendWith tries to append records, and with them does what then does, if
-// there is something. It returns where the stream is, and ErrConflict if that
-// is elsewhere.
+// appendWith tries to append records and, in the same transaction, calls then
+// if it is not nil. It returns the head of the stream, and ErrConflict if that
+// is not the expected version.
 func (l *Log) appendWith(ctx context.Context, stream string, expected int64, records []Recorded, then func(context.Context, backend.Querier) error) (h head, err error) {
 	overtaken := false
 	err = l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) (err error) {
@@ -145,7 +145,7 @@ func (l *Log) appendWith(ctx context.Context, stream string, expected int64, rec
 			return err
 		case appended < len(records):
 			overtaken = true
-			return ErrConflict // and what was appended is rolled back
+			return ErrConflict // rolls back the events that were appended
 		case then == nil:
 			return nil
 		}
@@ -156,7 +156,7 @@ func (l *Log) appendWith(ctx context.Context, stream string, expected int64, rec
 		return h, nil
 	}
 	if overtaken {
-		// Now that its own events are gone, see how far the others are.
+		// Its own events are gone now: look how far the others are.
 		if q, qErr := l.querier(ctx); qErr == nil {
 			if again, qErr := l.head(ctx, q, stream, false); qErr == nil {
 				h, err = again, conflictAt(expected, again)
@@ -170,13 +170,13 @@ func conflictAt(expected int64, h head) error {
 	return fmt.Errorf("%w: version %d was expected, but it is at %d", ErrConflict, expected, h.version)
 }
 
-// onConflict leaves out what a concurrent writer was faster with. Without,
-// the transaction of a caller would be lost on Postgres, and every driver
-// would say in its own way why.
+// onConflict skips a version that a concurrent writer has already written.
+// Without it, the caller's transaction would be lost on Postgres, and each
+// driver would report a different error.
 const onConflict = ` ON CONFLICT (stream, stream_version) WHERE stream IS NOT NULL DO NOTHING RETURNING stream_version, position, `
 
-// insertInto inserts records after the version at and returns how many of
-// them were not left out. It completes the records.
+// insertInto inserts records after version at, completes them, and returns how
+// many were not skipped.
 func (l *Log) insertInto(ctx context.Context, tx backend.Querier, stream string, at int64, records []Recorded) (appended int, err error) {
 	rows := make([]row, len(records))
 	for i := range records {
@@ -203,8 +203,8 @@ func (l *Log) insertInto(ctx context.Context, tx backend.Querier, stream string,
 	return appended, err
 }
 
-// asConflict returns err, as an ErrConflict if a transaction of Postgres
-// failed because of another that it cannot see.
+// asConflict returns err, as an ErrConflict if a Postgres transaction failed
+// because of another one that it cannot see.
 func asConflict(err error) error {
 	if backend.SQLState(err) == "40001" {
 		return fmt.Errorf("%w: another transaction was faster: %w", ErrConflict, err)
@@ -212,20 +212,20 @@ func asConflict(err error) error {
 	return err
 }
 
-// A head is where a stream ends.
+// A head is the end of a stream.
 type head struct {
 	version int64
 	later   bool // its last event is from a transaction that began after this one
 }
 
-// The snapshot counts: the events that it stands for may have been deleted,
-// and their versions are not to be given away again.
+// The snapshot counts as well: the events that it replaces may have been
+// deleted, and their versions must not be used again.
 const headSQLite = `SELECT
 	coalesce((SELECT max(stream_version) FROM tidings_events WHERE stream = ?1), 0),
 	coalesce((SELECT stream_version FROM tidings_snapshots WHERE stream = ?1), 0), 0`
 
-// headPostgres returns with %s as the current transaction whether the last
-// event is from a later one.
+// headPostgres is formatted with the current transaction. It also returns
+// whether the last event is from a later one.
 const headPostgres = `SELECT coalesce(e.stream_version, 0), coalesce(s.stream_version, 0), CASE WHEN e.tx > %s THEN 1 ELSE 0 END
 	FROM (SELECT) AS one
 	LEFT JOIN LATERAL (SELECT stream_version, tx FROM tidings_events WHERE stream = $1 ORDER BY stream_version DESC LIMIT 1) AS e ON true
@@ -240,7 +240,7 @@ func (l *Log) head(ctx context.Context, q backend.Querier, stream string, toAppe
 	query := headSQLite
 	if l.dialect == backend.Postgres {
 		if query = headToRead; toAppend {
-			query = headToAppend // a number for the transaction, if it has none
+			query = headToAppend // assigns the transaction a number, if it has none
 		}
 	}
 	var events, snapshot int64
@@ -249,8 +249,8 @@ func (l *Log) head(ctx context.Context, q backend.Querier, stream string, toAppe
 	return head{max(events, snapshot), later == 1}, err
 }
 
-// StreamVersion returns the version of the stream's last event, and
-// [NoStream] if it has none.
+// StreamVersion returns the version of the stream's last event, or [NoStream]
+// if it has none.
 func (l *Log) StreamVersion(ctx context.Context, stream string) (int64, error) {
 	if err := checkStream(stream); err != nil {
 		return 0, err
@@ -266,9 +266,9 @@ func (l *Log) StreamVersion(ctx context.Context, stream string) (int64, error) {
 	return h.version, nil
 }
 
-// ReadStream returns the events of a stream that the filters select, in
-// order, as [Log.Read] does: committed ones and those of ctx's transaction,
-// in pages, and with a [*DecodeError] what cannot be decoded. A stream that
+// ReadStream returns the events of a stream that the filters select, in order,
+// like [Log.Read]: committed events and those of ctx's transaction, in pages,
+// and with a [*DecodeError] for an event that cannot be decoded. A stream that
 // does not exist is empty.
 func (l *Log) ReadStream(ctx context.Context, stream string, filters ...Filter) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
@@ -277,8 +277,8 @@ func (l *Log) ReadStream(ctx context.Context, stream string, filters ...Filter) 
 			return
 		}
 		s := l.selection(append([]Filter{Stream(stream)}, filters...))
-		// Their order is that of their positions too, but there is an index
-		// for this one.
+		// The order of positions is the same, but there is an index for this
+		// one.
 		l.pages(ctx, s, fmt.Sprintf("reading stream %q", stream), func(last Recorded) (string, []any) {
 			where, args := s.sql(s.after, fmt.Sprintf("stream_version > %d", last.StreamVersion))
 			return where + " ORDER BY stream_version", args

@@ -10,25 +10,25 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// Followers are woken after the commit, never by a NOTIFY in the transaction
-// of the publisher. A transaction of Postgres that has notified holds a lock
-// of the whole server while it commits, and flushes to disk under it, so that
-// all that publish would commit one by one; and it cannot be prepared for a
-// two-phase commit. A wake-up may be lost, with the process for instance:
-// followers also look by themselves, see [PollInterval].
+// Followers are woken after the commit, never by a NOTIFY in the publisher's
+// transaction. A Postgres transaction that has notified holds a server-wide
+// lock while it commits and flushes to disk, so all publishers would commit one
+// by one; and it cannot be prepared for a two-phase commit. A wake-up may get
+// lost, for instance if the process dies: followers also poll, see
+// [PollInterval].
 
-// wakeOnCommit wakes followers once the transaction of ctx has committed, and
-// now where there is none.
+// wakeOnCommit wakes followers once the transaction of ctx has committed, or
+// immediately where there is none.
 func (l *Log) wakeOnCommit(ctx context.Context) {
-	// It fails for callbacks that are nested too deep. Nothing is lost then.
+	// It fails if callbacks are nested too deeply. Nothing is lost then.
 	_ = tidings.OnCommit(ctx, func(context.Context) error {
 		l.wake()
 		return nil
 	})
 }
 
-// wake wakes the followers of the log in this process, and has those in
-// others told soon.
+// wake wakes the followers of the log in this process, and soon notifies those
+// in other processes.
 func (l *Log) wake() {
 	l.followers.wake()
 	if l.dialect == backend.Postgres {
@@ -36,7 +36,7 @@ func (l *Log) wake() {
 	}
 }
 
-// followers are those of one Log.
+// followers holds the followers of one Log.
 type followers struct {
 	mu    sync.Mutex
 	woken map[chan struct{}]struct{} // each holds one wake-up
@@ -69,24 +69,24 @@ func (f *followers) wake() {
 	}
 }
 
-// channel is that of Postgres on which followers listen.
+// channel is the Postgres channel on which followers listen.
 const channel = "tidings_events"
 
-// notifyListeners notifies if somebody listens, and returns whether. A
+// notifyListeners notifies if a session listens, and returns whether it did. A
 // transaction that does nothing but notify flushes nothing to disk.
 var notifyListeners = fmt.Sprintf(`SELECT count(pg_notify('%s', '')) FROM (SELECT) AS one WHERE NOT pg_try_advisory_xact_lock(%d)`,
 	channel, backend.ListenLock)
 
-// How long a notifier leaves the server alone after it has notified, and
-// after there was nobody to notify, or an error.
+// How long a notifier waits after it has notified, and after an error or if
+// there was no listener.
 const (
 	notifiedPause = 5 * time.Millisecond
 	nobodyPause   = time.Second
 )
 
 // A notifier notifies listeners in other processes, outside of all
-// transactions. It runs one statement at a time, and one for all that was
-// committed meanwhile.
+// transactions. It runs one statement at a time, and a single one for all
+// commits that happened meanwhile.
 type notifier struct {
 	mu      sync.Mutex
 	due     bool      // something was committed since the last statement began
@@ -94,7 +94,7 @@ type notifier struct {
 	next    time.Time // not before
 }
 
-// notify has listeners notified soon, and does not wait for that.
+// notify makes the notifier notify listeners soon, and does not wait for that.
 func (n *notifier) notify(pool backend.Querier) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -118,7 +118,7 @@ func (n *notifier) run(pool backend.Querier) {
 	var notified int
 	pause := nobodyPause
 	// An error is not reported: if the server is down, the next publish fails,
-	// and listeners look by themselves.
+	// and listeners also poll.
 	if _, err := backend.One(ctx, pool, notifyListeners, nil, &notified); err == nil && notified > 0 {
 		pause = notifiedPause
 	}

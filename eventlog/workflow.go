@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Tree is what [Log.Workflow] returns: the events that nothing in the log
-// caused, with their effects below them.
+// A Tree is returned by [Log.Workflow]. Its roots are the events that no event
+// in the log caused; their effects are below them.
 type Tree []*Node
 
 // A Node is an event of a workflow.
@@ -23,12 +23,12 @@ type Node struct {
 }
 
 // Workflow returns the events of a correlation, as a tree of cause and effect;
-// none if there are none. An event whose cause is not in the log, or is of
-// another workflow, is a root. So is, should the causes run in a circle, the
-// first event of it, so that each event is in the tree once. One that cannot
-// be decoded is in it with its error.
+// the tree is empty if there are none. An event whose cause is not in the log,
+// or belongs to another workflow, is a root. If causes form a cycle, its first
+// event is a root, so that each event is in the tree once. An event that cannot
+// be decoded is in the tree with its error.
 //
-// The workflow is held in memory as a whole.
+// The whole workflow is held in memory.
 func (l *Log) Workflow(ctx context.Context, correlation uuid.UUID) (Tree, error) {
 	var nodes []*Node
 	for r, err := range l.Read(ctx, Correlation(correlation)) {
@@ -68,7 +68,7 @@ func plant(nodes []*Node) (roots Tree) {
 		if reached[n] {
 			continue
 		}
-		// The causes of n run in a circle: cut it before its first event.
+		// The causes of n form a cycle: cut it before its first event.
 		first := firstInCircle(n, byID)
 		cause := byID[first.Envelope.CausationID]
 		cause.Effects = slices.DeleteFunc(cause.Effects, func(effect *Node) bool { return effect == first })
@@ -79,8 +79,8 @@ func plant(nodes []*Node) (roots Tree) {
 	return roots
 }
 
-// firstInCircle returns the first event of the circle that the causes of n
-// lead into.
+// firstInCircle returns the first event of the cycle that the causes of n lead
+// into.
 func firstInCircle(n *Node, byID map[uuid.UUID]*Node) *Node {
 	cause := func(n *Node) *Node { return byID[n.Envelope.CausationID] }
 	passed := map[*Node]bool{}
@@ -97,9 +97,9 @@ func firstInCircle(n *Node, byID map[uuid.UUID]*Node) *Node {
 	return first
 }
 
-// String returns the tree as text, a line for each event: its registered
-// name, the end of its ID, and when it occurred: a root's time, and for what
-// came of it how long after the root. It is the same for the same events.
+// String returns the tree as text, one line per event: its registered name, the
+// end of its ID, and when it occurred: the time of a root, or how long after
+// the root. The same events always give the same text.
 //
 //	crm.proposal_accepted …7ad43c1f 2026-03-01T09:30:00.123456Z
 //	├─ clients.onboarded …0b5d9e22 +1.204ms
@@ -127,7 +127,7 @@ func (n *Node) line(b *strings.Builder, when string) {
 	b.WriteByte('\n')
 }
 
-// effects writes what is below n, each line after indent.
+// effects writes the nodes below n, each line after indent.
 func (n *Node) effects(b *strings.Builder, indent string, start time.Time) {
 	for i, effect := range n.Effects {
 		branch, below := "├─ ", "│  "

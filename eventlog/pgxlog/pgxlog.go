@@ -1,5 +1,5 @@
-// Package pgxlog lets an [eventlog.Log] use a pgx pool as it is, without
-// database/sql between.
+// Package pgxlog lets an [eventlog.Log] use a pgx pool directly, without
+// database/sql.
 package pgxlog
 
 import (
@@ -16,10 +16,10 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// Postgres returns the database of pool, for [eventlog.Open]. The log writes
-// in the pgx.Tx that tidings.TxFrom[pgx.Tx] finds. [eventlog.Log.Follow]
-// takes a connection out of the pool for as long as it runs, to LISTEN; not
-// from a standby, which does not allow it.
+// Postgres returns the database of pool, for [eventlog.Open]. The log writes in
+// the pgx.Tx that tidings.TxFrom[pgx.Tx] finds. While it runs,
+// [eventlog.Log.Follow] holds a connection of the pool to LISTEN; not on a
+// standby, which does not allow that.
 func Postgres(pool *pgxpool.Pool) eventlog.Database {
 	if pool == nil {
 		panic("pgxlog: Postgres with a nil pool")
@@ -27,13 +27,13 @@ func Postgres(pool *pgxpool.Pool) eventlog.Database {
 	return db{pool}
 }
 
-// TxFunc returns a [tidings.TxFunc] for transactions of pool: with a
-// savepoint inside another of them.
+// TxFunc returns a [tidings.TxFunc] for transactions of pool. Inside such a
+// transaction it uses a savepoint.
 func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
 		if outer, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
-			// Not outer.Begin: what that returns cannot be rolled back any
-			// more once its Commit has failed.
+			// Not outer.Begin: its transaction can no longer be rolled back
+			// once its Commit has failed.
 			return backend.Savepoint(querier{outer}, outer.Rollback)(ctx, body)
 		}
 		tx, err := pool.Begin(ctx)
@@ -43,7 +43,8 @@ func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
 		committed := false
 		defer func() {
 			if !committed {
-				// One that cannot be rolled back is not committed either.
+				// A transaction that cannot be rolled back is not committed
+				// either.
 				_ = tx.Rollback(context.WithoutCancel(ctx))
 			}
 		}()
@@ -80,7 +81,7 @@ func (d db) Tx(ctx context.Context) (backend.Querier, error) {
 
 func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) error) error {
 	// Inside a transaction of another kind, one of our own would commit
-	// whatever becomes of that one.
+	// whatever the outcome of that one.
 	if _, err := d.Tx(ctx); err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) 
 	})
 }
 
-// retryListen is how long Listen waits before it connects again.
+// retryListen is how long Listen waits before it reconnects.
 const retryListen = time.Second
 
 // readOnly is the SQLSTATE of a LISTEN on a standby.
@@ -111,12 +112,12 @@ func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 	tell := func() {
 		select {
 		case told <- struct{}{}:
-		default: // it has not heard of the last one yet
+		default: // the last one has not been received yet
 		}
 	}
 	go func() {
-		// A connection that listens is not to be used again: the pool would
-		// hand it to somebody who does not read what it is told.
+		// A connection that listens must not be used again: the pool would hand
+		// it to code that does not read its notifications.
 		drop := func() {
 			if conn != nil {
 				_ = conn.Conn().Close(context.WithoutCancel(ctx))
@@ -135,7 +136,7 @@ func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 					}
 					continue
 				}
-				tell() // of what happened in between
+				tell() // about commits in between
 			}
 			if _, err := conn.Conn().WaitForNotification(ctx); err != nil {
 				drop()
@@ -183,7 +184,7 @@ func (q querier) Query(ctx context.Context, query string, args ...any) (backend.
 
 type rows struct{ pgx.Rows }
 
-// Close returns nil: what went wrong is in Err.
+// Close returns nil: errors are in Err.
 func (r rows) Close() error {
 	r.Rows.Close()
 	return nil

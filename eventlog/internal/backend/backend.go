@@ -1,4 +1,4 @@
-// Package backend is what a log needs of a database, and no more.
+// Package backend defines what a log needs from a database, and no more.
 package backend
 
 import (
@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// A Dialect is a family of SQL.
+// A Dialect is a dialect of SQL.
 type Dialect int
 
 // The dialects.
@@ -22,34 +22,38 @@ func (d Dialect) String() string {
 	return "SQLite"
 }
 
-// A DB is a database through one driver. It is safe for concurrent use.
+// A DB gives access to a database through one driver. It is safe for concurrent
+// use.
 type DB interface {
 	Dialect() Dialect
 
 	// Pool runs statements outside of any transaction.
 	Pool() Querier
 
-	// Tx returns the transaction that ctx is in, nil outside of any, and an
-	// error if it is of a kind that this driver cannot run statements in.
+	// Tx returns the transaction that ctx is in, or nil if there is none. It
+	// returns an error if this driver cannot run statements in that kind of
+	// transaction.
 	Tx(ctx context.Context) (Querier, error)
 
 	// InTx runs fn in a transaction of its own, or in a savepoint of the
-	// one that ctx is in. Events published with fn's ctx wait for its end.
+	// transaction that ctx is in. Events published with fn's ctx wait for its
+	// end.
 	InTx(ctx context.Context, fn func(ctx context.Context, tx Querier) error) error
 
 	// TakesSlices reports whether an argument for a Postgres array may be a
 	// Go slice; otherwise it has to be text.
 	TakesSlices() bool
 
-	// Listen returns a channel that receives after a notification, and now
-	// and then without. It ends with ctx. While it listens, a session holds
-	// [ListenLock]. A nil channel: this driver, or this server, does not tell.
+	// Listen returns a channel that receives after each notification, and
+	// sometimes without one. It ends with ctx. While it listens, a session
+	// holds [ListenLock]. The channel is nil if this driver, or this server,
+	// cannot notify.
 	Listen(ctx context.Context, channel string) (<-chan struct{}, error)
 }
 
-// ListenLock is the advisory lock of Postgres that all sessions which listen
-// share. A session that cannot take it exclusively knows that another one listens.
-// It is an arbitrary number of our own.
+// ListenLock is the Postgres advisory lock that all listening sessions share. A
+// session that cannot take it exclusively knows that another one listens. Its
+// number is arbitrary.
 const ListenLock = 7498337274922
 
 // A Querier runs statements, on a pool or in a transaction.
@@ -59,8 +63,8 @@ type Querier interface {
 	Query(ctx context.Context, query string, args ...any) (Rows, error)
 }
 
-// ErrNoTx is the error of [DB.Tx] for a transaction that is not in ctx:
-// what is written beside it would stay when it rolls back.
+// ErrNoTx is the error of [DB.Tx] for a transaction that is not in ctx: a write
+// outside of it would stay when it rolls back.
 var ErrNoTx = errors.New("eventlog: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.Begin, add it with tidings.WithTx")
 
 // Rows is the result of a query, as in database/sql.
@@ -90,7 +94,7 @@ func Each(ctx context.Context, q Querier, query string, args []any, scan func(Ro
 	return rows.Err()
 }
 
-// One scans the one row of a query, and reports whether there is one.
+// One scans the only row of a query, and reports whether there is one.
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) (found bool, err error) {
 	err = Each(ctx, q, query, args, func(r Rows) error {
 		found = true

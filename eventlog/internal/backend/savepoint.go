@@ -9,9 +9,9 @@ import (
 	"github.com/tidings-go/tidings/internal/savepoint"
 )
 
-// Savepoint returns a TxFunc for a scope within tx, which its context is in.
-// If that can be neither kept nor rolled back, abort rolls back all of tx:
-// whoever drops the error must not commit half of what the body did.
+// Savepoint returns a TxFunc for a scope within tx, which its context is in. If
+// the savepoint can be neither kept nor rolled back, abort rolls back all of
+// tx: a caller that drops the error must not commit half of the body's work.
 func Savepoint(tx Querier, abort func(context.Context) error) tidings.TxFunc {
 	return savepoint.Tx{
 		Name: "eventlog",

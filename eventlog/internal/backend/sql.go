@@ -34,8 +34,8 @@ func (d sqlDB) Tx(ctx context.Context) (Querier, error) {
 }
 
 func (d sqlDB) InTx(ctx context.Context, fn func(context.Context, Querier) error) error {
-	// Inside a transaction that InTx does not know as one of this database,
-	// a second one could wait for the first forever.
+	// Inside a transaction that InTx does not recognise as one of this
+	// database, a second one could wait for the first forever.
 	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
 		run := Savepoint(sqlQuerier{tx}, func(context.Context) error { return tx.Rollback() })
 		return tidings.Transact(ctx, run, func(ctx context.Context) error { return fn(ctx, sqlQuerier{tx}) })
@@ -48,15 +48,15 @@ func (d sqlDB) InTx(ctx context.Context, fn func(context.Context, Querier) error
 	})
 }
 
-// TakesSlices looks for the driver of pgx without importing it, which a
-// program on SQLite would have to link. Where it is wrapped in another
-// driver, text will do.
+// TakesSlices recognises the pgx driver without importing it, because then a
+// program on SQLite would have to link it. Where another driver wraps it, text
+// is used.
 func (d sqlDB) TakesSlices() bool {
 	t := reflect.TypeOf(d.db.Driver())
 	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "github.com/jackc/pgx/v5/stdlib"
 }
 
-// Listen: database/sql has no way to wait for what a server says.
+// Listen returns nil: database/sql cannot wait for notifications.
 func (d sqlDB) Listen(context.Context, string) (<-chan struct{}, error) { return nil, nil }
 
 // sqlQuerier wraps a *sql.DB or a *sql.Tx.

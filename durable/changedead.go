@@ -7,17 +7,18 @@ import (
 	"slices"
 )
 
-// A change is what becomes of dead jobs: a statement with their IDs as $1 and
-// the time as $2, and what makes it known.
+// A change is a change to dead jobs: a statement with their IDs as $1 and the
+// time as $2, and a function that announces it.
 type change struct {
 	statement statement
 	publish   func(context.Context, About) error
 }
 
-// retrySQL puts jobs of a line back into it, where advance finds them: one
-// that was cancelled by hand need not be the head. What River notes for a job
-// that is to be cancelled would cancel it again at the next failure. The job is
-// due also by the clock of the database, which need not be that of this process.
+// retrySQL puts a job of a line back into it, where advance finds it: a job
+// that an operator cancelled need not be the head. It removes River's note that
+// the job is to be cancelled, which would cancel it again at the next failure.
+// The job is also due by the clock of the database, which may differ from this
+// process's.
 var retrySQL = changing(`
 UPDATE {schema}river_job SET
 	state = CASE WHEN metadata ->> 'tidings_order' IS NULL THEN 'available' ELSE 'pending' END,
@@ -30,7 +31,7 @@ UPDATE {schema}river_job SET
 WHERE id IN (SELECT value::bigint FROM jsonb_array_elements_text($1::text::jsonb) AS value)
 RETURNING CASE WHEN state = 'available' THEN queue END`)
 
-// discardSQL mentions the time, which a statement of no other kind may lack.
+// discardSQL mentions the time because every statement of a change gets it.
 var discardSQL = changing(`
 DELETE FROM {schema}river_job WHERE id IN (SELECT value FROM json_each($1)) AND $2 IS NOT NULL
 RETURNING NULL`, `
@@ -38,13 +39,13 @@ DELETE FROM {schema}river_job
 WHERE id IN (SELECT value::bigint FROM jsonb_array_elements_text($1::text::jsonb) AS value) AND $2::timestamptz IS NOT NULL
 RETURNING NULL::text`)
 
-// foundSQL returns the IDs of jobs, and the lines that they are in.
+// foundSQL returns the IDs of jobs and their lines.
 var foundSQL = statement{
 	`SELECT json_group_array(json_object('id', id, 'line', metadata ->> 'tidings_order')) FROM ({selected})`,
 	`SELECT coalesce(json_agg(json_build_object('id', id, 'line', metadata ->> 'tidings_order')), '[]')::text FROM ({selected}) AS job`,
 }
 
-// change applies c to the dead jobs of a selection, and returns how many these
+// change applies c to the dead jobs of a selection, and returns how many there
 // were.
 func (j *Jobs) change(ctx context.Context, selected Selection, c change) (n int, err error) {
 	if err := selected.mayChange(); err != nil {
@@ -73,8 +74,8 @@ func (j *Jobs) changeIn(ctx context.Context, tx transaction, selected Selection,
 	if err != nil {
 		return 0, err
 	}
-	// The locks of all lines at once and before those of any row, so that
-	// nobody who holds one of them waits for us.
+	// The locks of all lines at once, and before any row lock, so that no
+	// transaction that holds one of them waits for us.
 	if len(orders) > 0 {
 		if err := j.lock(ctx, tx, orders); err != nil {
 			return 0, err
@@ -121,7 +122,7 @@ func (j *Jobs) find(ctx context.Context, tx transaction, selected Selection) (id
 	return ids, orders, nil
 }
 
-// changeBatch applies c to those of the jobs that are still dead.
+// changeBatch applies c to the jobs that are still dead.
 func (j *Jobs) changeBatch(ctx context.Context, tx transaction, ids []int64, c change) (int, error) {
 	still := conditions{engine: j.engine}
 	still.addIDs(ids)

@@ -11,34 +11,34 @@ import (
 	"github.com/tidings-go/tidings/durable/internal/byworkers"
 )
 
-// configured has the Workers that Configure has seen, and for each the place
-// where the Jobs were made that have handlers there, nil before that.
+// configured maps the Workers that Configure has seen to the place where the
+// Jobs were made that have handlers there, or nil before that.
 var configured byworkers.Map[*atomic.Pointer[string]]
 
-// rescueAfter is how long a job may run on after its timeout before it is
-// taken for the job of a process that has died.
+// rescueAfter is how long a job may run after its timeout before its process is
+// assumed dead.
 const rescueAfter = time.Minute
 
-// forever is how long dead jobs are kept. With -1 River's driver for SQLite
-// v0.47.0 deletes what ended before now.
+// forever is how long dead jobs are kept. With -1, River's SQLite driver
+// v0.47.0 deletes jobs that ended before now.
 const forever = 100 * 365 * 24 * time.Hour
 
-// Configure fills in what matters here and is not set in config, which it
-// returns:
+// Configure sets the fields of config that matter for durable jobs, if they are
+// not set, and returns config:
 //
 //   - Workers, for a client that has Queues.
-//   - RescueStuckJobsAfter: a minute more than JobTimeout. After a crash a
-//     job waits for this time and at most 30 s more. River's default is an
-//     hour. A handler with a longer [Timeout] has that time instead. With a
-//     JobTimeout of -1 River takes no job away from a process that has died,
-//     except from handlers with a Timeout, so it is left at its default.
+//   - RescueStuckJobsAfter: a minute more than JobTimeout. After a crash a job
+//     waits for this time and at most 30 s more. River's default is an hour. A
+//     handler with a longer [Timeout] has that time instead. With a JobTimeout
+//     of -1 River takes no job away from a dead process, except from handlers
+//     with a Timeout, so the field keeps River's default.
 //   - DiscardedJobRetentionPeriod and CancelledJobRetentionPeriod: a hundred
-//     years, also in place of -1, since dead jobs are kept until somebody calls
-//     [Jobs.Retry] or [Jobs.Discard]. River's -1 is for ever too, but on SQLite
-//     it deletes them at once. What is done is deleted after
+//     years, also in place of -1, since dead jobs are kept until [Jobs.Retry]
+//     or [Jobs.Discard] is called. River's -1 means forever too, but on SQLite
+//     it deletes them at once. Done jobs are deleted after
 //     CompletedJobRetentionPeriod, a day unless set.
 //
-// [New] refuses the Workers of a configuration that was not passed through
+// [New] rejects the Workers of a configuration that was not passed to
 // Configure.
 func Configure(config *river.Config) *river.Config {
 	if config.Workers == nil && len(config.Queues) > 0 {
@@ -72,8 +72,8 @@ func checkConfigured(workers *river.Workers) error {
 	return nil
 }
 
-// claim makes the workers those of the Jobs that were made at place, unless
-// others have handlers there: what dies would be told by both.
+// claim assigns the workers to the Jobs made at place, unless other Jobs have
+// handlers there: both would announce the same dead jobs.
 func claim(workers *river.Workers, place *string) error {
 	owner, ok := configured.Load(workers)
 	if ok && !owner.CompareAndSwap(nil, place) && owner.Load() != place {

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Counts is how many jobs there are in each [State].
+// Counts holds the number of jobs in each [State].
 type Counts struct {
 	Waiting, Held, Running, Retrying, Done, Dead int
 }
 
-// Total returns how many jobs there are.
+// Total returns the number of all jobs.
 func (c Counts) Total() int {
 	return c.Waiting + c.Held + c.Running + c.Retrying + c.Done + c.Dead
 }
 
-// countsSQL says of each job what stateOf says.
+// countsSQL computes the state of each job like stateOf.
 var countsSQL = statement{
 	"SELECT json_group_array(json_object('handler', kind, 'state', became, 'n', n))" +
 		strings.Replace(countsText, "{failures}", "json_array_length(errors)", 1),
@@ -35,12 +35,12 @@ FROM (SELECT kind, count(*) AS n, CASE
 	FROM ({selected}) AS job GROUP BY kind, became) AS counted`
 
 // Counts returns how many jobs there are in each state, by the handler that
-// they were stored for: also for one that this process does not have. A
-// handler without jobs is not in the map, whose zero value is right for it.
+// they were stored for, even if this process does not have that handler. A
+// handler without jobs is not in the map; the zero value is right for it.
 //
-// It reads the whole table with one statement, what is done included, so it is
-// for an operator and for a metric that is scraped now and then. In a
-// transaction it counts what that sees.
+// One statement reads the whole table, including done jobs, so call it for an
+// operator or for a metric that is scraped occasionally. In a transaction it
+// counts the jobs that the transaction sees.
 func (j *Jobs) Counts(ctx context.Context) (map[string]Counts, error) {
 	counts, err := j.counts(ctx)
 	if err != nil {
@@ -72,7 +72,7 @@ func (j *Jobs) counts(ctx context.Context) (map[string]Counts, error) {
 	return counts, nil
 }
 
-// of returns where the number of jobs in a state is.
+// of returns a pointer to the number of jobs in a state.
 func (c *Counts) of(s State) *int {
 	switch s {
 	case Held:

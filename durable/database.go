@@ -13,12 +13,12 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A Transactor runs fn in a database transaction: it commits if fn returns
-// nil, and rolls back otherwise. Events published with fn's ctx wait for that.
+// A Transactor runs fn in a database transaction: it commits if fn returns nil,
+// and rolls back otherwise. Events published with fn's ctx wait for that.
 type Transactor func(ctx context.Context, fn func(context.Context) error) error
 
-// InTx is the [Transactor] for database/sql: [tidings.InTx] on db, so that a
-// handler that calls it again works in a savepoint of the same transaction.
+// InTx is the [Transactor] for database/sql: it calls [tidings.InTx] on db. A
+// handler that calls it again gets a savepoint of the same transaction.
 func InTx(db *sql.DB) Transactor {
 	if db == nil {
 		panic("durable: InTx(nil): pass the *sql.DB of the application")
@@ -28,8 +28,8 @@ func InTx(db *sql.DB) Transactor {
 	}
 }
 
-// Transact is the [Transactor] for anything else: [tidings.Transact] with run,
-// which has to add its transaction to ctx with [tidings.WithTx].
+// Transact is the [Transactor] for other libraries: it calls [tidings.Transact]
+// with run, which must add its transaction to ctx with [tidings.WithTx].
 func Transact(run tidings.TxFunc) Transactor {
 	if run == nil {
 		panic("durable: Transact(nil): pass the tidings.TxFunc of the application")
@@ -44,13 +44,13 @@ type querier interface {
 	row(ctx context.Context, query string, args []any, dest ...any) error
 }
 
-// An engine is a River client of any type of transaction.
+// An engine wraps a River client of any transaction type.
 type engine interface {
 	onSQLite() bool
-	schema() string // "": wherever the connection looks
+	schema() string // "": the search path of the connection
 
-	// tx returns the transaction that ctx is in, nil outside of any, and an
-	// error for one that the engine cannot write in.
+	// tx returns the transaction that ctx is in, or nil if there is none. It
+	// returns an error for a transaction that the engine cannot write in.
 	tx(ctx context.Context) (transaction, error)
 	pool() querier
 	exec(ctx context.Context, query string) error
@@ -58,11 +58,11 @@ type engine interface {
 	insert(ctx context.Context, jobs []river.InsertManyParams) error
 
 	// notifyOnCommit tells River's workers on Postgres that there is work in
-	// queues, once the transaction of ctx, which is tx, has committed.
+	// queues, once tx, the transaction of ctx, has committed.
 	notifyOnCommit(ctx context.Context, tx querier, queues []string) error
 
-	// refuses reports whether the client has workers, and none for that kind:
-	// it stores no such job.
+	// refuses reports whether the client has workers but none for that kind: it
+	// does not store such a job.
 	refuses(kind string) bool
 
 	subscribe(config *river.SubscribeConfig) (<-chan *river.Event, func())
@@ -72,7 +72,7 @@ type engine interface {
 	stopped() <-chan struct{} // of the last start
 }
 
-// A transaction is one of the publisher's or of a handler's.
+// A transaction is opened by a publisher or for a handler.
 type transaction interface {
 	querier
 
@@ -82,8 +82,8 @@ type transaction interface {
 	insert(ctx context.Context, jobs []river.InsertManyParams) error
 }
 
-// A riverEngine is the engine of one client. Of River's driver, which has no
-// stable API, it uses what follows here and nothing else.
+// A riverEngine is the engine of one client. River's driver has no stable API;
+// only the methods below use it.
 type riverEngine[TTx any] struct {
 	client *river.Client[TTx]
 	driver riverdriver.Driver[TTx]
@@ -130,8 +130,8 @@ func (e *riverEngine[TTx]) insert(ctx context.Context, jobs []river.InsertManyPa
 	return withRemedy(err)
 }
 
-// refuses asks for a job that is not inserted: River looks at the kind first
-// and then at the priority, before it uses the transaction, which is none.
+// refuses inserts a job that cannot be inserted: River checks the kind first,
+// then the priority, and only then uses the transaction, which is missing.
 func (e *riverEngine[TTx]) refuses(kind string) bool {
 	var none TTx
 	_, err := e.client.InsertTx(context.Background(), none, delivery{kind: kind, event: []byte("{}")}, &river.InsertOpts{Priority: -1})
@@ -140,8 +140,8 @@ func (e *riverEngine[TTx]) refuses(kind string) bool {
 }
 
 func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queues []string) error {
-	// Where the end of the transaction cannot be seen, and for callbacks that
-	// are nested too deep, the notification is part of it.
+	// Where the end of the transaction cannot be observed, and if callbacks are
+	// nested too deeply, the transaction itself sends the notification.
 	if tidings.WithinTx(ctx) {
 		err := tidings.OnCommit(ctx, func(context.Context) error {
 			e.notifier.notify(e, queues)
@@ -190,7 +190,7 @@ func (t riverTx[TTx]) change(ctx context.Context, s statement, args ...any) (int
 }
 
 func (t riverTx[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
-	if len(jobs) == 1 { // the COPY of the other one takes another round trip
+	if len(jobs) == 1 { // COPY, which the other one uses, takes another round trip
 		_, err := t.engine.client.InsertTx(ctx, t.tx, jobs[0].Args, jobs[0].InsertOpts)
 		return withRemedy(err)
 	}

@@ -12,19 +12,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Selection says which dead jobs are meant: those that meet all of its
-// fields that are set. The zero Selection is all of them; where that would be
-// dangerous, All has to say so.
+// A Selection selects the dead jobs that match all of its fields that are set.
+// The zero Selection selects all of them; where that would be dangerous, All
+// must be set.
 type Selection struct {
 	JobIDs    []int64   // nil: any; empty: none
 	Handler   string    // the name that the job was stored for
-	EventID   uuid.UUID // of the event
+	EventID   uuid.UUID // the ID of the event
 	EventType string    // its registered name
-	Before    time.Time // dead since before that time
+	Before    time.Time // dead since before this time
 	Limit     int       // the oldest ones first; 0: no limit
 
-	// All is required by Retry and Discard where nothing else is set but
-	// Limit. It takes nothing away from what else is set.
+	// All is required by Retry and Discard if no other field than Limit is set.
+	// It does not widen the other fields.
 	All bool
 }
 
@@ -62,12 +62,12 @@ func (s Selection) where(e engine) (conditions, error) {
 const (
 	isDead = "state IN ('cancelled', 'discarded')"
 
-	// inOrderOfDeath is the order in which rows are locked, too, so that two
-	// that change dead jobs at once do not wait for each other.
+	// inOrderOfDeath is also the order in which rows are locked, so that two
+	// concurrent changes of dead jobs do not deadlock.
 	inOrderOfDeath = " ORDER BY finalized_at, id"
 )
 
-// limit returns how many jobs are meant at most.
+// limit returns the maximum number of selected jobs.
 func (s Selection) limit() int { return cmp.Or(s.Limit, math.MaxInt) }
 
 // mayChange returns an error for a selection that may be empty by mistake.
@@ -79,17 +79,17 @@ func (s Selection) mayChange() error {
 }
 
 // Dead returns the dead jobs of a selection, the oldest first; the zero
-// Selection is all of them. [Job.Reason] says why a job is dead. A job whose
-// event cannot be decoded, or whose handler nobody has any more, is returned
-// as well: its Event may be nil, its Data is what was stored.
+// Selection selects all. [Job.Reason] says why a job is dead. A job whose event
+// cannot be decoded, or whose handler no longer exists, is also returned: its
+// Event may be nil, its Data holds what was stored.
 //
 // A job is dead when its attempts are exhausted, when its handler returned a
-// [Permanent] error, and when somebody cancelled it through River. It stays so
-// until [Jobs.Retry] or [Jobs.Discard], if the client has the periods that
-// [Configure] sets.
+// [Permanent] error, or when an operator cancelled it through River. It stays
+// dead until [Jobs.Retry] or [Jobs.Discard], if the client has the retention
+// periods that [Configure] sets.
 //
-// All are held in memory, so where there may be many set Limit, and Before to
-// go on. In a transaction Dead reads in that one.
+// All jobs are held in memory, so if there may be many, set Limit, and Before
+// to continue. In a transaction Dead reads through it.
 func (j *Jobs) Dead(ctx context.Context, selected Selection) ([]Job, error) {
 	jobs, err := j.dead(ctx, selected)
 	if err != nil {
@@ -129,27 +129,27 @@ func sortByDeath(jobs []Job) {
 	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Or(a.EndedAt.Compare(b.EndedAt), cmp.Compare(a.ID, b.ID)) })
 }
 
-// Retry lets dead jobs run again, at once and with all their attempts, and
-// returns how many. Their earlier failures stay in [Job.Failures]. A job of
-// [InOrderBy] runs before those that wait behind it; one that was cancelled
+// Retry makes dead jobs run again, at once and with all their attempts, and
+// returns how many. Their earlier failures stay in [Job.Failures]. A job with
+// [InOrderBy] runs before those that wait behind it; a job that was cancelled
 // through River in the middle of its line goes back to its place.
 //
-// Those are meant that are dead when Retry begins. One that is not any more
-// when its turn comes, since somebody else has retried or discarded it, is left
-// alone and not counted; so two that retry the same jobs at once retry each of
-// them once. An empty selection is an error unless its All is set.
+// Retry selects the jobs that are dead when it begins. If a concurrent call has
+// retried or discarded a job in the meantime, it is skipped and not counted; so
+// two calls that retry the same jobs at once retry each of them once. An empty
+// selection is an error unless its All is set.
 //
 // Retry does all or nothing, in the transaction of ctx, or in one of its own.
-// It publishes a [JobRetried] for each job in that same transaction, on the bus
-// of [WithBus]: an event log that is attached there has the record if and only
-// if it happened. An error of one of its handlers, such as one that the log
-// returns for an event that is not registered, is Retry's. After an error the
-// transaction of ctx is to be rolled back: Retry may have come half way in it.
+// It publishes a [JobRetried] for each job in the same transaction, on the bus
+// of [WithBus]: an event log attached there has the record if and only if it
+// happened. Retry returns an error of the handlers of JobRetried, for instance
+// of a log for an event that is not registered. After an error, roll back the
+// transaction of ctx: Retry may have changed some of the jobs in it.
 //
 // It can be called inside a handler, but not for the job of a [JobDied] in a
-// handler of that, since River marks the job as dead a moment later. A large
-// selection holds a lock on each of its rows until the end: use Limit to do it
-// in parts.
+// handler of that event, since River marks the job as dead a moment later. A
+// large selection holds a lock on each of its rows until the end: use Limit to
+// do it in parts.
 func (j *Jobs) Retry(ctx context.Context, selected Selection) (int, error) {
 	n, err := j.change(ctx, selected, change{retrySQL, func(ctx context.Context, about About) error {
 		return publish(ctx, j.config.bus, JobRetried{Job: about})
@@ -160,14 +160,14 @@ func (j *Jobs) Retry(ctx context.Context, selected Selection) (int, error) {
 	return n, nil
 }
 
-// Discard deletes dead jobs for good, and returns how many. If the job is of
-// [InOrderBy], the next one in its line goes on.
+// Discard deletes dead jobs for good, and returns how many. If a job has
+// [InOrderBy], the next one in its line continues.
 //
-// In all else it does what is said of [Jobs.Retry], and what it publishes is a
-// [JobDiscarded]. The jobs of a line have a lock in common, which Discard holds
-// until its transaction ends; publishers and workers of the same key wait for
-// that. With more than 32 lines those of the whole handler wait: use Limit to
-// do it in parts, each in a transaction of its own.
+// Otherwise it works like [Jobs.Retry], and publishes a [JobDiscarded] for each
+// job. The jobs of a line share a lock, which Discard holds until its
+// transaction ends; publishers and workers of the same key wait for it. With
+// more than 32 lines, all lines of the handlers wait: use Limit to do it in
+// parts, each in a transaction of its own.
 func (j *Jobs) Discard(ctx context.Context, selected Selection) (int, error) {
 	n, err := j.change(ctx, selected, change{discardSQL, func(ctx context.Context, about About) error {
 		return publish(ctx, j.config.bus, JobDiscarded{Job: about})

@@ -11,23 +11,24 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A delivery is the arguments of a job: one event for the handler that the
-// job's kind names. As JSON it is the CloudEvent itself.
+// A delivery holds the arguments of a job: one event for the handler that the
+// job's kind names. Its JSON is the CloudEvent itself.
 type delivery struct {
-	kind  string // of a new job; a stored one has it in its row
+	kind  string // for a new job; a stored one has it in its row
 	event json.RawMessage
 
-	// retryAfter is set by an attempt that knows how long the next one waits.
+	// retryAfter is set by an attempt that knows how long the next one must
+	// wait.
 	retryAfter *time.Duration
-	behind     time.Duration // of the process' clock, see countWait
+	behind     time.Duration // of the process's clock, see countWait
 }
 
 func (d delivery) Kind() string                  { return d.kind }
 func (d delivery) MarshalJSON() ([]byte, error)  { return d.event, nil }
 func (d *delivery) UnmarshalJSON(b []byte) error { d.event = bytes.Clone(b); return nil }
 
-// An enclosed CloudEvent is one that the databases would refuse or change, see
-// plain. What a search for events needs stays in view.
+// An enclosed CloudEvent is one that the databases would reject or change, see
+// plain. The fields that a search for events needs stay readable.
 type enclosed struct {
 	SpecVersion string `json:"specversion"`
 	ID          string `json:"id"`
@@ -62,7 +63,7 @@ func cloudEvent(args []byte) ([]byte, error) {
 	return []byte(outer.CloudEvent), nil
 }
 
-// metadataOf returns what is stored beside the event.
+// metadataOf returns the metadata stored beside the event.
 func metadataOf(job *rivertype.JobRow) (m metadata, err error) {
 	if !bytes.Contains(job.Metadata, []byte(`"tidings_`)) {
 		return m, nil

@@ -17,13 +17,13 @@ func init() {
 	drain.EngineOf = func(jobs any) drain.Engine { return &drained{Jobs: jobs.(*Jobs)} }
 }
 
-// drained is what package durabletest may do with a [Jobs].
+// drained is the part of a [Jobs] that package durabletest may use.
 type drained struct {
 	*Jobs
 	resign func(context.Context) error
 }
 
-// A drainable is an engine of which Jobs itself does not need this.
+// A drainable is an engine with methods that Jobs itself does not need.
 type drainable interface {
 	queues() *river.QueueBundle
 	list(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
@@ -37,7 +37,7 @@ func (e *riverEngine[TTx]) list(ctx context.Context, params *river.JobListParams
 	return e.client.JobList(ctx, params)
 }
 
-// schedule is what River's scheduler does every 5 s.
+// schedule does what River's scheduler does every 5 s.
 func (e *riverEngine[TTx]) schedule(ctx context.Context, now time.Time) error {
 	const most = 10_000
 	for {
@@ -48,10 +48,10 @@ func (e *riverEngine[TTx]) schedule(ctx context.Context, now time.Time) error {
 	}
 }
 
-// lead keeps River's maintenance from running until resign is called: it is
-// for the leader among the clients. It would rescue the jobs that run, since
-// it compares the time when they began with that of the machine, and insert
-// periodic jobs and delete old ones when chance says so.
+// lead keeps River's maintenance from running until resign is called: only the
+// leader among the clients runs it. It would rescue running jobs, since it
+// compares their start with the clock of the machine, and at random times
+// insert periodic jobs and delete old ones.
 func (e *riverEngine[TTx]) lead(ctx context.Context, now time.Time) (resign func(context.Context) error, err error) {
 	const (
 		id    = "durabletest"
@@ -92,7 +92,7 @@ func (d *drained) Acquire() error {
 
 func (d *drained) Release() { d.draining.Store(false) }
 
-// shortestWait is the least that a Backoff or a RetryAfter can ask for.
+// shortestWait is the minimum wait of a Backoff or a RetryAfter.
 func (j *Jobs) shortestWait() time.Duration {
 	if j.draining.Load() {
 		return drain.Shortest
@@ -157,7 +157,7 @@ func (d *drained) Left(ctx context.Context) ([]*rivertype.JobRow, error) {
 	var left []*rivertype.JobRow
 	now := d.now()
 	if d.engine.onSQLite() {
-		now = now.Round(time.Millisecond) // as it is stored there
+		now = now.Round(time.Millisecond) // as SQLite stores it
 	}
 	for _, job := range list.Jobs {
 		if job.State == rivertype.JobStateRunning || !job.ScheduledAt.After(now) {

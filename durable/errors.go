@@ -8,11 +8,10 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// Permanent returns err as one that no further attempt will cure: a handler
-// that returns it is not called again for this event, and the job is dead.
-// It returns nil if err is nil. What other transports have of this kind,
-// relay.Permanent for example, counts as well: an error in the chain with a
-// method Permanent() bool that returns true.
+// Permanent marks err as permanent: a handler that returns it is not retried
+// for this event, and the job is dead. It returns nil if err is nil. Permanent
+// errors of other transports, such as relay.Permanent, count as well: an error
+// in the chain with a method Permanent() bool that returns true.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -29,12 +28,12 @@ type permanentError struct{ err error }
 
 func (e *permanentError) Error() string   { return e.err.Error() }
 func (e *permanentError) Unwrap() error   { return e.err }
-func (e *permanentError) Permanent() bool { return true } // to other transports
+func (e *permanentError) Permanent() bool { return true } // for other transports
 
-// RetryAfter returns err with the time to wait before the next attempt, in
-// place of the [Backoff]: what the Retry-After of an HTTP response says, for
-// example. The attempt counts. RetryAfter returns nil if err is nil, and
-// panics if wait is negative.
+// RetryAfter returns err with the time to wait before the next attempt, which
+// replaces the [Backoff]: the Retry-After of an HTTP response, for example. The
+// attempt counts. RetryAfter returns nil if err is nil, and panics if wait is
+// negative.
 func RetryAfter(err error, wait time.Duration) error {
 	if wait < 0 {
 		panic(fmt.Sprintf("durable: RetryAfter(%v): the wait cannot be negative", wait))
@@ -54,9 +53,9 @@ func (e *retryAfterError) Error() string             { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error             { return e.err }
 func (e *retryAfterError) RetryAfter() time.Duration { return e.wait }
 
-// errTaken is the error of an attempt whose job is no longer its own: it took
-// so long that the job was given to another worker, or it was cancelled or
-// deleted meanwhile. What the handler wrote has been rolled back.
+// errTaken is the error of an attempt that has lost its job: it took so long
+// that another worker got the job, or the job was cancelled or deleted
+// meanwhile. The handler's writes have been rolled back.
 var errTaken error = takenError{}
 
 type takenError struct{}
@@ -65,9 +64,9 @@ func (takenError) Error() string {
 	return "durable: the job is not this attempt's any more, so what the handler wrote is rolled back"
 }
 
-// ErrorsByID and Jobs are what River asks of the error of a batch: which jobs
-// have failed. Here none has, so River leaves the job, which another attempt
-// may be running, as it is.
+// River calls ErrorsByID and Jobs on the error of a batch to learn which jobs
+// have failed. Here none has, so River does not change the job, which another
+// attempt may be running.
 func (takenError) ErrorsByID() map[int64]error { return nil }
 func (takenError) Jobs() []*rivertype.JobRow   { return nil }
 

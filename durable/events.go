@@ -15,71 +15,70 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// About is what the events of this package say of a job.
+// About describes a job in the events of this package.
 type About struct {
 	JobID     int64
 	Handler   string    // the name that the job was stored for
 	EventID   uuid.UUID // of the event that the handler was called for
 	EventType string    // its registered name
-	Attempt   int       // how many there were; 0 if it was cancelled before the first
+	Attempt   int       // the number of attempts; 0 if it was cancelled before the first
 	Reason    string    // the last error, at most some kilobytes of it, or that it was cancelled; "" if there was none
 }
 
-// A JobDied says that a handler will not be called again for an event, since
-// its attempts are exhausted, its error was [Permanent], or River's
-// ErrorHandler or an operator cancelled the job.
+// A JobDied says that a handler will not be called again for an event: its
+// attempts are exhausted, its error was [Permanent], or River's ErrorHandler or
+// an operator cancelled the job.
 //
 // After the last attempt it is published once the handler's transaction has
-// rolled back, on its own, and a moment before River marks the job as dead: so
-// [Jobs.Dead] may not have the job yet. Where the process dies in that moment,
-// the attempt is made again and there may be two of them.
+// rolled back, outside a transaction, and a moment before River marks the job
+// as dead: so [Jobs.Dead] may not have the job yet. If the process dies in that
+// moment, the attempt is repeated and there may be two JobDied.
 //
-// What River does to a job without its handler is noticed afterwards, by any
-// process whose workers are started: at once if River's ErrorHandler cancelled
-// it or its attempt was under way, and otherwise within a minute. That is so
-// for a job that was cancelled while it waited, and for one that was rescued
-// after the process died in its last attempt. This JobDied is published in the
-// transaction that notes that it was, which ends after a minute at most. A job
-// that is deleted, through River or with SQL, leaves nothing that could be
-// noticed.
+// Any process with started workers notices when River ends a job without its
+// handler: at once if River's ErrorHandler cancelled it or its attempt was
+// running, and otherwise within a minute. The latter happens to a job that was
+// cancelled while it waited, and to one that was rescued after the process died
+// in its last attempt. This JobDied is published in the transaction that
+// records it, which ends after a minute at most. A job that is deleted, through
+// River or with SQL, is not noticed.
 //
-// It belongs to the workflow of the event, that is, has its correlation. It has
-// no causation, since no handler published it: Job.EventID says what it is
-// about.
+// JobDied belongs to the workflow of the event: it has its correlation. It has
+// no causation, since no handler published it: Job.EventID identifies the
+// event.
 type JobDied struct {
 	tidings.DomainEvent
 	Job About
 }
 
-// A JobRetried says that somebody has let a dead job run again, in the
-// transaction that did it; see [Jobs.Retry]. Job is as it was when it was dead.
-// The event has the correlation of the job's event, and the causation of the
-// handler that called Retry, if one did.
+// A JobRetried says that [Jobs.Retry] has made a dead job run again, in the
+// same transaction. Job describes the job when it was dead. The event has the
+// correlation of the job's event, and the causation of the handler that called
+// Retry, if one did.
 type JobRetried struct {
 	tidings.DomainEvent
 	Job About
 }
 
-// A JobDiscarded says that somebody has deleted a dead job, in the transaction
-// that did it; see [Jobs.Discard]. It is otherwise like [JobRetried].
+// A JobDiscarded says that [Jobs.Discard] has deleted a dead job, in the same
+// transaction. Otherwise it is like [JobRetried].
 type JobDiscarded struct {
 	tidings.DomainEvent
 	Job About
 }
 
 // Register registers the events of this package, for the event log or the
-// transport that the bus of [WithBus] has.
+// transport on the bus of [WithBus].
 func Register(r *tidings.Registry) {
 	tidings.Register[JobDied](r, "durable.job_died", 1)
 	tidings.Register[JobRetried](r, "durable.job_retried", 1)
 	tidings.Register[JobDiscarded](r, "durable.job_discarded", 1)
 }
 
-// died makes it known that the attempt at hand was the last one of a job, with
-// cause, and has River note that when it marks the job as dead. What goes wrong
-// here is logged, since the job is dead in any case.
+// died announces that the current attempt was the last one of a job, with
+// cause, and makes River record that when it marks the job as dead. Errors here
+// are logged, since the job is dead in any case.
 func (j *Jobs) died(ctx context.Context, row *rivertype.JobRow, cause error) {
-	if err := river.MetadataSet(ctx, saidKey, row.Attempt); err != nil { // not on River's ctx: then it is said again
+	if err := river.MetadataSet(ctx, saidKey, row.Attempt); err != nil { // not River's ctx: then it is announced again
 		j.logger().WarnContext(ctx, "durable: a job that died will be announced again", slog.Int64("job_id", row.ID), slog.Any("error", err))
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -109,7 +108,7 @@ func (j *Jobs) tell(ctx context.Context, job Job, cause error) error {
 	if stack := stackOf(cause); stack != "" {
 		attrs = append(attrs, slog.String("stack", stack))
 	}
-	if job.cancelled { // by an operator, who knows
+	if job.cancelled { // by an operator, who knows about it
 		j.logger().WarnContext(ctx, "durable: a job was cancelled", attrs...)
 	} else {
 		j.logger().ErrorContext(ctx, "durable: a job is dead", attrs...)
@@ -120,8 +119,8 @@ func (j *Jobs) tell(ctx context.Context, job Job, cause error) error {
 	return publish(ctx, j.config.bus, JobDied{Job: about})
 }
 
-// publish publishes an event of this package. For one that is not registered it
-// names the function that registers all of them.
+// publish publishes an event of this package. If the event is not registered,
+// the error names the function that registers all of them.
 func publish[E tidings.Event](ctx context.Context, bus *tidings.EventBus, event E) error {
 	err := tidings.Publish(ctx, bus, event)
 	if errors.Is(err, tidings.ErrUnregistered) && strings.Contains(err.Error(), fmt.Sprintf("%T is %v", event, tidings.ErrUnregistered)) {
@@ -130,7 +129,7 @@ func publish[E tidings.Event](ctx context.Context, bus *tidings.EventBus, event 
 	return err
 }
 
-// An unregisteredError replaces the text of err, which has another remedy.
+// An unregisteredError replaces the text of err, which names another remedy.
 type unregisteredError struct {
 	text string
 	err  error
@@ -139,9 +138,9 @@ type unregisteredError struct {
 func (e *unregisteredError) Error() string { return e.text }
 func (e *unregisteredError) Unwrap() error { return e.err }
 
-// inWorkflow returns a context in which what is published belongs to the
-// workflow of the job's event, also if that cannot be decoded, and the
-// correlation that this is; uuid.Nil if it is not known.
+// inWorkflow returns a context in which published events belong to the workflow
+// of the job's event, even if that cannot be decoded. It also returns the
+// correlation, or uuid.Nil if it is not known.
 func inWorkflow(ctx context.Context, job Job) (context.Context, uuid.UUID) {
 	var header struct {
 		Correlation uuid.UUID `json:"correlationid"`

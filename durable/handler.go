@@ -10,22 +10,22 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A handler is what runs for a kind of jobs. It is immutable.
+// A handler runs the jobs of its kinds. It is immutable.
 type handler struct {
 	name    string
-	sub     *tidings.Subscription // nil: nothing is known of it
+	sub     *tidings.Subscription // nil: the subscription is not known
 	deliver func(context.Context, tidings.Event) error
 	settings
 }
 
-// kinds returns the names that the handler works the jobs of.
+// kinds returns the names whose jobs the handler works.
 func (h *handler) kinds() []string { return append([]string{h.name}, h.aliases...) }
 
-// active reports whether the handler is known to be subscribed still.
+// active reports whether the handler is known to be still subscribed.
 func (h *handler) active() bool { return h.sub != nil && h.sub.Active() }
 
-// mayReplace reports whether h may take the place of old: of a handler that is
-// unsubscribed, or of one with its name of which no more is known.
+// mayReplace reports whether h may replace old: a handler that is unsubscribed,
+// or one with its name whose subscription is not known.
 func (h *handler) mayReplace(old *handler) bool {
 	if old.sub != nil {
 		return !old.active()
@@ -56,8 +56,8 @@ func (h *handler) check() error {
 	return nil
 }
 
-// mayBe reports whether an event of type typ may be an other one, both of which
-// may be interfaces.
+// mayBe reports whether an event of type typ may be an other. Both may be
+// interfaces.
 func mayBe(typ, other reflect.Type) bool {
 	switch {
 	case typ == other:
@@ -89,7 +89,7 @@ func (j *Jobs) add(h *handler) error {
 		}
 	}
 	for kind, old := range j.handlers {
-		if old.name == h.name { // of a subscription before this one
+		if old.name == h.name { // from an earlier subscription
 			delete(j.handlers, kind)
 		}
 	}
@@ -100,7 +100,7 @@ func (j *Jobs) add(h *handler) error {
 	return nil
 }
 
-// addWorkerLocked has River hand jobs of that kind to j.
+// addWorkerLocked makes River pass jobs of that kind to j.
 func (j *Jobs) addWorkerLocked(kind string) (err error) {
 	if j.workers == nil || j.worked[kind] {
 		return nil
@@ -108,8 +108,8 @@ func (j *Jobs) addWorkerLocked(kind string) (err error) {
 	if err := claim(j.workers, j.place); err != nil {
 		return err
 	}
-	// River has no way to add a worker of a kind that is known at run time
-	// only, and return its error.
+	// River has no function that adds a worker for a kind known only at run
+	// time and returns an error.
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("river refuses it: %v: is it the kind of a worker of your own? Give the handler another name", r)

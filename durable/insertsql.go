@@ -11,9 +11,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// A sqlTx is a transaction of database/sql on the Postgres of a client whose
-// driver is another one. River cannot insert through it, so it is done here,
-// as River does: the row, and a notification for those who listen.
+// A sqlTx is a database/sql transaction on the Postgres of a client with
+// another driver. River cannot insert through it, so sqlTx inserts the row and
+// notifies listeners as River does.
 type sqlTx struct {
 	tx     *sql.Tx
 	engine engine
@@ -28,7 +28,7 @@ func (t sqlTx) row(ctx context.Context, query string, args []any, dest ...any) e
 	return withRemedy(t.tx.QueryRowContext(ctx, query, args...).Scan(dest...))
 }
 
-// A sqlJob is a row of river_job to be.
+// A sqlJob is a row to insert into river_job.
 type sqlJob struct {
 	Kind        string             `json:"kind"`
 	Args        json.RawMessage    `json:"args"`

@@ -13,14 +13,14 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A State is what has become of a job.
+// A State is the state of a job.
 type State string
 
 // The states of a job.
 const (
 	Waiting  State = "waiting"  // for a worker
-	Held     State = "held"     // behind another one, see InOrderBy
-	Running  State = "running"  // or its worker has died, and nobody has noticed yet
+	Held     State = "held"     // behind another job, see InOrderBy
+	Running  State = "running"  // or its worker has died, which is not noticed yet
 	Retrying State = "retrying" // an attempt has failed, and the next one is due later
 	Done     State = "done"
 	Dead     State = "dead" // until Retry or Discard
@@ -34,27 +34,27 @@ type Job struct {
 	EventType   string        // the registered name
 	Event       tidings.Event // nil if it cannot be decoded
 	Data        []byte        // the CloudEvent, as JSON
-	Key         string        // of InOrderBy; "": none
+	Key         string        // from InOrderBy; "": none
 	State       State
 	Queue       string
 	Attempt     int // how many attempts have begun
 	MaxAttempts int
 	StoredAt    time.Time
-	DueAt       time.Time // of the next attempt, or the last
+	DueAt       time.Time // the time of the next attempt, or the last
 	EndedAt     time.Time // zero unless Done or Dead
 	Failures    []Failure // oldest first
 
 	cancelled bool // through River, by an operator
 }
 
-// A Failure is an attempt that has failed.
+// A Failure is a failed attempt.
 type Failure struct {
 	At      time.Time // when it began
 	Attempt int
 	Reason  string
 }
 
-// Reason returns why the last attempt failed, "" if none has.
+// Reason returns why the last attempt failed, or "" if none has.
 func (j Job) Reason() string {
 	if len(j.Failures) == 0 {
 		return ""
@@ -62,7 +62,7 @@ func (j Job) Reason() string {
 	return j.Failures[len(j.Failures)-1].Reason
 }
 
-// causeOfDeath returns why a job is dead that no worker has spoken of.
+// causeOfDeath returns why a job is dead whose death no worker has announced.
 func (j Job) causeOfDeath() error {
 	switch reason := j.Reason(); {
 	case j.cancelled:
@@ -80,7 +80,7 @@ func (j Job) about() About {
 	}
 }
 
-// jobOf returns what a row of River's says of a job.
+// jobOf converts a row of River to a Job.
 func (j *Jobs) jobOf(row *rivertype.JobRow) Job {
 	job := Job{
 		ID:          row.ID,
@@ -104,7 +104,7 @@ func (j *Jobs) jobOf(row *rivertype.JobRow) Job {
 	if m, err := metadataOf(row); err == nil {
 		job.Key = m.Key
 	}
-	// What cannot be read stays zero: this is for people who look for it.
+	// Fields that cannot be read stay zero: people look at them.
 	if data, err := cloudEvent(row.EncodedArgs); err == nil {
 		job.Data = data
 	}
@@ -134,7 +134,7 @@ func stateOf(row *rivertype.JobRow) State {
 	case rivertype.JobStateRetryable:
 		return Retrying
 	}
-	if len(row.Errors) > 0 { // River makes short waits available at once
+	if len(row.Errors) > 0 { // River makes jobs with short waits available at once
 		return Retrying
 	}
 	return Waiting

@@ -18,8 +18,8 @@ import (
 // Jobs is a [tidings.Transport] that stores one River job for each event and
 // handler, in the publisher's transaction, and runs the handler later in any
 // process that works the queue. Make one with [New]. All methods are safe to
-// call concurrently and inside a handler, except that a handler which calls
-// Stop waits for itself.
+// call concurrently and inside a handler, except that a handler that calls Stop
+// waits for itself.
 type Jobs struct {
 	engine   engine
 	workers  *river.Workers // nil: this process stores jobs and works none
@@ -27,11 +27,11 @@ type Jobs struct {
 	registry *tidings.Registry
 	transact Transactor
 	config   config
-	plain    view // of handlers without settings
+	plain    view // for handlers without settings
 
 	mu       sync.RWMutex
 	handlers map[string]*handler // by kind: names and aliases
-	worked   map[string]bool     // kinds that River hands to us
+	worked   map[string]bool     // kinds that River passes to us
 	ordered  bool                // some handler has an order
 	started  bool
 
@@ -53,37 +53,37 @@ type jobsOptionFunc func(*config)
 func (f jobsOptionFunc) apply(c *config) { f(c) }
 
 type config struct {
-	bus     *tidings.EventBus // nil: nobody is told
+	bus     *tidings.EventBus // nil: no events are published
 	logger  *slog.Logger
-	clock   func() time.Time // nil: that of the machine
+	clock   func() time.Time // nil: the machine's
 	inject  func(context.Context) map[string]string
 	extract func(context.Context, map[string]string) context.Context
 }
 
-// WithBus has a [JobDied], a [JobRetried] and a [JobDiscarded] published on
-// bus when that happens, so that an event log has the record and modules can
-// react. Register them with [Register].
+// WithBus makes Jobs publish [JobDied], [JobRetried] and [JobDiscarded] on bus,
+// so that an event log records them and modules can react. Register them with
+// [Register].
 func WithBus(bus *tidings.EventBus) JobsOption {
 	mustNotBeNil(bus == nil, "WithBus", "*tidings.EventBus")
 	return jobsOptionFunc(func(c *config) { c.bus = bus })
 }
 
-// WithLogger sets where dead jobs are logged, at level ERROR. The default is
-// [slog.Default].
+// WithLogger sets the logger for dead jobs, which are logged at level ERROR.
+// The default is [slog.Default].
 func WithLogger(logger *slog.Logger) JobsOption {
 	mustNotBeNil(logger == nil, "WithLogger", "*slog.Logger")
 	return jobsOptionFunc(func(c *config) { c.logger = logger })
 }
 
-// WithClock sets the time from which waits are counted; it should be the one
-// that the River client has. The default is [time.Now].
+// WithClock sets the clock from which waits are counted; use the same clock as
+// the River client. The default is [time.Now].
 func WithClock(now func() time.Time) JobsOption {
 	mustNotBeNil(now == nil, "WithClock", "function")
 	return jobsOptionFunc(func(c *config) { c.clock = now })
 }
 
 // WithTrace carries a trace from the publisher to the handler. inject returns
-// what is stored with the job, nil for nothing; extract puts that back into
+// the values to store with the job, nil for none; extract puts them back into
 // the ctx of the handler. For W3C trace contexts:
 //
 //	durable.WithTrace(
@@ -108,17 +108,17 @@ func mustNotBeNil(isNil bool, function, what string) {
 	}
 }
 
-// noKind is the kind of no job: [checkName] refuses it.
+// noKind is never the kind of a job: [checkName] refuses it.
 const noKind = "no kind"
 
 // New returns the transport that stores jobs through client and, once
 // [Jobs.Start] is called, works them.
 //
-// workers are those of the client's configuration, which has passed through
-// [Configure]: each subscription adds its handler, of one Jobs for each client.
-// A process that works no jobs passes nil, and a client without Workers.
-// Handlers run in transactions of transact, which are of the database that
-// client is for. The events of durable handlers have to be in registry.
+// workers are the Workers of the client's configuration, which [Configure] must
+// have configured: each subscription adds its handler to them. A client has one
+// Jobs. A process that works no jobs passes nil, and a client without Workers.
+// Handlers run in transactions of transact, which must use the client's
+// database. The events of durable handlers must be in registry.
 func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Transactor, registry *tidings.Registry, opts ...JobsOption) (*Jobs, error) {
 	if client == nil || transact == nil || registry == nil {
 		return nil, errors.New("durable: New with a nil Client, Transactor or Registry")
@@ -156,7 +156,7 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 	return j, nil
 }
 
-// With returns a view of the transport that has its own settings:
+// With returns a view of the transport with its own settings:
 //
 //	tidings.Via(jobs.With(durable.Attempts(5), durable.Queue("mail")))
 func (j *Jobs) With(opts ...Option) tidings.Transport {
@@ -168,30 +168,30 @@ func (j *Jobs) With(opts ...Option) tidings.Transport {
 	return v
 }
 
-// Phase is [tidings.BeforeCommit]: the jobs of a transaction are stored with
-// one statement, just before it commits.
+// Phase returns [tidings.BeforeCommit]: one statement stores the jobs of a
+// transaction just before it commits.
 func (j *Jobs) Phase() tidings.Phase { return tidings.BeforeCommit }
 
-// EncodeEvent returns what is stored of event. Its error, of an event that is
-// not registered for example, is that of the publish.
+// EncodeEvent returns what is stored of event. The publish returns its error,
+// for example that an event is not registered.
 func (j *Jobs) EncodeEvent(ctx context.Context, event tidings.Event, isNew bool) (any, error) {
 	return j.plain.EncodeEvent(ctx, event, isNew)
 }
 
-// Send stores the jobs of a transaction in it, and outside of any at once.
+// Send stores jobs in the transaction of ctx, or at once if there is none.
 func (j *Jobs) Send(ctx context.Context, events []tidings.Outgoing) error {
 	return j.plain.Send(ctx, events)
 }
 
-// Bind registers the handler of a subscription. Its error says that the name
-// cannot be that of a job or is taken, by whom and where, that [InOrderBy] has
-// the key of another event, or that it comes too late: River wants to know all
-// handlers before it starts.
+// Bind registers the handler of a subscription. It returns an error if the name
+// cannot be a job kind, if it is taken (with the handler and its place), if
+// [InOrderBy] has the key of another event, or if it is called too late: River
+// must know all handlers before it starts.
 func (j *Jobs) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
 	return j.plain.Bind(sub, deliver)
 }
 
-// Handle is Bind for a handler of which no more is known than its name. A
+// Handle works like Bind for a handler of which only the name is known. A
 // second call for a name replaces the first.
 func (j *Jobs) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
 	return j.plain.Handle(name, deliver)

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// A lifecycle is that of the workers.
+// A lifecycle tracks whether the workers run.
 type lifecycle struct {
 	mu       sync.Mutex
-	ended    chan struct{}      // closed once River and all beside it has ended; nil before Start
-	end      context.CancelFunc // of what runs beside River
+	ended    chan struct{}      // closed once River and all goroutines beside it have ended; nil before Start
+	end      context.CancelFunc // of the goroutines beside River
 	stopping bool
 }
 
@@ -31,28 +31,28 @@ func (l *lifecycle) runningLocked() bool {
 }
 
 const (
-	// repairEvery is how often lines are repaired, and jobs announced that
-	// died unseen: rarely, since both are needed only where jobs are changed
-	// by other means than handlers.
+	// repairEvery is how often lines are repaired, and unnoticed dead jobs
+	// announced: rarely, since both are needed only if jobs are changed by
+	// other means than handlers.
 	repairEvery = time.Minute
 
-	// hardStop is how long Stop waits for handlers after it has cancelled
-	// their contexts.
+	// hardStop is how long Stop waits for handlers after it has cancelled their
+	// contexts.
 	hardStop = 5 * time.Second
 )
 
-// Start begins to work the queues of the client's configuration. The handlers
-// of this process are subscribed before. Their contexts have the values of
-// ctx, but end with [Jobs.Stop] and not with ctx, so that a handler is not cut
-// off by a signal. Start does nothing if the workers are started, and may be
-// called again after it has failed and after they have stopped; it fails while
+// Start begins to work the queues of the client's configuration. Subscribe the
+// handlers of this process before. Their contexts have the values of ctx, but
+// end with [Jobs.Stop] and not with ctx, so that a signal does not interrupt a
+// handler. Start does nothing if the workers are started. It may be called
+// again after it has failed and after the workers have stopped; it fails while
 // Stop waits for the last handlers, and before River's migrations have run.
 //
-// It logs, once each at level WARN, what would make jobs wait for ever: a
-// queue of a handler or of stored jobs that no process works or that is
-// paused, jobs stored for a handler that this process does not subscribe, a
-// handler whose event is not registered, and lines of [InOrderBy] without the
-// index of [Jobs.Migrate]. It looks again 25 minutes later.
+// It logs, once each at level WARN, what would make jobs wait forever: a queue
+// of a handler or of stored jobs that no process works or that is paused, jobs
+// stored for a handler that this process does not subscribe, a handler whose
+// event is not registered, and lines of [InOrderBy] without the index of
+// [Jobs.Migrate]. It checks again 25 minutes later.
 func (j *Jobs) Start(ctx context.Context) error {
 	l := &j.running
 	l.mu.Lock()
@@ -67,7 +67,7 @@ func (j *Jobs) Start(ctx context.Context) error {
 		return nil
 	}
 	j.mu.Lock()
-	j.started = true // from here on River reads the workers
+	j.started = true // from now on River reads the workers
 	j.mu.Unlock()
 	j.silent.Store(true)
 	survey, err := j.newSurvey(ctx)
@@ -90,8 +90,8 @@ func (j *Jobs) Start(ctx context.Context) error {
 	return nil
 }
 
-// beside does what the workers need besides River, until ctx is over or River
-// has stopped, and closes ended when both are.
+// beside does what the workers need besides River, until ctx ends or River has
+// stopped. It closes ended once River and all of this have ended.
 func (j *Jobs) beside(ctx context.Context, stopped, watched <-chan struct{}, s *survey, ended chan<- struct{}) {
 	defer close(ended)
 	var looking sync.WaitGroup
@@ -122,16 +122,16 @@ func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}, tick <-
 	}
 }
 
-// Stop takes no more jobs and waits for the handlers that run. When ctx ends
-// before they do, it cancels their contexts and gives them five more seconds;
-// an attempt that ends for this reason does not count, and is made again by
-// the next worker. The error says that some handler still runs; the process
-// may end nonetheless, as if it were killed. Stop may be called again, also
-// while another call waits, and does nothing before Start.
+// Stop is a graceful shutdown: it takes no more jobs and waits for the running
+// handlers. If ctx ends before they do, it cancels their contexts and gives
+// them five more seconds; an attempt that ends for this reason does not count,
+// and the next worker repeats it. Stop returns an error if a handler still
+// runs; the process may exit nonetheless, which is like a crash. Stop may be
+// called again, even while another call waits, and does nothing before Start.
 func (j *Jobs) Stop(ctx context.Context) error {
-	// River holds a lock while it waits, so a second call could not end
-	// before the first. It is told to stop with a context that is over, and
-	// the waiting is done here.
+	// River holds a lock while it waits, so a second call could not end before
+	// the first. River is told to stop with a context that has ended, and Stop
+	// does the waiting.
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 
@@ -144,7 +144,7 @@ func (j *Jobs) Stop(ctx context.Context) error {
 	ended := l.ended
 	l.stopping = true
 	l.end()
-	_ = j.engine.stop(over) // that over is over
+	_ = j.engine.stop(over) // the error is that over has ended
 	l.mu.Unlock()
 
 	select {

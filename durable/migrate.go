@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// The indexes of Migrate.
+// The indexes that Migrate creates.
 var indexes = []statement{
 	{
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_job_order ON river_job (metadata ->> 'tidings_order', id) WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed'`,
@@ -13,22 +13,22 @@ var indexes = []statement{
 	},
 	{
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_job_event ON river_job (args ->> 'id') WHERE args ->> 'specversion' IS NOT NULL`,
-		``, // River's own index of args serves
+		``, // River's own index of args serves this
 	},
-	{ // of what announceAll looks for, which is next to nothing among many dead jobs
+	{ // for announceAll, which looks for very few rows among many dead jobs
 		`CREATE INDEX IF NOT EXISTS {schema}tidings_dead_unsaid ON river_job (state, id) WHERE ` + unsaidWhere + unsaidSQLite,
 		createOnce("tidings_dead_unsaid", "(state, id) WHERE "+unsaidWhere+unsaidPostgres),
 	},
 }
 
-// createOnce returns what creates an index on Postgres. Of two that build it at
-// once one would fail, so they take turns; the number of the lock is an
-// arbitrary one of our own. And IF NOT EXISTS would wait for all who write to
-// the table, and all others for it.
+// createOnce returns SQL that creates an index on Postgres. If two processes
+// built it at once, one would fail, so they take turns with a lock of arbitrary
+// number. IF NOT EXISTS would wait for all transactions that write to the
+// table, and block all others.
 //
-// An index that is not valid is what a CREATE INDEX CONCURRENTLY has left that
-// failed, and serves no query; or one is at work on it, which is left alone. (Of
-// other roles the view shows no relid.)
+// An index that is not valid was left by a CREATE INDEX CONCURRENTLY that
+// failed, and serves no query; or it is still being built, and is left alone.
+// (The view hides the relid of other roles.)
 func createOnce(name, on string) string {
 	return `DO $$
 	DECLARE
@@ -51,18 +51,18 @@ func createOnce(name, on string) string {
 	END $$`
 }
 
-// indexedSQL says whether there is an index that serves [InOrderBy].
+// indexedSQL returns whether there is an index that serves [InOrderBy].
 var indexedSQL = statement{
 	`SELECT count(*) FROM {schema}sqlite_master WHERE type = 'index' AND name = 'tidings_job_order'`,
 	`SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 	WHERE indrelid = '{schema}river_job'::regclass AND relname = 'tidings_job_order' AND indisvalid`,
 }
 
-// Migrate adds to river_job the indexes that [InOrderBy], [Jobs.Status] and the
-// search for deaths that are not known yet need, see [JobDied], if they are not
-// there yet. Call it after River's migrations, in each process if you like. On
-// Postgres it locks the table while it builds one, so on a large table build
-// them with CREATE INDEX CONCURRENTLY before:
+// Migrate adds the indexes to river_job, if they are missing, that [InOrderBy],
+// [Jobs.Status] and the search for dead jobs not announced yet need, see
+// [JobDied]. Call it after River's migrations, in each process if you like. On
+// Postgres it locks the table while it builds an index, so on a large table
+// build them with CREATE INDEX CONCURRENTLY before:
 //
 //	CREATE INDEX CONCURRENTLY tidings_job_order ON river_job ((metadata ->> 'tidings_order'), id)
 //	WHERE metadata ->> 'tidings_order' IS NOT NULL AND state <> 'completed';

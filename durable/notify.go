@@ -7,23 +7,21 @@ import (
 	"time"
 )
 
-// notifyPause is how long a notifier leaves the server alone after it has
-// notified.
+// notifyPause is how long a notifier waits after it has notified.
 const notifyPause = 5 * time.Millisecond
 
-// A notifier notifies River's workers on Postgres, outside of all
-// transactions. One that has notified holds a lock of the whole server while
-// it commits, and flushes to disk under it, so that all that publish would
-// commit one by one. It runs one statement at a time, for all that was
-// committed meanwhile.
+// A notifier notifies River's workers on Postgres, outside of all transactions.
+// A transaction that has notified holds a server-wide lock while it commits and
+// flushes to disk, so all publishers would commit one by one. The notifier runs
+// one statement at a time, for all commits that happened meanwhile.
 type notifier struct {
 	mu      sync.Mutex
-	queues  map[string]struct{} // with work that nobody was told of
+	queues  map[string]struct{} // with work that was not announced yet
 	running bool                // a statement runs, or is about to
 	next    time.Time           // not before
 }
 
-// notify has workers told soon, and does not wait for that.
+// notify makes the notifier notify workers soon, and does not wait for that.
 func (n *notifier) notify(e engine, queues []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -55,7 +53,7 @@ func (n *notifier) run(e engine) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	// An error is not reported: if the server is down, the next publish fails,
-	// and workers look by themselves, at FetchPollInterval.
+	// and workers also poll, at FetchPollInterval.
 	_ = notifyQueues(ctx, e.pool(), e.schema(), queues)
 
 	n.mu.Lock()
@@ -66,7 +64,7 @@ func (n *notifier) run(e engine) {
 	}
 }
 
-// notifyQueues tells workers of queues, as River does of new jobs.
+// notifyQueues notifies the workers of queues, as River does for new jobs.
 func notifyQueues(ctx context.Context, q querier, schema string, queues []string) error {
 	list, err := json.Marshal(queues)
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// An order is the line that the jobs of one handler and key wait in. Its
-// invariant: of the jobs in line that are not completed, only the one with
+// An order identifies the line in which the jobs of one handler and key wait.
+// Its invariant: of the jobs in line that are not completed, only the one with
 // the lowest id, the head, can be in another state than pending. A dead head
-// stays where it is. Whoever adds a job to the line, or takes the head out,
+// stays where it is. Code that adds a job to the line, or removes the head,
 // holds the line's lock until the end of its transaction, and calls advance.
 //
-// Its first four bytes are those of the handler, see classOf.
+// The first four bytes identify the handler, see class.
 type order [16]byte
 
 func orderOf(handler, key string) (o order) {
@@ -45,15 +45,16 @@ func (o order) class() int32 { return int32(binary.BigEndian.Uint32(o[:4])) }
 // key is a number for this line.
 func (o order) key() int64 { return int64(binary.BigEndian.Uint64(o[4:12])) }
 
-// maxLines is of how many lines a transaction takes the locks at once. All
-// locks are in one table of the server's, which has room for 64 a connection
-// (max_locks_per_transaction); where it is full, everybody's statements fail.
-// So a transaction that changes more lines locks all lines of their handlers instead.
+// maxLines limits how many lines a transaction locks individually. All locks
+// are in one table of the server, which has room for 64 per connection
+// (max_locks_per_transaction); when it is full, statements of all sessions
+// fail. So a transaction that changes more lines locks all lines of their
+// handlers.
 const maxLines = 32
 
-// lockSQL locks in the order of the array, and says at which level. An
+// lockSQL locks in the order of the array, and returns the isolation level. An
 // element is a class with "all", or with "some" before the keys of lines. The
-// locks are those of the table, since a database may have one in each schema.
+// locks belong to the table, since a database may have one in each schema.
 const lockSQL = `
 SELECT count(CASE taken ->> 0
 	WHEN 'all' THEN pg_advisory_xact_lock('{schema}river_job'::regclass::oid::integer, (taken ->> 1)::integer)::text
@@ -62,12 +63,13 @@ SELECT count(CASE taken ->> 0
 END), current_setting('transaction_isolation')
 FROM jsonb_array_elements($1::text::jsonb) AS taken`
 
-// lock waits until no other transaction is at work on these orders. SQLite
-// has one writer, so there is nothing to wait for.
+// lock waits until no other transaction works on these orders. SQLite has one
+// writer, so there is nothing to wait for.
 //
-// What follows must see all that was committed before the lock was had. From
-// REPEATABLE READ on a transaction sees what was committed before its first
-// statement, so that two jobs of a line would run at once, or none.
+// The statements that follow must see all that was committed before the lock
+// was acquired. From REPEATABLE READ on, a transaction sees only what was
+// committed before its first statement, so two jobs of a line would run at
+// once, or none.
 func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 	if j.engine.onSQLite() {
 		return nil
@@ -90,7 +92,7 @@ func (j *Jobs) lock(ctx context.Context, tx querier, orders []order) error {
 }
 
 // locksOf returns the elements of lockSQL: classes before lines, and both
-// sorted, so that two transactions do not wait for each other.
+// sorted, so that two transactions do not deadlock.
 func locksOf(orders []order) (locks [][2]string) {
 	var classes []int32
 	var keys []int64
@@ -107,16 +109,17 @@ func locksOf(orders []order) (locks [][2]string) {
 	for _, class := range classes {
 		locks = append(locks, [2]string{mode, strconv.FormatInt(int64(class), 10)})
 	}
-	for _, key := range keys { // as text: a number of JSON may be a float
+	for _, key := range keys { // as text: a JSON number may become a float
 		locks = append(locks, [2]string{"line", strconv.FormatInt(key, 10)})
 	}
 	return locks
 }
 
 // advanceSQL makes the heads of the lines in $1 available at the time $2, or
-// since they were stored: then a worker whose clock is behind takes them too.
-// Of the state it says what no index serves, lest the planner read all that is
-// pending; by then it has changed only if somebody has cancelled the job.
+// when they were stored if that is earlier: then a worker whose clock is behind
+// takes them too. No index serves its condition on the state, or the planner
+// might read all pending jobs; the state has changed by then only if the job
+// was cancelled.
 var advanceSQL = changing(`
 UPDATE {schema}river_job SET state = 'available', scheduled_at = min(scheduled_at, $2)
 WHERE +state = 'pending' AND id IN (
@@ -146,7 +149,7 @@ func (j *Jobs) advance(ctx context.Context, tx transaction, orders []order) erro
 	return nil
 }
 
-// repairSQL does that for every line.
+// repairSQL makes the head of every line available.
 var repairSQL = changing(fmt.Sprintf(repairText, "min"), fmt.Sprintf(repairText, "least"))
 
 const repairText = `
@@ -168,8 +171,8 @@ func (j *Jobs) repairLines(ctx context.Context) error {
 	return j.repair(ctx)
 }
 
-// repair lets those go that wait for a job which somebody has deleted by
-// other means than Discard.
+// repair releases jobs that wait for a job which was deleted by other means
+// than Discard.
 func (j *Jobs) repair(ctx context.Context) error {
 	return j.transact(ctx, func(ctx context.Context) error {
 		tx, err := j.txOf(ctx)

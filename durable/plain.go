@@ -3,16 +3,16 @@ package durable
 import "strings"
 
 const (
-	maxDepth  = 100 // SQLite's limit is 1000, and Postgres's the size of its stack
-	maxNumber = 400 // digits; Postgres's numeric has more, but not without end
+	maxDepth  = 100 // SQLite's limit is 1000; Postgres is limited by the size of its stack
+	maxNumber = 400 // digits; Postgres's numeric has more, but a limit too
 )
 
-// plain reports whether the databases can store that JSON, which is valid, as
-// the JSON that it is, and give it back so that the same is read from it.
-// Postgres's jsonb refuses strings with a NUL or with half of a surrogate pair,
-// knows no negative zero, and writes out numbers with an exponent. (It also
-// changes spaces, the order of names and escapes, and keeps one of two values
-// of one name, which shows only in a json.RawMessage and the like.)
+// plain reports whether the databases can store this valid JSON as JSON and
+// return it with the same meaning. Postgres's jsonb rejects strings with a NUL
+// or with half of a surrogate pair, has no negative zero, and expands numbers
+// with an exponent. (It also changes spaces, the order of names and escapes,
+// and keeps one of two values with the same name, which shows only in a
+// json.RawMessage and the like.)
 func plain(text []byte) bool {
 	depth := 0
 	for i := 0; i < len(text); i++ {

@@ -18,17 +18,17 @@ DELETE FROM {schema}river_job WHERE id IN (
 RETURNING NULL::text`)
 
 // Purge deletes the jobs that were done before that time, with their events,
-// and returns how many. Others it leaves alone: for dead ones there is
+// and returns how many. It deletes no other jobs: for dead ones call
 // [Jobs.Discard].
 //
-// It is seldom needed, since the workers do the same with what has been done
-// for CompletedJobRetentionPeriod, a day unless the configuration of the
-// client says otherwise. Purge is for those who want it at once, and for a
-// client that keeps what is done, with -1.
+// It is rarely needed, since the workers delete jobs that have been done for
+// CompletedJobRetentionPeriod, a day unless the client's configuration says
+// otherwise. Use Purge to delete them at once, or for a client that keeps done
+// jobs, with -1.
 //
-// In a transaction it deletes in that one. Otherwise it takes a transaction for
-// each thousand jobs, so that nobody waits for long, and what it has deleted
-// before an error stays deleted and is counted. It may be called concurrently.
+// In a transaction it deletes within that. Otherwise it uses a transaction for
+// each thousand jobs, so that no other transaction waits long; jobs deleted
+// before an error stay deleted and are counted. It may be called concurrently.
 func (j *Jobs) Purge(ctx context.Context, before time.Time) (n int, err error) {
 	tx, err := j.engine.tx(ctx)
 	for err == nil {

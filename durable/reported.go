@@ -11,9 +11,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// watch follows up the attempts of this process that River reports and that did
+// watch handles the attempts of this process that River reports and that did
 // not complete their job. It returns a channel that is closed once River has
-// stopped and all of them are followed up.
+// stopped and all of them are handled.
 func (j *Jobs) watch(ctx context.Context) <-chan struct{} {
 	failures, _ := j.engine.subscribe(&river.SubscribeConfig{
 		ChanSize: 10_000,
@@ -29,14 +29,14 @@ func (j *Jobs) watch(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-// reported is called with a job after an attempt that failed, as it is stored.
+// reported is called with the stored job after an attempt that failed.
 func (j *Jobs) reported(ctx context.Context, job *rivertype.JobRow) {
 	if !bytes.Contains(job.EncodedArgs, []byte(`"specversion"`)) {
 		return // not one of ours
 	}
 	m, err := metadataOf(job)
 	if err != nil {
-		m = metadata{} // the worker of the job reports that
+		m = metadata{} // the worker of the job reports this error
 	}
 	switch job.State {
 	case rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
@@ -55,7 +55,7 @@ func (j *Jobs) reported(ctx context.Context, job *rivertype.JobRow) {
 	}
 }
 
-// unannounced logs that it could not be made known that jobs are dead.
+// unannounced logs that dead jobs could not be announced.
 func (j *Jobs) unannounced(ctx context.Context, jobs int, err error) {
 	j.logger().ErrorContext(ctx, "durable: it could not be made known that jobs are dead; it is tried again every minute",
 		slog.Int("jobs", jobs), slog.Any("error", err))
@@ -69,12 +69,12 @@ const (
 	unsaidSQLite   = "(metadata ->> 'tidings_said') IS NOT attempt"
 	unsaidPostgres = "(metadata ->> 'tidings_said') IS DISTINCT FROM attempt::text"
 
-	// inOrderOfIndex has the databases read the index of Migrate, which is
+	// inOrderOfIndex makes the databases read the index of Migrate, which is
 	// small where many jobs are dead: they cannot know that.
 	inOrderOfIndex = " ORDER BY state, id"
 )
 
-// unsaid returns the condition for these jobs.
+// unsaid returns the condition for such jobs.
 func (j *Jobs) unsaid() conditions {
 	if j.engine.onSQLite() {
 		return conditions{engine: j.engine, texts: []string{unsaidWhere + unsaidSQLite}}
@@ -88,12 +88,13 @@ RETURNING NULL`, `
 UPDATE {schema}river_job SET metadata = metadata || jsonb_build_object('tidings_said', attempt) WHERE id = $1
 RETURNING NULL::text`)
 
-// announceWithin is how long a transaction may take in which a JobDied is
-// published: one at a time, so that a handler which hangs holds up others.
+// announceWithin limits a transaction that publishes a JobDied: they run one at
+// a time, so a handler that hangs delays the others.
 const announceWithin = time.Minute
 
-// announce logs and publishes that a job is dead, in the transaction that notes
-// it. It reports false if that is done already, or another process is about to.
+// announce logs and publishes that a job is dead, in the transaction that
+// records it. announced is false if that was done already, or another process
+// is doing it.
 func (j *Jobs) announce(ctx context.Context, id int64) (announced bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, announceWithin)
 	defer cancel()
@@ -121,11 +122,11 @@ func (j *Jobs) announce(ctx context.Context, id int64) (announced bool, err erro
 	return announced && err == nil, err
 }
 
-// announceAll does that for all dead jobs that are not announced: River cancels
-// and rescues jobs without telling the workers. One that cannot be announced
-// does not hold up those behind it.
+// announceAll announces all dead jobs that are not announced: River cancels and
+// rescues jobs without telling the workers. A job that cannot be announced does
+// not block those behind it.
 func (j *Jobs) announceAll(ctx context.Context) error {
-	left, failed := 0, 0 // of those that were looked at
+	left, failed := 0, 0 // of the jobs that were looked at
 	var first error
 	for ctx.Err() == nil {
 		dead := j.unsaid()

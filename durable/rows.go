@@ -11,11 +11,11 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// ours is true of the jobs that Send has stored. The application may have
+// ours is true for the jobs that Send has stored. The application may have
 // others in the same table.
 const ours = "args ->> 'specversion' IS NOT NULL"
 
-// A row is what is read of a row of river_job.
+// A row is the part of a river_job row that is read.
 type row struct {
 	ID          int64                    `json:"id"`
 	Kind        string                   `json:"kind"`
@@ -31,9 +31,9 @@ type row struct {
 	Errors      []rivertype.AttemptError `json:"errors"`
 }
 
-// rowsSQL returns rows as one array of JSON, since a querier returns one row,
-// and since River's JobList cannot read in every transaction that Send can
-// write in. {selected} selects from river_job.
+// rowsSQL returns rows as one JSON array, since a querier returns one row, and
+// since River's JobList cannot read in every transaction that Send can write
+// in. {selected} selects from river_job.
 var rowsSQL = statement{`
 SELECT json_group_array(json_object(
 	'id', id, 'kind', kind, 'args', json(args), 'metadata', json(metadata), 'state', state, 'queue', queue,
@@ -45,7 +45,7 @@ FROM ({selected})`, `
 SELECT coalesce(json_agg(job), '[]')::text
 FROM ({selected}) AS job`}
 
-// rows returns the jobs that selected selects, in no order.
+// rows returns the jobs that selected selects, in no particular order.
 func (j *Jobs) rows(ctx context.Context, q querier, selected string, args []any) ([]Job, error) {
 	var rows []row
 	if err := j.queryJSON(ctx, q, rowsSQL, selected, args, &rows); err != nil {
@@ -62,7 +62,7 @@ func (j *Jobs) rows(ctx context.Context, q querier, selected string, args []any)
 	return jobs, nil
 }
 
-// queryJSON runs a statement that returns JSON, for what selected selects.
+// queryJSON runs a statement that returns JSON, on the rows of selected.
 func (j *Jobs) queryJSON(ctx context.Context, q querier, s statement, selected string, args []any, dest any) error {
 	query := strings.Replace(s.text(j.engine), "{selected}", inSchema(j.engine.schema(), selected), 1)
 	var text string
@@ -75,7 +75,7 @@ func (j *Jobs) queryJSON(ctx context.Context, q querier, s statement, selected s
 	return nil
 }
 
-// reader returns the transaction of ctx, or outside of any the pool.
+// reader returns the transaction of ctx, or the pool if there is none.
 func (j *Jobs) reader(ctx context.Context) (querier, error) {
 	tx, err := j.engine.tx(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (j *Jobs) reader(ctx context.Context) (querier, error) {
 	return tx, nil
 }
 
-// conditions are those of a WHERE, with their arguments.
+// conditions are the conditions of a WHERE clause, with their arguments.
 type conditions struct {
 	engine engine
 	texts  []string
@@ -95,7 +95,7 @@ type conditions struct {
 }
 
 // arg adds an argument, and returns its placeholder. No row has a text that
-// cannot be stored, for which Postgres would fail.
+// cannot be stored; Postgres would fail on it.
 func (c *conditions) arg(a any) string {
 	if text, ok := a.(string); ok {
 		a = storable(text)
@@ -106,7 +106,7 @@ func (c *conditions) arg(a any) string {
 
 func (c *conditions) add(text string) { c.texts = append(c.texts, text) }
 
-// addEvent asks for the jobs of an event, in words that an index serves.
+// addEvent selects the jobs of an event, in a form that an index serves.
 func (c *conditions) addEvent(id string) {
 	if c.engine.onSQLite() {
 		c.add("args ->> 'id' = " + c.arg(id))
@@ -115,7 +115,7 @@ func (c *conditions) addEvent(id string) {
 	}
 }
 
-// addIDs asks for the jobs with these IDs.
+// addIDs selects the jobs with these IDs.
 func (c *conditions) addIDs(ids []int64) {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
@@ -129,7 +129,7 @@ func (c *conditions) addIDs(ids []int64) {
 	}
 }
 
-// selected returns what selects all columns where the conditions hold.
+// selected returns the SELECT of all columns where the conditions hold.
 func (c *conditions) selected() string {
 	return "SELECT * FROM {schema}river_job WHERE " + strings.Join(c.texts, " AND ")
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings/durable/internal/drain"
 )
 
-// An encoded event is what the jobs for it have in common.
+// An encoded event holds what its jobs have in common.
 type encoded struct {
 	event json.RawMessage
 	key   string            // of the order; "": none
@@ -36,7 +36,7 @@ func (v *view) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (an
 	return e, nil
 }
 
-// storableTrace returns a copy of trace without what Postgres cannot store: a
+// storableTrace returns a copy of trace with values that Postgres can store: a
 // trace is no reason to fail.
 func storableTrace(trace map[string]string) map[string]string {
 	if len(trace) == 0 {
@@ -54,8 +54,8 @@ type metadata struct {
 	Order string            `json:"tidings_order,omitempty"` // see orderOf
 	Key   string            `json:"tidings_key,omitempty"`   // for people
 	Trace map[string]string `json:"tidings_trace,omitempty"`
-	Done  bool              `json:"tidings_done,omitempty"` // the handler has had its effect, see completeSQL
-	Said  int               `json:"tidings_said,omitempty"` // the attempt after which it was said that the job died
+	Done  bool              `json:"tidings_done,omitempty"` // the handler has taken effect, see completeSQL
+	Said  int               `json:"tidings_said,omitempty"` // the attempt after which the death was announced
 	Skew  *skew             `json:"tidings_skew,omitempty"`
 }
 
@@ -99,7 +99,7 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 	}
 	v.jobs.sayIfIdle(ctx)
 	if err := v.jobs.store(ctx, jobs, orders); err != nil {
-		// One error is enough: the transaction is lost as a whole.
+		// One error is enough: the whole transaction is lost.
 		first := events[0]
 		err = fmt.Errorf("storing %d jobs: %w", len(jobs), err)
 		return &tidings.HandlerError{Handler: strings.Join(first.Handlers, ", "), Event: first.Event, Err: err}
@@ -107,8 +107,8 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 	return nil
 }
 
-// sayIfIdle logs once that the jobs wait for Start, in a process that has Workers.
-// One that only publishes has none.
+// sayIfIdle logs once that the jobs wait for Start, in a process with Workers.
+// A process that only publishes has none.
 func (j *Jobs) sayIfIdle(ctx context.Context) {
 	if j.workers == nil || j.silent.Load() || drain.Serves != nil && drain.Serves(j.workers) || j.silent.Swap(true) {
 		return
@@ -116,8 +116,8 @@ func (j *Jobs) sayIfIdle(ctx context.Context) {
 	j.logger().WarnContext(ctx, "durable: an event is published before Start was called: its jobs wait until it is, here or in another process (one that only publishes gives New no Workers)")
 }
 
-// store inserts jobs, in the transaction of ctx if there is one. orders are
-// those that the jobs have.
+// store inserts jobs, in the transaction of ctx if there is one. orders are the
+// orders of the jobs.
 func (j *Jobs) store(ctx context.Context, jobs []river.InsertManyParams, orders []order) error {
 	tx, err := j.engine.tx(ctx)
 	switch {
@@ -130,8 +130,8 @@ func (j *Jobs) store(ctx context.Context, jobs []river.InsertManyParams, orders 
 	case len(orders) == 0:
 		return insertAll(ctx, tx, jobs)
 	}
-	// In this order: the ones before have committed or rolled back once we
-	// hold the locks, so they have lower ids, and are seen.
+	// In this order: earlier publishers have committed or rolled back once we
+	// hold the locks, so their jobs have lower ids, and are seen.
 	if err := j.lock(ctx, tx, orders); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (j *Jobs) store(ctx context.Context, jobs []river.InsertManyParams, orders 
 	return j.advance(ctx, tx, orders)
 }
 
-// What one statement inserts at most. The databases take no more than 255 MB
+// Limits for one insert statement. The databases take no more than 255 MB
 // (Postgres, one jsonb) or 1 GB (SQLite, one string), and need several times
 // that much memory.
 const (

@@ -10,32 +10,32 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// River has a process write by its own clock when the next attempt is due,
-// and lets the clock of the database say when that time has come. So the worker
-// asks the database for its time when an attempt fails, and takes the
-// difference into account: of a clock that is behind at once, and of one that
-// is ahead afterwards, since River takes a time before its own for a mistake.
+// In River, a process writes by its own clock when the next attempt is due, and
+// the database's clock decides when that time has come. So the worker asks the
+// database for its time when an attempt fails, and corrects the difference: for
+// a clock that is behind at once, and for one that is ahead afterwards, since
+// River treats a time before its own as a mistake.
 
-// A skew is what the metadata of a job say if its next attempt is due by a
-// clock that is not the database's.
+// A skew in the metadata of a job says that its next attempt is due by a clock
+// that is not the database's.
 type skew struct {
-	Attempt int           `json:"attempt"` // as it is stored with the job
-	Ahead   time.Duration `json:"ahead"`   // how much later than asked for the next one is due
+	Attempt int           `json:"attempt"` // as stored with the job
+	Ahead   time.Duration `json:"ahead"`   // how much later than requested the next one is due
 }
 
 const (
-	// leastSkew is what counts as a difference, and not as the time that the
-	// question took.
+	// leastSkew is the smallest difference that is corrected; less may be the
+	// time that the question took.
 	leastSkew = 250 * time.Millisecond
 
-	// soon is how long a wait may be for River to make a job available before
-	// it is due. What is due later waits for River's scheduler, which looks
-	// as often as this.
+	// soon is the longest wait for which River makes a job available before it
+	// is due. Later jobs wait for River's scheduler, which runs as often as
+	// this.
 	soon = 5 * time.Second
 )
 
 // ahead returns by how much the clock of the process is ahead of the
-// database's, given a reading of that one which was asked for between two of
+// database's, given a reading of the database's clock between two readings of
 // ours.
 func ahead(before, after, database time.Time) time.Duration {
 	ahead := before.Add(after.Sub(before) / 2).Sub(database)
@@ -45,10 +45,10 @@ func ahead(before, after, database time.Time) time.Duration {
 	return ahead
 }
 
-// countWait notes by how much the wait after an attempt has to be corrected,
-// by NextRetry and, once River has stored the job with that attempt, by correct.
+// countWait records by how much the wait after an attempt must be corrected: by
+// NextRetry and, once River has stored the job with that attempt, by correct.
 func (w *worker) countWait(ctx context.Context, job *river.Job[delivery], attempt int, ahead time.Duration) {
-	if ahead == 0 || w.jobs.draining.Load() { // by a clock of the test's
+	if ahead == 0 || w.jobs.draining.Load() { // the clock of a test
 		return
 	}
 	later := ahead

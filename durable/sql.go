@@ -25,17 +25,17 @@ func (s statement) text(e engine) string {
 	return inSchema(e.schema(), query)
 }
 
-// changing returns the statement for changes of river_job that may make jobs
-// available. Each ends with RETURNING the queue in which there is work now,
-// or NULL. The workers there are told, as River tells them of new jobs. On
-// Postgres it returns how many rows it has changed, and the queues as JSON.
+// changing returns a statement for changes of river_job that may make jobs
+// available. Each ends with RETURNING the queue that has work now, or NULL. Its
+// workers are notified as River notifies them of new jobs. On Postgres it
+// returns how many rows it has changed, and the queues as JSON.
 func changing(sqlite, postgres string) statement {
 	return statement{sqlite, "WITH changed (queue) AS (" + postgres + ") " + `
 SELECT count(*), coalesce(jsonb_agg(DISTINCT queue) FILTER (WHERE queue IS NOT NULL), '[]')::text FROM changed`}
 }
 
-// inSchema fills in the schema of a statement. River has checked its name,
-// which has letters, digits and underscores, and quotes it too.
+// inSchema fills in the schema of a statement. River has checked and quotes its
+// name, which has only letters, digits and underscores.
 func inSchema(schema, query string) string {
 	prefix, topic := "", "current_schema() || '.river_insert'"
 	if schema != "" {
@@ -58,7 +58,8 @@ func changePostgres(ctx context.Context, tx querier, e engine, query string, arg
 	return n, e.notifyOnCommit(ctx, tx, queues)
 }
 
-// changeSQLite does the same, where a change cannot be part of a query.
+// changeSQLite does the same on SQLite, where a change cannot be part of a
+// query.
 func changeSQLite(ctx context.Context, tx *sql.Tx, schema, query string, args []any) (n int, err error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -87,11 +88,11 @@ func changeSQLite(ctx context.Context, tx *sql.Tx, schema, query string, args []
 	return n, err
 }
 
-// sqliteTime is how River writes times there: others do not compare.
+// sqliteTime is River's time format on SQLite: other formats do not compare.
 const sqliteTime = "2006-01-02 15:04:05.000"
 
-// firstYear and lastYear are those that compare as texts, and that Postgres
-// knows.
+// firstYear and lastYear limit the years: all years between them compare as
+// text and are valid on Postgres.
 const firstYear, lastYear = 1, 9999
 
 // dbTime returns t as an argument of a statement.
@@ -108,16 +109,16 @@ func dbTime(e engine, t time.Time) any {
 	return t.UTC()
 }
 
-// noRow reports whether a statement returned no row, through either driver.
+// noRow reports whether a statement returned no row, with either driver.
 func noRow(err error) bool {
 	return errors.Is(err, sql.ErrNoRows) || errors.Is(err, rivertype.ErrNotFound)
 }
 
-// withRemedy returns err, with what to do if it says that tables or columns of
-// River's are missing. Databases may say that in any language, so it goes by
-// the code where there is one.
+// withRemedy returns err, with a remedy if it says that tables or columns of
+// River are missing. Databases may say that in any language, so it looks at the
+// code where there is one.
 func withRemedy(err error) error {
-	var state interface{ SQLState() string } // of pgx and of lib/pq
+	var state interface{ SQLState() string } // pgx and lib/pq have it
 	switch {
 	case err == nil:
 		return nil

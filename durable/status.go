@@ -10,14 +10,14 @@ import (
 )
 
 // Status returns the jobs of an event, in the order of their IDs: which
-// handlers ran, which wait, which failed and why. There is one for each
-// handler that was subscribed where the event was published. It is empty for
-// an event that had none, or that has not been published, and what is done is
-// known until River or [Jobs.Purge] deletes it.
+// handlers ran, which wait, which failed and why. There is one for each handler
+// that was subscribed where the event was published. The result is empty for an
+// event that had none, or that has not been published. Done jobs are included
+// until River or [Jobs.Purge] deletes them.
 //
-// In a transaction it sees what that has stored: note that the jobs of an
+// In a transaction it sees the jobs stored there: note that the jobs of an
 // event are stored just before the commit. An index finds the jobs, on SQLite
-// that of [Jobs.Migrate].
+// the one of [Jobs.Migrate].
 func (j *Jobs) Status(ctx context.Context, eventID uuid.UUID) ([]Job, error) {
 	jobs, err := j.status(ctx, eventID)
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A survey finds jobs that would wait for ever, and their causes, when the workers
+// A survey finds jobs that would wait forever, and the causes, when the workers
 // start. It logs each finding once.
 type survey struct {
 	jobs     *Jobs
-	handlers map[string]*handler // those subscribed, by kind; nil: nothing is to be said
+	handlers map[string]*handler // the subscribed ones, by kind; nil: nothing is logged
 	queues   map[string]queue
 	own      map[string]bool // the queues that this client works
 	waiting  []waiting
@@ -29,28 +29,28 @@ type survey struct {
 }
 
 const (
-	// surveyAfter is when the workers look again: by then a process that does
-	// not work a queue any more has not reported it for two intervals of
-	// River's, which are of ten minutes.
+	// surveyAfter is the time until the workers look again: by then a process
+	// that no longer works a queue has not reported it for two of River's
+	// intervals of ten minutes.
 	surveyAfter   = 25 * time.Minute
 	surveyTimeout = 10 * time.Second // a long backlog is no reason to start late
 )
 
-// newSurvey looks at what waits before the workers start, since they take it
-// then. It fails if River's tables are missing.
+// newSurvey looks at waiting jobs before the workers start, since they take
+// them then. It fails if River's tables are missing.
 func (j *Jobs) newSurvey(ctx context.Context) (*survey, error) {
 	queues, err := j.queues(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &survey{jobs: j, own: map[string]bool{}, said: map[string]bool{}}
-	if !j.draining.Load() { // Drain says itself what it does not work
+	if !j.draining.Load() { // Drain itself reports what it does not work
 		s.look(ctx, queues)
 	}
 	return s, nil
 }
 
-// look notes what waits.
+// look records which jobs wait.
 func (s *survey) look(ctx context.Context, queues map[string]queue) {
 	s.handlers, s.queues = s.jobs.subscribed(), queues
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
@@ -62,14 +62,14 @@ func (s *survey) look(ctx context.Context, queues map[string]queue) {
 	s.waiting, s.err = s.jobs.waiting(ctx, slices.Sorted(maps.Keys(s.handlers)), slices.Sorted(maps.Keys(worked(queues))))
 }
 
-// started says what was found, once the workers have started.
+// started logs what was found, once the workers have started.
 func (s *survey) started(ctx context.Context) {
 	if s.handlers == nil {
 		return
 	}
 	queues, err := s.jobs.queues(ctx)
 	for name, q := range queues {
-		// A client says at its start what it works. River has no other list.
+		// A client reports at its start what it works. River has no other list.
 		if old, known := s.queues[name]; !known || !old.UpdatedAt.Equal(q.UpdatedAt) {
 			s.own[name] = true
 		}
@@ -81,7 +81,7 @@ func (s *survey) started(ctx context.Context) {
 	s.say(ctx)
 }
 
-// again looks once more when it is time, unless ctx ends or River stops before.
+// again looks once more when due, unless ctx ends or River stops before.
 func (s *survey) again(ctx context.Context, stopped <-chan struct{}, due <-chan time.Time) {
 	if s.handlers == nil {
 		return
@@ -127,7 +127,7 @@ func (j *Jobs) subscribed() map[string]*handler {
 	return handlers
 }
 
-// sayEvents is for handlers that no event can reach.
+// sayEvents warns of handlers that no event can reach.
 func (s *survey) sayEvents(ctx context.Context) {
 	for _, kind := range slices.Sorted(maps.Keys(s.handlers)) {
 		h := s.handlers[kind]
@@ -147,14 +147,14 @@ func (s *survey) sayEvents(ctx context.Context) {
 
 var ownEvents = []reflect.Type{reflect.TypeFor[JobDied](), reflect.TypeFor[JobRetried](), reflect.TypeFor[JobDiscarded]()}
 
-// registered reports whether some event that is registered is a typ.
+// registered reports whether some registered event is a typ.
 func (s *survey) registered(typ reflect.Type) bool {
 	return slices.ContainsFunc(s.jobs.registry.Registrations(), func(r tidings.RegistrationInfo) bool {
 		return r.EventType == typ || typ.Kind() == reflect.Interface && r.EventType.Implements(typ)
 	})
 }
 
-// sayNames is for jobs that fail here, since no handler has their name.
+// sayNames warns of jobs that fail here, since no handler has their name.
 func (s *survey) sayNames(ctx context.Context) {
 	for _, w := range s.waiting {
 		if s.own[w.Queue] && s.handlers[w.Handler] == nil {
@@ -164,7 +164,7 @@ func (s *survey) sayNames(ctx context.Context) {
 	}
 }
 
-// sayQueues is for queues from which no job is taken.
+// sayQueues warns of queues from which no job is taken.
 func (s *survey) sayQueues(ctx context.Context) {
 	worked := worked(s.queues)
 	idle := map[string]*idleQueue{}
@@ -199,7 +199,7 @@ func (s *survey) sayQueues(ctx context.Context) {
 	}
 }
 
-// An idleQueue is one that nobody works.
+// An idleQueue is a queue that no process works.
 type idleQueue struct {
 	handlers map[string]bool
 	n        int
@@ -214,7 +214,7 @@ func (q *idleQueue) add(w waiting) {
 	q.n += w.N
 }
 
-// warn logs what it has not said before.
+// warn logs what it has not logged before.
 func (s *survey) warn(ctx context.Context, what, text string, attrs ...slog.Attr) {
 	if !s.said[what] {
 		s.said[what] = true

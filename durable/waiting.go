@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// queuesSQL returns the queues that some process works, or has worked within a
+// queuesSQL returns the queues that a process works, or has worked within a
 // day, and fails if River's tables are missing.
 var queuesSQL = statement{`
 SELECT json_group_array(json_object('name', name, 'updated_at', strftime('%Y-%m-%dT%H:%M:%fZ', updated_at), 'paused', json(iif(paused_at IS NULL, 'false', 'true'))))
@@ -37,8 +37,9 @@ func (j *Jobs) queues(ctx context.Context) (map[string]queue, error) {
 	return queues, nil
 }
 
-// waitingSQL counts what waits, without most of what the process itself works:
-// $1 are the names of its handlers, and $2 the queues that somebody works.
+// waitingSQL counts waiting jobs, without most of those that this process
+// works: $1 are the names of its handlers, and $2 the queues that a process
+// works.
 var waitingSQL = statement{`
 SELECT json_group_array(json_object('handler', kind, 'queue', queue, 'n', n, 'oldest', strftime('%Y-%m-%dT%H:%M:%fZ', oldest)))
 FROM (SELECT kind, queue, count(*) AS n, min(created_at) AS oldest FROM {schema}river_job
@@ -52,7 +53,7 @@ FROM (SELECT kind, queue, count(*) AS n, min(created_at) AS oldest FROM {schema}
 
 const isWaiting = `'available', 'pending', 'retryable', 'scheduled'`
 
-// waiting is the jobs for one handler in one queue.
+// waiting counts the jobs for one handler in one queue.
 type waiting struct {
 	Handler string    `json:"handler"`
 	Queue   string    `json:"queue"`
@@ -60,8 +61,8 @@ type waiting struct {
 	Oldest  time.Time `json:"oldest"`
 }
 
-// worked returns those of the queues that some process is likely to work now.
-// It compares what is in the table, whatever clock that is of.
+// worked returns the queues that a process is likely to work now. It compares
+// times in the table, whatever clock they come from.
 func worked(queues map[string]queue) map[string]bool {
 	var newest time.Time
 	for _, q := range queues {
@@ -93,7 +94,7 @@ func (j *Jobs) waiting(ctx context.Context, handlers, queues []string) (list []w
 	return list, json.Unmarshal([]byte(text), &list)
 }
 
-// unindexed reports whether some handler has an order, without its index.
+// unindexed reports whether a handler has an order, but the index is missing.
 func (j *Jobs) unindexed(ctx context.Context) (bool, error) {
 	j.mu.RLock()
 	ordered := j.ordered

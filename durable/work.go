@@ -28,9 +28,9 @@ func (w *worker) Timeout(job *river.Job[delivery]) time.Duration {
 	return h.timeout
 }
 
-// NextRetry returns when the next attempt is due; the zero time leaves that
-// to the client's policy, as does a Backoff that panics: River calls this where
-// a panic would end the process.
+// NextRetry returns when the next attempt is due. The zero time leaves that to
+// the client's policy, as does a Backoff that panics: River calls NextRetry
+// where a panic would end the process.
 func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -41,17 +41,17 @@ func (w *worker) NextRetry(job *river.Job[delivery]) (at time.Time) {
 	}()
 	wait := w.ownWait(job)
 	if wait == nil {
-		// River's policy counts the errors. Those from before a Retry do
-		// not count, or the first wait would be of days.
+		// River's policy counts the errors. Those from before a Retry must not
+		// count, or the first wait would last days.
 		job.Errors = job.Errors[max(0, len(job.Errors)-max(0, job.Attempt-1)):]
 		return time.Time{}
 	}
-	// Counted from now: River takes a time before its own for a mistake.
+	// Counted from now: River treats a time before its own as a mistake.
 	return w.jobs.now().Add(max(wait(), w.jobs.shortestWait())).Add(job.Args.behind)
 }
 
-// ownWait returns what says how long the wait is, nil if it is left to the
-// client's policy.
+// ownWait returns a function that returns the wait, or nil if the client's
+// policy decides.
 func (w *worker) ownWait(job *river.Job[delivery]) func() time.Duration {
 	if after := job.Args.retryAfter; after != nil {
 		return func() time.Duration { return *after }
@@ -63,7 +63,7 @@ func (w *worker) ownWait(job *river.Job[delivery]) func() time.Duration {
 	return func() time.Duration { return h.backoff(job.Attempt) }
 }
 
-// Work makes one attempt. Its error tells River what comes next.
+// Work makes one attempt. Its error tells River what to do next.
 func (w *worker) Work(ctx context.Context, job *river.Job[delivery]) error {
 	err := w.jobs.contained(ctx, job.JobRow)
 	if err == nil {
@@ -72,7 +72,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[delivery]) error {
 	return storableError(w.failed(ctx, job, err))
 }
 
-// failed returns what River is told of an attempt that failed with err.
+// failed returns the error for River of an attempt that failed with err.
 func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error) error {
 	var (
 		after  *retryAfterError
@@ -86,9 +86,9 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error
 	case remotely:
 		return err
 	case errors.Is(ctx.Err(), context.Canceled):
-		// River takes an attempt for interrupted by Stop, and does not
-		// count it, if its error says so; drivers have words of their own.
-		// What else err is does not matter: the next attempt will tell.
+		// River treats an attempt as interrupted by Stop, and does not count
+		// it, if its error says so; drivers use other words. What else err is
+		// does not matter: the next attempt will tell.
 		return fmt.Errorf("%w: %v", context.Canceled, err)
 	}
 	taken, ahead := w.jobs.taken(ctx, job.JobRow)
@@ -113,7 +113,7 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error
 	return err
 }
 
-// panicked logs the stack of a panic, of which River keeps the value alone.
+// panicked logs the stack of a panic, because River keeps only the value.
 func (j *Jobs) panicked(ctx context.Context, job *rivertype.JobRow, err error) {
 	if stack := stackOf(err); stack != "" {
 		j.logger().ErrorContext(ctx, "durable: a handler panicked", slog.Int64("job_id", job.ID), slog.String("handler", job.Kind),
@@ -121,7 +121,7 @@ func (j *Jobs) panicked(ctx context.Context, job *rivertype.JobRow, err error) {
 	}
 }
 
-// stackOf returns the stack of the panic that err is, "" if it is none.
+// stackOf returns the stack of the panic in err, or "" if there is none.
 func stackOf(err error) string {
 	if p := (*tidings.PanicError)(nil); errors.As(err, &p) {
 		return string(p.Stack)
@@ -129,16 +129,16 @@ func stackOf(err error) string {
 	return ""
 }
 
-// contained makes an attempt on a goroutine of its own. On River's, a handler
-// that calls runtime.Goexit, as t.FailNow does, would take one of the workers
-// away for good, and its job would stay running.
+// contained makes an attempt on its own goroutine. On River's, a handler that
+// calls runtime.Goexit, as t.FailNow does, would permanently remove one of the
+// workers, and its job would stay running.
 func (j *Jobs) contained(ctx context.Context, job *rivertype.JobRow) (err error) {
 	err = errGoexit
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer func() {
-			if r := recover(); r != nil { // not the handler's, which the bus contains
+			if r := recover(); r != nil { // not the handler's, which the bus recovers
 				err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
 			}
 		}()
@@ -192,10 +192,10 @@ func (j *Jobs) decode(args []byte) (tidings.Event, error) {
 	return j.registry.Decode(text)
 }
 
-// completeSQL is stricter than River's own JobCompleteTx, which succeeds for
-// a job that another attempt has completed. It also notes that in the metadata,
-// since River's rescuer does not look again before it takes a job for stuck:
-// one that is completed between its SELECT and its UPDATE runs again.
+// completeSQL is stricter than River's own JobCompleteTx, which succeeds for a
+// job that another attempt has completed. It also records the completion in the
+// metadata, since River's rescuer does not check again before it treats a job
+// as stuck: a job completed between its SELECT and its UPDATE runs again.
 var completeSQL = statement{completeText + `jsonb_set(metadata, '$.tidings_done', json('true'))` + completeWhere,
 	completeText + `metadata || '{"tidings_done": true}'` + completeWhere}
 
@@ -211,10 +211,11 @@ func takenText(now string) string {
 	return now + ` FROM {schema}river_job WHERE id = $1 AND attempt = $2 AND state = 'running'`
 }
 
-// taken reports whether a job is known to be no longer that of its attempt.
-// River, which looks at the id alone, would otherwise take the failure of an
-// attempt that came too late for one of the attempt that runs now. taken also
-// returns by how much the clock of this process is ahead of the database's.
+// taken reports whether a job is known to belong to its attempt no longer.
+// Without this check River, which compares only the id, would treat the failure
+// of an attempt that came too late as a failure of the attempt that runs now.
+// taken also returns by how much the clock of this process is ahead of the
+// database's.
 func (j *Jobs) taken(ctx context.Context, job *rivertype.JobRow) (taken bool, aheadBy time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
@@ -227,8 +228,8 @@ func (j *Jobs) taken(ctx context.Context, job *rivertype.JobRow) (taken bool, ah
 	return false, ahead(before, j.now(), time.UnixMicro(micros))
 }
 
-// reportTimeout is how long a failure waits to be reported, and what follows
-// from it to be done, if the database does not answer.
+// reportTimeout limits how long reporting a failure, and what follows from it,
+// may take if the database does not answer.
 const reportTimeout = 5 * time.Second
 
 // lost returns the error of an attempt whose job is taken.
@@ -269,7 +270,7 @@ func (j *Jobs) complete(ctx context.Context, job *rivertype.JobRow, m metadata) 
 	return j.advance(ctx, tx, orders)
 }
 
-// txOf returns the transaction of ctx, which is inside of a Transactor.
+// txOf returns the transaction of ctx, which is inside a Transactor.
 func (j *Jobs) txOf(ctx context.Context) (transaction, error) {
 	tx, err := j.engine.tx(ctx)
 	if err == nil && tx == nil {

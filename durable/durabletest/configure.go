@@ -16,24 +16,25 @@ import (
 	"github.com/tidings-go/tidings/durable/internal/drain"
 )
 
-// Configure makes config, which it returns, that of a client for [Drain],
-// whose time is now: as a rule the Now of a [github.com/tidings-go/tidings/tidingstest.Clock]. It sets:
+// Configure sets up config for a client that [Drain] works, and returns it. now
+// returns the time of the client: as a rule it is the Now of a
+// [github.com/tidings-go/tidings/tidingstest.Clock]. It sets:
 //
-//   - what [durable.Configure] does.
+//   - the fields that [durable.Configure] sets.
 //   - Test.Time and TestOnly.
 //   - Queues: one worker for each, and "default" if there are none.
 //   - FetchCooldown and FetchPollInterval: as short as River allows.
-//   - PollOnly, since a test has one client, and a connection that listens
-//     takes time to open.
+//   - PollOnly, since a test has one client, and a listening connection takes
+//     time to open.
 //   - RetryPolicy: without the random part of River's own, so that the first
-//     wait is of one second exactly, the second of 16 s, and so on: the fourth
-//     power of the attempt. A policy of your own is kept.
-//   - RescueStuckJobsAfter: a century. River compares the time when a job
-//     began with that of the machine.
-//   - Logger, if not set: errors go to standard error, and nothing else.
+//     wait is exactly one second, the second 16 s, and so on: the fourth power
+//     of the attempt. A policy of your own is kept.
+//   - RescueStuckJobsAfter: a century. River compares the time when a job began
+//     with the clock of the machine.
+//   - Logger, if not set: only errors, to standard error.
 //
-// Pass config.Workers to [durable.New]: by them Drain knows its client. And
-// pass [durable.WithClock] the same clock.
+// Pass config.Workers to [durable.New]: Drain finds its client by them. Also
+// pass the same clock to [durable.WithClock].
 func Configure(config *river.Config, now func() time.Time) *river.Config {
 	if config == nil || now == nil {
 		panic("durabletest: Configure with a nil Config or function")
@@ -61,21 +62,21 @@ func Configure(config *river.Config, now func() time.Time) *river.Config {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	}
-	// A copy, since the slice may be that of other configurations.
+	// A copy, since other configurations may share the slice.
 	config.Plugins = append(config.Plugins[:len(config.Plugins):len(config.Plugins)], &watch{setup: s})
 
 	setups.Store(config.Workers, s)
 	return config
 }
 
-// A setup is what Drain knows of a client.
+// A setup is what Drain knows about a client.
 type setup struct {
 	now    func() time.Time
 	queues map[string]river.QueueConfig
-	began  chan struct{} // has a value when an attempt has begun
+	began  chan struct{} // receives when an attempt has begun
 }
 
-// setups are those of clients.
+// setups holds the setup of each client.
 var setups byworkers.Map[*setup]
 
 func init() {
@@ -85,7 +86,7 @@ func init() {
 	}
 }
 
-// A clock is the time of a client.
+// A clock tells a client the time.
 type clock struct{ now func() time.Time }
 
 func (c clock) Now() time.Time { return c.now() }
@@ -95,7 +96,7 @@ func (c clock) NowOrNil() *time.Time {
 	return &now
 }
 
-// A retryPolicy is own, or River's without chance.
+// A retryPolicy is own, or River's without randomness.
 type retryPolicy struct {
 	now func() time.Time
 	own river.ClientRetryPolicy
@@ -103,7 +104,7 @@ type retryPolicy struct {
 
 func (p *retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 	if p.own == nil {
-		const most = 309 // more would not fit in a Duration
+		const most = 309 // a higher one would overflow a Duration
 		n := time.Duration(min(len(job.Errors)+1, most))
 		return p.now().Add(n * n * n * n * time.Second)
 	}
@@ -114,7 +115,7 @@ func (p *retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 	return at
 }
 
-// watch sees the attempts of a client begin and end.
+// watch observes the attempts of a client.
 type watch struct {
 	river.MiddlewareDefaults
 	setup *setup

@@ -17,37 +17,38 @@ import (
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
-// Drain works all jobs that are due, and those that they lead to, and returns
-// when nothing is due any more. jobs has a client that [Configure] configured,
-// and is not started.
+// Drain works all due jobs and the jobs that they lead to, and returns when no
+// job is due any more. The client of jobs must be configured with [Configure],
+// and jobs must not be started.
 //
 // Jobs run one at a time. The queues take turns, in the order of their names,
-// and a turn lasts until nothing is due in that queue. Within a queue jobs run
+// and a turn lasts until no job is due in that queue. Within a queue jobs run
 // in the order of their priority, then of the time when they are due, then of
 // their ids, which is the order in which they were stored.
 //
 // A job is attempted once while the clock stands still: a [durable.Backoff] of
-// 0 counts as a millisecond. So a handler that fails makes Drain return, and
-// the next attempt comes with the first Drain after the clock has advanced. A
-// failure is none of Drain: look at [durable.Jobs.Status], or at what the
-// handler should have done.
+// 0 counts as a millisecond. So Drain returns if a handler fails, and the first
+// Drain after the clock has advanced makes the next attempt. A failed handler
+// is not an error of Drain: check [durable.Jobs.Status], or what the handler
+// should have done.
 //
-// Drain returns an error, and has worked what it could, if
+// Drain works as many jobs as it can and returns an error if
 //
 //   - a job is due in a queue that the client does not work, or that is paused.
-//   - ctx ends before the work does. The attempt that runs is interrupted,
-//     and does not count. The error wraps that of ctx and says which jobs are
+//   - ctx ends before the work does. The running attempt is interrupted and
+//     does not count. The error wraps the error of ctx and says which jobs are
 //     left.
-//   - a handler does not end five seconds after that.
+//   - a handler does not end within five seconds after that.
 //
-// It does nothing but return an error if the workers are started, another
-// Drain works the same jobs, as it does when a handler calls Drain, the client
-// is not configured for it, the client and jobs have clocks that differ, or ctx
-// is in a transaction, before whose commit no worker sees its jobs.
+// Drain returns an error without doing anything if the workers are started, if
+// another Drain works the same jobs (for instance one that called this
+// handler), if the client is not configured for it, if the client and jobs have
+// different clocks, or if ctx is in a transaction, since no worker sees its
+// jobs before the commit.
 //
-// Handlers get a ctx with the values of ctx. Timeouts of handlers are of the
-// machine's time. Jobs that other clients work are neither waited for nor
-// disturbed.
+// Handlers get a ctx with the values of ctx. Timeouts of handlers use the
+// machine's clock. Drain neither waits for nor disturbs jobs that other clients
+// work.
 func Drain(ctx context.Context, jobs *durable.Jobs) error {
 	if jobs == nil {
 		return errors.New("durabletest: Drain with nil Jobs")
@@ -85,8 +86,8 @@ type drainer struct {
 	setup  *setup
 }
 
-// drain works until nothing is due. The outcome of an attempt may be stored no
-// sooner than when the client stops, so it looks again after that.
+// drain works until no job is due. The outcome of an attempt may be stored only
+// when the client stops, so it looks again after that.
 func (d *drainer) drain(ctx context.Context) error {
 	for {
 		queue, err := d.next(ctx)
@@ -102,7 +103,7 @@ func (d *drainer) drain(ctx context.Context) error {
 	}
 }
 
-// next returns the queue that has the next turn, "" if nothing is due.
+// next returns the queue that has the next turn, or "" if no job is due.
 func (d *drainer) next(ctx context.Context) (string, error) {
 	if err := d.engine.Promote(ctx); err != nil {
 		return "", err
@@ -114,7 +115,7 @@ func (d *drainer) next(ctx context.Context) (string, error) {
 	return slices.Min(queues), nil
 }
 
-// due returns the queues in which there is something to do now.
+// due returns the queues that have due jobs.
 func (d *drainer) due(ctx context.Context) ([]string, error) {
 	queues, err := d.engine.Due(ctx)
 	var names []string
@@ -126,7 +127,8 @@ func (d *drainer) due(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// unworked returns an error if something is due that nobody works.
+// unworked returns an error if a job is due in a queue that the client does not
+// work.
 func (d *drainer) unworked(ctx context.Context) error {
 	queues, err := d.engine.Due(ctx)
 	if err != nil {
@@ -144,17 +146,17 @@ func (d *drainer) unworked(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// run lets the client work, from the turn of that queue until nothing is due.
+// run makes the client work, from the turn of queue until no job is due.
 func (d *drainer) run(ctx context.Context, queue string) (err error) {
-	// The client starts without queues: only the one whose turn it is has a
-	// worker, or else chance would decide between queues.
+	// The client starts without queues: only the queue whose turn it is has a
+	// worker, or else chance would choose between queues.
 	if err := d.remove(ctx); err != nil {
 		return err
 	}
 	defer func() {
 		// Even if ctx has ended: then Stop interrupts the handler.
 		if stopped := d.engine.Stop(ctx); stopped != nil {
-			err = errors.Join(err, stopped) // and so the queues are still in use
+			err = errors.Join(err, stopped) // so the queues are still in use
 			return
 		}
 		err = errors.Join(err, d.restore(context.WithoutCancel(ctx)))
@@ -173,12 +175,12 @@ func (d *drainer) run(ctx context.Context, queue string) (err error) {
 	return nil
 }
 
-// recheck is how often a turn looks what is due without being told. A job of a
-// kind that the client does not know begins unseen.
+// recheck is how often a turn checks what is due without a signal. A job of a
+// kind that the client does not know begins without one.
 const recheck = 10 * time.Millisecond
 
-// turn works a queue until nothing is due there. When the last job has begun
-// it takes the worker away, which waits for the end of the attempt.
+// turn works a queue until no job is due there. When the last job has begun it
+// removes the worker, which waits for the end of the attempt.
 func (d *drainer) turn(ctx context.Context, queue string) error {
 	if err := d.engine.Queues().Add(queue, d.setup.queues[queue]); err != nil {
 		return err
@@ -214,7 +216,7 @@ func (d *drainer) remove(ctx context.Context) error {
 
 // restore gives the client its queues back.
 func (d *drainer) restore(ctx context.Context) error {
-	if err := d.remove(ctx); err != nil { // the one whose turn was cut short
+	if err := d.remove(ctx); err != nil { // the queue whose turn was cut short
 		return err
 	}
 	for name, config := range d.setup.queues {
@@ -228,7 +230,7 @@ func (d *drainer) restore(ctx context.Context) error {
 // interrupted returns the error of a Drain whose ctx has ended.
 func (d *drainer) interrupted(ctx context.Context, err error) error {
 	if errors.Is(err, ctx.Err()) {
-		err = ctx.Err() // drivers say it with more words
+		err = ctx.Err() // drivers wrap it in more words
 	} else {
 		err = errors.Join(ctx.Err(), err)
 	}

@@ -1,5 +1,5 @@
-// Package byworkers keeps values for River clients by their [river.Workers], the
-// one thing that the configuration of a client and a durable.Jobs have in common.
+// Package byworkers keeps values for River clients by their [river.Workers],
+// the only value that the configuration of a client and a durable.Jobs share.
 package byworkers
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// A Map has a value for each Workers, until these are garbage. The zero Map is
-// empty. A value must not refer to its Workers, or both stay for good.
+// A Map has a value for each Workers until that is garbage. The zero Map is
+// empty. A value must not refer to its Workers, or both are never freed.
 type Map[V any] struct{ m sync.Map }
 
 // Store sets the value for workers.

@@ -1,5 +1,5 @@
 // Package drain lets package durabletest work the jobs of a durable.Jobs with
-// more control than Start and Stop give, without an API for tests alone.
+// more control than Start and Stop give, without a public API only for tests.
 package drain
 
 import (
@@ -10,19 +10,19 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// Shortest is how far apart two attempts for a job are at least while it is
-// drained. It is the resolution of time on SQLite. With the clock standing
+// Shortest is the minimum time between two attempts of a job while it is
+// drained. It is the resolution of time on SQLite. While the clock stands
 // still, no job is then due twice.
 const Shortest = time.Millisecond
 
 // An Engine is a *durable.Jobs.
 type Engine interface {
-	// Acquire keeps others from draining until Release. Its error says that
-	// the workers are started, or that others drain.
+	// Acquire prevents other calls from draining until Release. It returns an
+	// error if the workers are started or another call drains.
 	Acquire() error
 	Release()
 
-	// Workers are those that New was given; nil: none.
+	// Workers returns the Workers that New was given; nil: none.
 	Workers() *river.Workers
 	Now() time.Time
 	Queues() *river.QueueBundle
@@ -30,8 +30,8 @@ type Engine interface {
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
 
-	// Promote makes available what is due: the jobs whose wait is over, and
-	// those that wait for a job which somebody has deleted.
+	// Promote makes due jobs available: those whose wait is over, and those
+	// that wait for a job which was deleted.
 	Promote(ctx context.Context) error
 
 	// Due returns the queues in which a job is available and due.
@@ -41,7 +41,7 @@ type Engine interface {
 	Left(ctx context.Context) ([]*rivertype.JobRow, error)
 }
 
-// A Queue is one of River's.
+// A Queue is a queue of River.
 type Queue struct {
 	Name   string `json:"name"`
 	Paused bool   `json:"paused"`
@@ -50,6 +50,6 @@ type Queue struct {
 // EngineOf returns the engine of a *durable.Jobs. Package durable sets it.
 var EngineOf func(jobs any) Engine
 
-// Serves reports whether the client with these workers is one for Drain, which
-// nobody starts. Package durabletest sets it, if the program has that.
+// Serves reports whether the client with these workers is for Drain, and so is
+// never started. Package durabletest sets it, if the program imports it.
 var Serves func(workers *river.Workers) bool

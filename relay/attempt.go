@@ -18,18 +18,19 @@ func (c *consumer) handle(m *message.Message, topic string) {
 	c.try(m, attempt{origin: topic})
 }
 
-// handleAgain makes a further attempt for a message on the topic of what is to
-// be tried again, once it is due. That topic is a queue: who is due later holds
-// up the others, but in no case for longer than they would wait alone plus the
-// longest wait of the handler.
+// handleAgain makes a further attempt for a message on the retry topic, once it
+// is due. That topic is a queue: a message that is due later delays the others,
+// but never for longer than they would wait alone plus the longest wait of the
+// handler.
 func (c *consumer) handleAgain(m *message.Message, topic string) {
 	a := attemptOf(m)
 	a.own = true
 	if wait := a.left(); wait > 0 && !(a.strange > 0 && c.knows(m, a)) {
-		// To keep a message is to keep silent about it. Before the broker
-		// gives it to somebody else, it goes back to the end of the queue.
+		// The broker hears nothing about a message that is held. Before it
+		// redelivers the message, the message goes back to the end of the
+		// queue.
 		hold := min(wait, c.longestHold())
-		if a.strange > 0 { // there it may find somebody who knows it
+		if a.strange > 0 { // there a process may find it that knows it
 			hold = min(hold, strangeHold)
 		}
 		if !c.pause(hold) {
@@ -48,7 +49,7 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 // longestHold leaves time for the handler, and to pass the message on.
 func (c *consumer) longestHold() time.Duration { return (c.ackWait() - c.timeout) / 2 }
 
-// try calls the handler for a message, and decides what becomes of it.
+// try calls the handler for a message, and decides what happens to it.
 func (c *consumer) try(m *message.Message, a attempt) {
 	a.number++
 	err := errGoexit
@@ -59,7 +60,7 @@ func (c *consumer) try(m *message.Message, a attempt) {
 // attempt runs the handler for the event in a message.
 func (c *consumer) attempt(m *message.Message, a attempt) (err error) {
 	defer func() {
-		if r := recover(); r != nil { // not the handler's, which the bus contains
+		if r := recover(); r != nil { // not the handler's, which the bus recovers
 			err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
 		}
 	}()
@@ -77,7 +78,7 @@ func (c *consumer) attempt(m *message.Message, a attempt) (err error) {
 	return c.deliver(ctx, event)
 }
 
-// settle says what becomes of a message after an attempt.
+// settle acknowledges, returns or passes on a message after an attempt.
 func (c *consumer) settle(m *message.Message, a attempt, err error) {
 	switch {
 	case err == nil:
@@ -89,8 +90,8 @@ func (c *consumer) settle(m *message.Message, a attempt, err error) {
 	}
 }
 
-// interrupted reports whether an attempt has ended because this process does
-// not go on with it, which says nothing about the event.
+// interrupted reports whether an attempt has ended because this process stops
+// handling, which says nothing about the event.
 func (c *consumer) interrupted(err error) bool {
 	if c.ctx.Err() != nil {
 		return true
@@ -101,8 +102,8 @@ func (c *consumer) interrupted(err error) bool {
 	return errors.Is(err, tidings.ErrUnsubscribed) || errors.Is(err, tidings.ErrClosed)
 }
 
-// giveBack returns a message to the broker, for somebody else. Some brokers
-// bring it back at once, so it does not hurry unless the consumer stops.
+// giveBack returns a message to the broker, for another consumer. Some brokers
+// redeliver it at once, so it waits a while unless the consumer stops.
 func (c *consumer) giveBack(m *message.Message) {
 	c.pause(giveBackAfter)
 	m.Nack()
@@ -110,7 +111,7 @@ func (c *consumer) giveBack(m *message.Message) {
 
 const giveBackAfter = time.Second
 
-// failed sends a message to where it is tried again, or to the dead letters.
+// failed sends a message to the retry queue or the dead letters.
 func (c *consumer) failed(m *message.Message, a attempt, err error) {
 	tried, most := &a.number, c.attempts
 	if errors.As(err, new(*strangeError)) {

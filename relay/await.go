@@ -8,8 +8,9 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// await runs do, which asks the broker, and returns its error or its panic as an
-// error. If ctx ends before the broker answers, await returns, and do goes on.
+// await runs do, which asks the broker, and returns its error, or its panic as
+// an error. If ctx ends before the broker answers, await returns, and do
+// continues.
 func await(ctx context.Context, do func() error) error {
 	if ctx.Done() == nil {
 		return contain(do)

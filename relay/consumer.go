@@ -17,7 +17,7 @@ import (
 )
 
 // A consumer fetches the events of one handler: from the topics of the events
-// that it takes, and from its own topic of what is to be tried again.
+// that it takes, and from its own retry topic.
 type consumer struct {
 	relay   *Relay
 	name    string
@@ -28,22 +28,22 @@ type consumer struct {
 
 	ownTopic, retryTopic, deadTopic string // the names at the broker of the handler and its queues
 
-	life context.Context // ends when nothing more is to be fetched
+	life context.Context // ends when the consumer must stop fetching
 	end  context.CancelFunc
 	once sync.Once // of stop
 
-	turn     chan struct{}            // full while somebody asks the broker, see ask
-	declared atomic.Pointer[[]string] // the topics that the broker keeps events of, sorted; nil: none
+	turn     chan struct{}            // full while a call asks the broker, see ask
+	declared atomic.Pointer[[]string] // the topics whose events the broker keeps, sorted; nil: none
 	keeping  atomic.Bool              // keep runs
 	started  atomic.Bool              // start has succeeded
-	calls    atomic.Int32             // of the handler that are running
+	calls    atomic.Int32             // running calls of the handler
 
 	mu       sync.Mutex      // not held while the broker is asked
-	ctx      context.Context // of the handler; nil before start
+	ctx      context.Context // for the handler; nil before start
 	main     message.Subscriber
 	retry    message.Subscriber
 	fetching map[string]int // how many workers each topic has
-	workers  sync.WaitGroup // what uses the subscribers; see begin
+	workers  sync.WaitGroup // goroutines that use the subscribers; see begin
 }
 
 func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) *consumer {
@@ -61,7 +61,7 @@ func (c *consumer) group() Group {
 	return Group{Name: c.relay.config.prefix + c.name, AckWait: c.ackWait(), Workers: c.settings.workers}
 }
 
-// queue returns the group of a queue of the handler's own.
+// queue returns the group of one of the handler's own queues.
 func (c *consumer) queue(kind string) Group {
 	g := c.group()
 	g.Name += kind
@@ -72,8 +72,8 @@ func (c *consumer) queue(kind string) Group {
 	return g
 }
 
-// topics returns the topics of the events that the handler takes, as far as
-// they are registered, sorted.
+// topics returns the topics of the registered events that the handler takes,
+// sorted.
 func (c *consumer) topics() ([]string, error) {
 	var topics []string
 	var errs []error
@@ -91,8 +91,8 @@ func (c *consumer) topics() ([]string, error) {
 	return slices.Compact(topics), errors.Join(errs...)
 }
 
-// start begins to fetch, or goes on with that where an earlier call has failed.
-// It waits as long as ctx lasts; handlerCtx is that of the handler.
+// start begins to fetch, or continues where an earlier call has failed. It
+// waits as long as ctx lasts; handlerCtx is the handlers' context.
 func (c *consumer) start(ctx, handlerCtx context.Context) error {
 	return c.ask(ctx, func() error {
 		if err := c.declareInTurn(ctx); err != nil {
@@ -113,7 +113,7 @@ func (c *consumer) start(ctx, handlerCtx context.Context) error {
 	})
 }
 
-// fetchInTurn has workers for all topics.
+// fetchInTurn starts the missing workers of all topics.
 func (c *consumer) fetchInTurn() error {
 	for _, topic := range *c.declared.Load() {
 		for c.missing(topic, c.settings.workers) {
@@ -128,14 +128,14 @@ func (c *consumer) fetchInTurn() error {
 	return nil
 }
 
-// missing reports whether a topic has fewer workers than that.
+// missing reports whether a topic has fewer workers than workers.
 func (c *consumer) missing(topic string, workers int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.fetching[topic] < workers
 }
 
-// startSometime starts as soon as the broker lets it.
+// startSometime starts the consumer as soon as the broker allows it.
 func (c *consumer) startSometime(ctx context.Context) {
 	if !c.begin() {
 		return
@@ -155,10 +155,10 @@ func (c *consumer) startSometime(ctx context.Context) {
 	}()
 }
 
-// subscribeInTurn has a worker handle the messages of a topic.
+// subscribeInTurn starts a worker that handles the messages of a topic.
 func (c *consumer) subscribeInTurn(s message.Subscriber, topic string, handle func(*message.Message, string)) error {
 	// The subscription outlives the worker, and ends when the subscriber is
-	// closed: a message that is cut off would come twice.
+	// closed: an interrupted message would be delivered twice.
 	messages, err := s.Subscribe(context.WithoutCancel(c.ctx), topic)
 	if err != nil {
 		return fmt.Errorf("the topic %q: %w", topic, err)
@@ -174,7 +174,7 @@ func (c *consumer) subscribeInTurn(s message.Subscriber, topic string, handle fu
 }
 
 // begin adds to the workers, for which stop waits before it closes the
-// subscribers; false: the consumer stops, and nothing may begin.
+// subscribers. It returns false if the consumer stops, and nothing may begin.
 func (c *consumer) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,8 +185,8 @@ func (c *consumer) begin() bool {
 	return true
 }
 
-// stop ends the fetching, and lets go of the broker when the handler has
-// returned, for which it does not wait.
+// stop ends the fetching, and disconnects from the broker when the handler has
+// returned. It does not wait for that.
 func (c *consumer) stop() {
 	c.once.Do(func() {
 		c.mu.Lock()
@@ -202,7 +202,7 @@ func (c *consumer) stop() {
 	})
 }
 
-// closeSubscribers is called when nobody uses them any more.
+// closeSubscribers is called when no goroutine uses them any more.
 func (c *consumer) closeSubscribers() error {
 	var errs []error
 	for _, s := range []message.Subscriber{c.main, c.retry} {
@@ -217,7 +217,7 @@ func (c *consumer) stopping() bool {
 	return c.life.Err() != nil
 }
 
-// pause waits, and reports whether the consumer goes on.
+// pause waits, and reports whether the consumer continues.
 func (c *consumer) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

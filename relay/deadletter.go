@@ -11,13 +11,13 @@ import (
 type DeadLetter struct {
 	Handler  string // the handler's name
 	Reason   string // the last error, on one line
-	Attempts int    // how often the handler was called; 0 if no process knew the event
+	Attempts int    // number of calls of the handler; 0 if no process knew the event
 	Origin   string // the topic that the message was on
 	FailedAt time.Time
-	ID       string // of the message: the event's ID, if it is one
-	Body     []byte // the CloudEvent, or whatever it is
+	ID       string // of the message: the event's ID, if it is an event
+	Body     []byte // the CloudEvent, or whatever the message contains
 
-	// Size is how many bytes the body had. If that is more than Body has, the
+	// Size is the number of bytes of the original body. If Body is shorter, the
 	// broker did not take all of it, and Body is the beginning. Such a letter
 	// cannot be redelivered.
 	Size int
@@ -25,7 +25,8 @@ type DeadLetter struct {
 	eventType string // of an event whose Body is incomplete
 }
 
-// Type returns the registered name of the event, "" if the message is no event.
+// Type returns the registered name of the event, or "" if the message is not an
+// event.
 func (d DeadLetter) Type() string {
 	if d.eventType != "" {
 		return d.eventType
@@ -37,7 +38,7 @@ func (d DeadLetter) Type() string {
 	return e.Type
 }
 
-// A Verdict is what becomes of a dead letter.
+// A Verdict decides what happens to a dead letter.
 type Verdict int
 
 const (

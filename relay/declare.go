@@ -12,13 +12,13 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// DeclareEvery is how often the relay declares its groups again, in case that
-// somebody has deleted them at the broker. It is this or up to a fifth less.
+// DeclareEvery is how often the relay declares its groups again, in case they
+// were deleted at the broker. The actual interval is up to a fifth shorter.
 const DeclareEvery = 5 * time.Second
 
 // ask runs do, which asks the broker, when no other call does so for the
-// consumer. It returns when ctx ends or the consumer stops, also if the broker
-// does not answer; do then goes on, and others wait for it.
+// consumer. It returns when ctx ends or the consumer stops, even if the broker
+// does not answer; do then continues, and other calls wait for it.
 func (c *consumer) ask(ctx context.Context, do func() error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -54,16 +54,15 @@ func (c *consumer) keeps(topic string) bool {
 	return ok
 }
 
-// lacks reports whether that is still to be seen to.
+// lacks reports whether the topic must still be declared.
 func (c *consumer) lacks(topic string) bool { return !c.keeps(topic) && !c.stopping() }
 
-// declare has the broker keep events for the handler from now on.
+// declare makes the broker keep events for the handler from now on.
 func (c *consumer) declare(ctx context.Context) error {
 	return c.ask(ctx, func() error { return c.declareInTurn(ctx) })
 }
 
-// declareInTurn goes on after an error, since what is missing may be another
-// topic.
+// declareInTurn continues after an error, since another topic may be missing.
 func (c *consumer) declareInTurn(ctx context.Context) error {
 	if err := c.openInTurn(ctx); err != nil {
 		return err
@@ -87,7 +86,7 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 	return nil
 }
 
-// openInTurn makes the subscribers, unless they are there.
+// openInTurn creates the subscribers that are missing.
 func (c *consumer) openInTurn(ctx context.Context) (err error) {
 	if c.main == nil {
 		if c.main, err = c.relay.broker.Subscriber(ctx, c.group()); err != nil {
@@ -111,9 +110,9 @@ func initialize(s message.Subscriber, topic string) error {
 	return nil
 }
 
-// keep declares everything again and again, since somebody may delete it at the
-// broker, and fetches what was registered meanwhile. It logs an error once, and
-// another one a minute later at the earliest.
+// keep declares everything again and again, since it may be deleted at the
+// broker, and fetches events that were registered meanwhile. It logs an error
+// once, and a different one a minute later at the earliest.
 func (c *consumer) keep() {
 	defer c.workers.Done()
 	ctx := context.Background() // ask ends with the consumer

@@ -9,13 +9,13 @@ import (
 // ErrClosed is wrapped by the errors of a relay after [Relay.Close].
 var ErrClosed = errors.New("relay: closed")
 
-// ErrTooLarge is wrapped by the errors of a [Broker] for a message that is larger
-// than it takes.
+// ErrTooLarge is wrapped by the errors of a [Broker] for a message that is
+// larger than the broker takes.
 var ErrTooLarge = errors.New("the message is larger than the broker takes")
 
-// An UnreachableError is the error of [Open] for a broker that does not answer,
-// or refuses the credentials: the address may be right, and it may be worth
-// trying again.
+// An UnreachableError is returned by [Open] if the broker does not answer, or
+// rejects the credentials: the address may be right, and it may be worth trying
+// again.
 type UnreachableError struct {
 	Broker     string        // its URL, without the password
 	RetryAfter time.Duration // when to try again
@@ -29,11 +29,10 @@ func (e *UnreachableError) Error() string {
 // Unwrap returns e.Err.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// Permanent returns err as one that no further attempt will cure: the event of
-// a handler that returns it is a dead letter at once. It returns nil if err is
-// nil. What other transports have of this kind, durable.Permanent for example,
-// counts as well: an error in the chain with a method Permanent() bool that
-// returns true.
+// Permanent marks err as permanent: if a handler returns it, the event is not
+// retried and becomes a dead letter at once. It returns nil if err is nil.
+// Permanent errors of other transports, such as durable.Permanent, count as
+// well: an error in the chain with a method Permanent() bool that returns true.
 func Permanent(err error) error {
 	if err == nil {
 		return nil

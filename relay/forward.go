@@ -25,28 +25,28 @@ type received struct {
 	bus   *tidings.EventBus
 }
 
-// Forward sends the events of E that are published on bus to the broker, after
-// the commit: for handlers in other processes, and for those in this one that
-// are subscribed with Via(r). E may be an interface, which needs a
-// [tidings.Named] among the options; else the name is "relay.forward.", the
+// Forward sends the events of type E that are published on bus to the broker,
+// after the commit: for handlers in other processes, and for those in this one
+// that are subscribed with Via(r). If E is an interface, the options must
+// contain a [tidings.Named]; otherwise the name is "relay.forward.", the
 // [Prefix] and the registered name.
 //
 //	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
 //
-// With a durable transport as here an event is stored with the publisher's
-// transaction and sent until the broker has it, so nothing is lost between the
-// two (an outbox); it may be sent twice. Outside keeps no transaction open while
-// the broker is waited for. How long the broker may be away is what Attempts and
-// Backoff of the job say. Without, an event is lost if the
-// process dies between the commit and the broker's answer, or the broker does
-// not accept it, which the bus reports.
+// With a durable transport, as here, the event is stored in the publisher's
+// transaction and sent until the broker has it, so none is lost (a
+// transactional outbox); it may be sent twice. Outside keeps no transaction
+// open while Forward waits for the broker. Attempts and Backoff of the job
+// limit how long the broker may be down. Without a durable transport, an event
+// is lost if the process dies between the commit and the broker's answer, or
+// the broker does not accept it, which the bus reports.
 //
-// As long as the subscription is active, r leaves these events of the bus to it.
-// An event larger than [MaxSize] fails here, and not at its publish. That error is
-// [Permanent], as is the one for an event larger than the broker takes. Forward
-// panics as [tidings.Subscribe] does, if E is not registered, if it would itself
-// run behind r, and if [Receive] has these events published on the same bus: they
-// would go round in circles.
+// While the subscription is active, r itself does not send these events of the
+// bus. For an event larger than [MaxSize] the forwarding fails, and not the
+// publish. That error is [Permanent], as is the one for an event larger than
+// the broker takes. Forward panics like [tidings.Subscribe], if E is not
+// registered, if it would itself run through r, and if [Receive] publishes
+// these events on the same bus: they would circulate forever.
 func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.SubscribeOption) *tidings.Subscription {
 	mustNotBeNil(r == nil, "Forward", "*Relay")
 	eventType := reflect.TypeFor[E]()
@@ -101,19 +101,19 @@ func (r *Relay) isForwarded(bus *tidings.EventBus, event tidings.Event) bool {
 	return false
 }
 
-// Receive publishes on bus the events of E that arrive from the broker, with
-// the header that they have, so that all handlers of the bus get them as if
-// they were published here. E may be an interface. group is a name that lasts,
-// like that of a handler: processes that receive in the same group share the
-// events among them.
+// Receive publishes on bus the events of type E that arrive from the broker,
+// with their headers, so that all handlers of the bus get them as if they were
+// published here. E may be an interface. group is a stable name, like a
+// handler's: processes that receive in the same group share the events among
+// them.
 //
 //	relay.Receive[events.OrderPlaced](bus, r, "fulfilment")
 //
-// If a handler fails, all of them are called again for that event. Where that
-// does harm, subscribe each with Via(r) instead, or with the inbox of an event
-// log. Receive panics if [Forward] sends these events of the same bus: they would
-// go round in circles. With WithTransport(r) a received event is not sent again.
-// The error is that of [Relay.HandleType].
+// If a handler fails, all of them are called again for that event. If that does
+// harm, subscribe each with Via(r) instead, or with the inbox of an event log.
+// Receive panics if [Forward] sends these events of the same bus: they would
+// circulate forever. With WithTransport(r) a received event is not sent again.
+// It returns the errors of [Relay.HandleType].
 func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opts ...HandlerOption) error {
 	mustNotBeNil(bus == nil, "Receive", "*EventBus")
 	mustNotBeNil(r == nil, "Receive", "*Relay")
@@ -136,7 +136,7 @@ func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opt
 
 type arrivedKey struct{}
 
-// hasArrived reports whether event is what a Receive publishes in ctx.
+// hasArrived reports whether a Receive publishes event in ctx.
 func hasArrived(ctx context.Context, event tidings.Event) bool {
 	id, ok := ctx.Value(arrivedKey{}).(uuid.UUID)
 	return ok && id == event.EventID()

@@ -13,10 +13,10 @@ import (
 
 const handAttempts = 5
 
-// hand puts next into a queue of the handler's own, and then acknowledges m,
-// which it stands for. If the process dies in between, there are both. It tries
-// for a while, and then gives m back. never is why the broker will not take
-// next, however often it is tried; m is then left to the caller.
+// hand puts next into one of the handler's own queues, and then acknowledges m,
+// which next replaces. If the process dies in between, both exist. It tries for
+// a while, and then gives m back. never is the reason why the broker will never
+// take next; then the caller decides about m.
 func (c *consumer) hand(m *message.Message, queue string, next *message.Message) (handed bool, never error) {
 	copied := message.NewMessageWithContext(context.WithoutCancel(c.ctx), next.UUID, next.Payload)
 	copied.Metadata = next.Metadata
@@ -38,9 +38,9 @@ func (c *consumer) hand(m *message.Message, queue string, next *message.Message)
 	}
 }
 
-// bury makes a dead letter of a message: of all of it or, if the broker does not
-// take that, of its beginning. If the broker takes neither, the message is given
-// back, since it is stored nowhere else.
+// bury makes a message a dead letter: all of it or, if the broker does not take
+// that, its beginning. If the broker takes neither, the message is given back,
+// since it is stored nowhere else.
 func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logger) {
 	a.failedAt, a.due, a.wait, a.reason = time.Now(), time.Time{}, 0, reasonOf(err)
 	a.letter = uuid.NewString()
@@ -58,7 +58,7 @@ func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logg
 			return
 		}
 		if i < len(letterSizes) {
-			if !errors.Is(never, ErrTooLarge) { // the cause is unknown: try the least
+			if !errors.Is(never, ErrTooLarge) { // the cause is unknown: try the smallest size
 				i = len(letterSizes) - 1
 			}
 			next = a.cut(m, letterSizes[i])
@@ -69,8 +69,8 @@ func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logg
 	m.Nack()
 }
 
-// letterSizes are how many bytes of the body a dead letter has, if the broker
-// does not take all of it. All brokers take the last one.
+// letterSizes are the sizes, in bytes, to which the body of a dead letter is
+// cut if the broker does not take all of it. All brokers take the last one.
 var letterSizes = []int{64 << 10, 4 << 10, 64}
 
 // postpone puts a message that is not due back to the end of the queue.

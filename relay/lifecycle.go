@@ -15,12 +15,12 @@ import (
 const hardStop = 5 * time.Second
 
 // Start begins to fetch events for the handlers that are subscribed with Via,
-// and from now on for each one as it is subscribed. What is sent before Start
-// is kept for them. Their contexts have the values of ctx, but end with
-// [Relay.Close] and not with ctx, so that a handler is not cut off by a signal.
-// A process that only sends need not call it. Start does nothing if the relay
-// is started. If it fails, or ctx ends, it may be called again: the handlers
-// before the one that the error names are served, the others not.
+// and for those subscribed later. Events sent before Start are kept for them.
+// The handlers' contexts have the values of ctx, but end with [Relay.Close] and
+// not with ctx, so that a signal does not interrupt a handler. A process that
+// only sends need not call it. Start does nothing if the relay is started. If
+// it fails, or ctx ends, it may be called again: the handlers before the one
+// that the error names have started, the others have not.
 func (r *Relay) Start(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closing {
@@ -49,12 +49,12 @@ func (r *Relay) Start(ctx context.Context) error {
 	return nil
 }
 
-// Close fetches no more events and waits for the handlers that run. When ctx
-// ends before they do, it cancels their contexts and gives them five more
-// seconds; their events go back to the broker. Then it closes the connections,
-// for which it waits as long as ctx lasts, and at least five seconds. The error
-// says what could not be waited for; the process may end nonetheless, as if it
-// were killed: nothing is lost by that. A second call waits again.
+// Close fetches no more events and waits for the running handlers. If ctx ends
+// before they do, it cancels their contexts and gives them five more seconds;
+// their events go back to the broker. Then it closes the connections, and waits
+// for that as long as ctx lasts, and at least five seconds. The error says what
+// did not end; the process may exit nonetheless, which is like a crash and
+// loses nothing. A second call waits again.
 func (r *Relay) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closing = true
@@ -91,10 +91,10 @@ func (r *Relay) closeBroker(ctx context.Context) error {
 	return err
 }
 
-// limit returns a context that ends d after ctx does.
+// limit returns a context that ends d after ctx ends.
 func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { // in a goroutine of its own
+	stop := context.AfterFunc(ctx, func() { // in a new goroutine
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
@@ -115,7 +115,7 @@ func (r *Relay) interrupt() {
 	}
 }
 
-// wait waits for the consumers, first patiently.
+// wait waits for the consumers, first without interrupting them.
 func (r *Relay) wait(ctx context.Context) error {
 	late, cancel := limit(ctx, hardStop)
 	defer cancel()
@@ -139,7 +139,7 @@ func (r *Relay) wait(ctx context.Context) error {
 	return err
 }
 
-// unfinished returns the names of the handlers that run, and of the others whose
+// unfinished returns the names of the running handlers, and of the others whose
 // consumers have not ended.
 func (r *Relay) unfinished() (handlers, others []string) {
 	r.mu.Lock()

@@ -28,14 +28,14 @@ func init() {
 	})
 }
 
-// The brokers of this process, which last as long as it does.
+// The memory brokers of this process, which last as long as it does.
 var (
 	memoriesMu sync.Mutex
 	memories   = map[string]*memory{}
 )
 
 // A memory is a broker within the process: for tests, and for programs that
-// have no broker yet. What it holds is lost with the process.
+// have no broker yet. Its messages are lost with the process.
 type memory struct {
 	mu     sync.Mutex
 	topics map[string]map[string]*memoryQueue // by topic and group
@@ -102,8 +102,8 @@ func (m *memory) queue(topic, group string) *memoryQueue {
 	return q
 }
 
-// forget deletes the queue of a group, with all messages in it; those of all
-// groups if group is "", and of all topics if topic is "". It is for tests, which
+// forget deletes the queue of a group, with all messages in it; the queues of
+// all groups if group is "", and of all topics if topic is "". Tests use it to
 // do what an operator may do to another broker.
 func (m *memory) forget(topic, group string) {
 	m.mu.Lock()
@@ -127,10 +127,10 @@ func (m *memory) forget(topic, group string) {
 }
 
 // A memoryQueue has the messages of a topic for a group. ready has an element
-// whenever there are messages that nobody was woken for.
+// whenever there are messages for which no subscriber was woken.
 type memoryQueue struct {
 	mu       sync.Mutex
-	messages list.List // of *message.Message; it keeps no room for what is gone
+	messages list.List // of *message.Message; removed messages use no memory
 	ready    chan struct{}
 	deleted  chan struct{} // closed by forget
 }
@@ -199,7 +199,8 @@ func (s *memorySubscriber) Subscribe(ctx context.Context, topic string) (<-chan 
 	return messages, nil
 }
 
-// await waits until there may be a message; false: the subscription has ended.
+// await waits until there may be a message. It returns false if the
+// subscription has ended.
 func (s *memorySubscriber) await(ctx context.Context, q *memoryQueue) bool {
 	select {
 	case <-s.closed:
@@ -211,7 +212,7 @@ func (s *memorySubscriber) await(ctx context.Context, q *memoryQueue) bool {
 	return false
 }
 
-// pass hands a message over, and reports whether it was acknowledged.
+// pass delivers a message, and reports whether it was acknowledged.
 func (s *memorySubscriber) pass(ctx context.Context, m *message.Message, to chan<- *message.Message) bool {
 	m.SetContext(ctx)
 	select {

@@ -17,19 +17,19 @@ import (
 )
 
 // The metadata of a message: the attributes of its CloudEvent, so that brokers
-// can filter by them (nothing here reads them), and what Kafka takes as the key.
+// can filter by them (the relay does not read them), and the key for Kafka.
 const (
 	contentTypeKey = "content-type"
 	contentType    = "application/cloudevents+json; charset=utf-8"
 
-	// PartitionKey is the metadata of a message that has the key of [KeyBy].
+	// PartitionKey is the name of the metadata with the key of [KeyBy].
 	PartitionKey = "ce-partitionkey"
 )
 
 var aHeader = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
-// isForeign reports whether WithTrace may set metadata of that name: all brokers
-// take it, and the relay does not use it.
+// isForeign reports whether WithTrace may set metadata of that name: all
+// brokers accept it, and the relay does not use it.
 func isForeign(name string) bool {
 	for _, ours := range []string{"ce-", "tidings-", "content-"} {
 		if len(name) >= len(ours) && strings.EqualFold(name[:len(ours)], ours) {
@@ -39,10 +39,11 @@ func isForeign(name string) bool {
 	return aHeader.MatchString(name)
 }
 
-// maxMetadata is how long a value may be: as long as the baggage of W3C.
+// maxMetadata limits the length of a value to that of the W3C baggage, in
+// bytes.
 const maxMetadata = 8192
 
-// An encoded event is a message that was not sent yet. It is immutable.
+// An encoded event is a message that has not been sent yet. It is immutable.
 type encoded struct {
 	topic    string
 	id       string
@@ -50,8 +51,8 @@ type encoded struct {
 	metadata message.Metadata
 }
 
-// EncodeEvent returns the message for event. Its error, of an event that is not
-// registered or too large, is that of the publish.
+// EncodeEvent returns the message for event. The publish returns its error, for
+// an event that is not registered or too large.
 func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
 	body, err := r.registry.Encode(event)
 	if err != nil {
@@ -85,10 +86,10 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 	return &encoded{k.topic, id, body, metadata}, nil
 }
 
-// A kind is what all events of one type have in common.
+// A kind holds what all events of one type have in common.
 type kind struct{ name, source, version, topic string }
 
-// kindOf returns that of a stamped event.
+// kindOf returns the kind of a stamped event.
 func (r *Relay) kindOf(event tidings.Event) (*kind, error) {
 	typ := reflect.TypeOf(event)
 	if k, ok := r.kinds.Load(typ); ok {
@@ -126,13 +127,13 @@ func attributesOf(event tidings.Event, id string, k *kind) message.Metadata {
 	return m
 }
 
-// open returns the event in a message; nil if the handler skips it.
+// open returns the event in a message, or nil if the handler skips it.
 //
-// In a queue of the handler's own it skips nothing. On a topic that several names
-// share, it skips events that this process knows to be of another type and, if it
-// takes a struct, also events that are not registered: a process need not know all
-// names of a topic. Anything else that is not understood is an error, and a
-// [strangeError] where another process of the handler may understand it.
+// In the handler's own queues it skips nothing. On a topic that several names
+// share, it skips events that this process knows to be of another type and, if
+// it takes a struct, also events that are not registered: a process need not
+// know all names of a topic. Any other event that cannot be decoded is an
+// error, and a [strangeError] if another process of the handler may be able to.
 func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	if len(body) > c.relay.config.maxSize {
 		return nil, fmt.Errorf("relay: the message has %d bytes, and the limit is %d (relay.MaxSize)", len(body), c.relay.config.maxSize)
@@ -159,8 +160,8 @@ func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	return event, err
 }
 
-// knows reports whether an event that was strange to another process is not so
-// to this one.
+// knows reports whether this process knows an event that another process did
+// not know.
 func (c *consumer) knows(m *message.Message, a attempt) bool {
 	err := contain(func() error {
 		_, err := c.open(m.Payload, a)
@@ -169,21 +170,22 @@ func (c *consumer) knows(m *message.Message, a attempt) bool {
 	return !errors.As(err, new(*strangeError))
 }
 
-// A strangeError is the error for an event that this process does not know, or that
-// the handler does not take here: during a deployment another process may. The event
-// waits in the queue of retries, and a process that knows it takes it at once.
+// A strangeError is the error for an event that this process does not know, or
+// that the handler does not take here: during a deployment another process may.
+// The event waits in the retry queue, and a process that knows it takes it at
+// once.
 type strangeError struct{ err error }
 
 func (e *strangeError) Error() string { return e.err.Error() }
 func (e *strangeError) Unwrap() error { return e.err }
 
 const (
-	// strangeAttempts is how often processes that do not know an event look
+	// strangeAttempts limits how often processes that do not know an event look
 	// at it before it is a dead letter: with the default Backoff, after some
 	// seven minutes.
 	strangeAttempts = 10
 
-	// strangeHold is how long such a process keeps the event meanwhile from
-	// one that knows it.
+	// strangeHold limits how long such a process withholds the event from a
+	// process that knows it.
 	strangeHold = 200 * time.Millisecond
 )

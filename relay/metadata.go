@@ -15,21 +15,21 @@ import (
 
 // The metadata of messages that have failed.
 const (
-	attemptKey  = "tidings-attempt"   // how often the handler was called
+	attemptKey  = "tidings-attempt"   // number of calls of the handler
 	strangeKey  = "tidings-strange"   // how often since then a process did not know the event
-	dueKey      = "tidings-due"       // when it is to be called again, RFC 3339, by the clock of the process that has failed
-	waitKey     = "tidings-wait"      // how long it is to wait at most, whatever the clocks say
+	dueKey      = "tidings-due"       // when to call it again, RFC 3339, by the clock of the process that has failed
+	waitKey     = "tidings-wait"      // the maximum wait, whatever the clocks say
 	handlerKey  = "tidings-handler"   // the handler's name
 	originKey   = "tidings-origin"    // the topic that the message was on
 	reasonKey   = "tidings-reason"    // the last error
 	failedAtKey = "tidings-failed-at" // when it became a dead letter, RFC 3339
-	letterKey   = "tidings-letter"    // the dead letter's own ID, another one each time
-	sizeKey     = "tidings-size"      // how many bytes the body had, if it was cut
+	letterKey   = "tidings-letter"    // the dead letter's own ID, a new one each time
+	sizeKey     = "tidings-size"      // number of bytes of the body, if it was cut
 	typeKey     = "tidings-type"      // the name of the event, if the body was cut
 	redriveKey  = "tidings-redrive"   // the last call of Redrive that has kept or redelivered it; in a new letter its own ID, so that Redrive does not make it larger
 )
 
-// An attempt is what the metadata say of the attempts for a message.
+// An attempt holds the metadata about the attempts for a message.
 type attempt struct {
 	number   int
 	strange  int
@@ -44,10 +44,10 @@ type attempt struct {
 	size     int // 0: the body is complete
 	typ      string
 
-	own bool // not in the metadata: the message is in a queue of the handler's own
+	own bool // not in the metadata: the message is in one of the handler's own queues
 }
 
-// attemptOf reads the metadata of m. What is missing or damaged is zero.
+// attemptOf reads the metadata of m. Missing or damaged values are zero.
 func attemptOf(m *message.Message) (a attempt) {
 	a.number, a.strange = count(m, attemptKey), count(m, strangeKey)
 	a.due, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(dueKey))
@@ -63,8 +63,8 @@ func attemptOf(m *message.Message) (a attempt) {
 	return a
 }
 
-// count reads a number, which anybody may have written, so that it can be
-// incremented.
+// count reads a number and limits it so that it can be incremented, since any
+// program may have written it.
 func count(m *message.Message, key string) int {
 	n, _ := strconv.Atoi(m.Metadata.Get(key))
 	return min(max(n, 0), 1<<30)
@@ -73,7 +73,7 @@ func count(m *message.Message, key string) int {
 // waitFor makes the next attempt due after d.
 func (a *attempt) waitFor(d time.Duration) { a.due, a.wait = time.Now().Add(d), d }
 
-// left is how long there is to wait: until the attempt is due, but no longer than
+// left returns the remaining wait: until the attempt is due, but no longer than
 // the whole wait, since the clocks of two processes differ.
 func (a attempt) left() time.Duration { return min(time.Until(a.due), a.wait) }
 
@@ -85,15 +85,15 @@ func (a attempt) addTo(m *message.Message) *message.Message {
 	return next
 }
 
-// cut returns a message with the metadata of a alone and the first size bytes of
-// the body of m. With the least of letterSizes it leaves out at least one byte, and
-// the rest is printable text.
+// cut returns a message with only the metadata of a and the first size bytes of
+// the body of m. With the smallest of letterSizes it omits at least one byte,
+// and the rest is printable text.
 func (a attempt) cut(m *message.Message, size int) *message.Message {
 	head := m.Payload[:min(size, len(m.Payload))]
 	if size == letterSizes[len(letterSizes)-1] {
 		head = []byte(clean(string(head[:min(len(head), max(len(m.Payload)-1, 0))])))
 	} else if utf8.Valid(m.Payload) {
-		head = []byte(strings.ToValidUTF8(string(head), "")) // a character that was cut
+		head = []byte(strings.ToValidUTF8(string(head), "")) // removes a character that was cut
 	}
 	if len(head) < len(m.Payload) {
 		a.size = len(m.Payload)
@@ -107,8 +107,8 @@ func (a attempt) cut(m *message.Message, size int) *message.Message {
 	return next
 }
 
-// writeTo replaces the metadata of earlier attempts, and whatever else has the same
-// names.
+// writeTo replaces the metadata of earlier attempts, and any other metadata
+// with the same names.
 func (a attempt) writeTo(metadata message.Metadata) {
 	metadata[attemptKey] = strconv.Itoa(a.number)
 	metadata[handlerKey], metadata[originKey], metadata[reasonKey] = a.handler, a.origin, a.reason
@@ -129,7 +129,7 @@ func (a attempt) writeTo(metadata message.Metadata) {
 	set(typeKey, a.typ != "", a.typ)
 }
 
-// reasonOf returns err as a header can have it: one line of printable text.
+// reasonOf returns err in a form for a header: one line of printable text.
 func reasonOf(err error) string { return strings.TrimSpace(bound(clean(err.Error()), maxReason)) }
 
 const maxReason = 1000
@@ -144,7 +144,7 @@ func clean(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// bound cuts valid UTF-8 after so many bytes, and says so.
+// bound cuts valid UTF-8 after most bytes, and marks the cut.
 func bound(text string, most int) string {
 	if len(text) > most {
 		return strings.ToValidUTF8(text[:most], "") + "..."

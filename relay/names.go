@@ -15,15 +15,15 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// The queues of a handler's own have its name and one of these suffixes. No event
-// and no handler may have a name with one of them: processes do not know each
-// other's names, and an event would end up in the queue of a handler.
+// A handler's own queues have its name and one of these suffixes. No event and
+// no handler may have a name that ends in one of them: processes do not know
+// each other's names, and an event would end up in the queue of a handler.
 const (
-	retryQueue = ".retry" // what it is to try again
-	deadQueue  = ".dead"  // what it has given up
+	retryQueue = ".retry" // messages to retry
+	deadQueue  = ".dead"  // dead letters
 )
 
-// aName is what [Broker] is promised.
+// aName matches the names that [Broker.Topic] must accept.
 var aName = regexp.MustCompile(`^[A-Za-z0-9._/:-]*$`)
 
 // checkName returns an error for the name of an event or a handler that is not
@@ -45,7 +45,7 @@ func checkReserved(what, name string) error {
 	return nil
 }
 
-// topicOf returns the topic of the events of that name, whatever it is.
+// topicOf returns the topic of the events of that name, without checking it.
 func (r *Relay) topicOf(event string) string {
 	if topic, ok := r.topics.Load(event); ok {
 		return topic.(string)
@@ -60,8 +60,8 @@ func (r *Relay) ruleOf(event string) string {
 	return r.broker.Topic(r.config.prefix + event)
 }
 
-// topicFor returns the topic of events of a registered name: the same each time,
-// also if the rule of [Topics] forgets what it has said.
+// topicFor returns the topic of events of a registered name: the same each
+// time, even if the rule of [Topics] does not.
 func (r *Relay) topicFor(event string) (string, error) {
 	if topic, ok := r.topics.Load(event); ok {
 		return topic.(string), nil
@@ -104,7 +104,8 @@ func (r *Relay) checkTopic(event, topic string) error {
 	return nil
 }
 
-// checkEvent returns an error if the topic of an event is a queue of the handler's.
+// checkEvent returns an error if the topic of an event is a queue of the
+// handler.
 func (c *consumer) checkEvent(event, topic string) error {
 	if topic != c.retryTopic && topic != c.deadTopic {
 		return nil
@@ -113,8 +114,8 @@ func (c *consumer) checkEvent(event, topic string) error {
 	return fmt.Errorf("relay: the event %q (%v) has the topic %q, which is a queue of the handler %q, subscribed at %s: rename one of them", event, eventType, topic, c.name, c.place)
 }
 
-// check returns an error for a new handler whose name is not valid, or whose queues
-// would be the topic of an event.
+// check returns an error for a new handler whose name is not valid, or whose
+// queues would have the topic of an event.
 func (c *consumer) check() error {
 	if err := c.relay.checkName("the handler", c.name); err != nil {
 		return err
@@ -139,12 +140,13 @@ func (c *consumer) checkOther(other *consumer) error {
 	return nil
 }
 
-// topicOfHandler returns the name at the broker for a handler or one of its queues.
+// topicOfHandler returns the name at the broker for a handler or one of its
+// queues.
 func (r *Relay) topicOfHandler(handler string) string {
 	return r.broker.Topic(r.config.prefix + handler)
 }
 
-// registeredName returns the name of an event type, a struct.
+// registeredName returns the name of an event type that is a struct.
 func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
 	name, ok := r.registry.NameOf(reflect.Zero(eventType).Interface().(tidings.Event))
 	if !ok {
@@ -157,7 +159,7 @@ func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
 }
 
 // placeOfCall returns the file and line of the call of Subscribe or Receive. A
-// Broadcaster is not given the Subscription, whose Info has them.
+// Broadcaster does not get the Subscription, whose Info has them.
 func placeOfCall() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])

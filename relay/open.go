@@ -14,8 +14,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A Driver opens the broker of a [Target], and checks that it answers. Its error
-// is an [UnreachableError] with nothing but an Err if it does not.
+// A Driver opens the broker of a [Target], and checks that it answers. If it
+// does not, the Driver returns an [UnreachableError] in which only Err is set.
 type Driver func(ctx context.Context, target Target) (Broker, error)
 
 var (
@@ -23,9 +23,9 @@ var (
 	drivers   = map[string]Driver{}
 )
 
-// RegisterBroker makes a kind of broker known to [Open] by the scheme of its
-// URLs. It panics if the scheme is taken. The packages relay/amqp, relay/nats,
-// relay/kafka, relay/redis and relay/aws call it when they are imported.
+// RegisterBroker registers the driver for a URL scheme with [Open]. It panics
+// if the scheme is taken. The packages relay/amqp, relay/nats, relay/kafka,
+// relay/redis and relay/aws call it when they are imported.
 func RegisterBroker(scheme string, driver Driver) {
 	mustNotBeNil(driver == nil, "RegisterBroker", "Driver")
 	driversMu.Lock()
@@ -36,15 +36,15 @@ func RegisterBroker(scheme string, driver Driver) {
 	drivers[scheme] = driver
 }
 
-// modules are where the drivers of tidings are.
+// modules maps schemes to the modules with the drivers of tidings.
 var modules = map[string]string{
 	"amqp": "amqp", "amqps": "amqp", "nats": "nats", "tls": "nats", "kafka": "kafka", "redis": "redis", "rediss": "redis", "aws-sns-sqs": "aws",
 }
 
-// retryAfter is when to try again to reach a broker: most restart in that time.
+// retryAfter is when to try to reach a broker again: most restart in that time.
 const retryAfter = 10 * time.Second
 
-// Open returns a relay through the broker of a URL:
+// Open returns a relay through the broker at a URL:
 //
 //	amqp://user:password@host:5672/vhost      RabbitMQ     relay/amqp
 //	nats://host:4222                          JetStream    relay/nats
@@ -57,11 +57,11 @@ const retryAfter = 10 * time.Second
 //
 //	import _ "github.com/tidings-go/tidings/relay/nats"
 //
-// The parameters that a URL may have are in the documentation of the module;
-// those for TLS, and the credentials in the environment, are in that of
-// [Target]. Open returns once the broker has answered. The error says that the
-// URL is no good or, an [UnreachableError], that the broker does not answer. It
-// never has the password. Open ends with ctx. Events have to be in registry.
+// The documentation of the module lists the parameters of its URLs; [Target]
+// describes those for TLS, and the credentials in the environment. Open returns
+// once the broker has answered. It returns an error if the URL is not valid,
+// and an [UnreachableError] if the broker does not answer. The error never
+// contains the password. Open ends with ctx. Events must be in registry.
 func Open(ctx context.Context, brokerURL string, registry *tidings.Registry, opts ...Option) (*Relay, error) {
 	r, err := newRelay(registry, opts)
 	if err != nil {
@@ -83,7 +83,7 @@ func Open(ctx context.Context, brokerURL string, registry *tidings.Registry, opt
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
-		go func() { // the driver goes on
+		go func() { // the driver continues
 			if b := <-opened; b != nil {
 				_ = b.Close()
 			}
@@ -114,13 +114,13 @@ func driverOf(scheme string) (Driver, error) {
 	return nil, fmt.Errorf("relay: Open: unknown scheme %q: the ones of this program are %s", scheme, strings.Join(slices.Sorted(maps.Keys(drivers)), ", "))
 }
 
-// errPassword is said in place of what is wrong exactly, since that may be a part
-// of the password.
+// errPassword replaces the exact error, which may contain a part of the
+// password.
 var errPassword = errors.New(`the URL cannot be read: characters such as / ? # @ % in a password have to be percent-encoded, unless it is in TIDINGS_BROKER_PASSWORD`)
 
-// parseURL is url.Parse, whose errors have the whole URL, password and all. An
-// @ behind the host means that the password has ended too early: what follows
-// would be taken for a host or a path, and shown.
+// parseURL is url.Parse without the whole URL, and so the password, in its
+// errors. An @ after the host means that the password was cut too early: the
+// rest would be taken for a host or a path, and shown.
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -141,7 +141,7 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// scrub returns err with a text that does not have the secret.
+// scrub returns err with a text that does not contain the secret.
 func scrub(err error, secret string) error {
 	if secret == "" || !strings.Contains(err.Error(), secret) {
 		return err

@@ -26,44 +26,41 @@ type config struct {
 	extract func(context.Context, map[string]string) context.Context
 }
 
-// WithLogger sets where failures of handlers and of the broker are logged: WARN
-// for what is tried again, ERROR for what is dead. The default is
-// [slog.Default].
+// WithLogger sets the logger for failures of handlers and of the broker: WARN
+// for what is retried, ERROR for dead letters. The default is [slog.Default].
 func WithLogger(logger *slog.Logger) Option {
 	mustNotBeNil(logger == nil, "WithLogger", "*slog.Logger")
 	return optionFunc(func(c *config) { c.logger = logger })
 }
 
-// Prefix is put before the names of events and handlers when they become
+// Prefix sets a prefix for the names of events and handlers when they become
 // topics, queues and groups, so that several systems can share a broker:
-// "staging.". It is made of letters, digits and any of ._/:-.
+// "staging.". It may contain letters, digits and any of ._/:-.
 func Prefix(prefix string) Option {
 	return optionFunc(func(c *config) { c.prefix = prefix })
 }
 
-// Topics sets which topic the events of a registered name are sent to, in
-// place of the broker's rule: one per name, see [Broker]. Events of several
-// names may share a topic, then all of them keep their order, and each handler
-// skips those that it does not take. A handler of a struct also skips names that
-// are not registered. A handler of an interface does not, since they may be for
-// it: register all events that share its topics. topic may be called
-// concurrently, and returns the same for a name each time; it is not called for
-// each event. What it returns is not empty, without spaces, and does not end in
-// ".retry" or ".dead"; [Prefix] does not apply to it. All processes need the same
-// rule.
+// Topics sets the topic for the events of a registered name, in place of the
+// broker's rule: one topic per name, see [Broker]. If several names share a
+// topic, all their events keep their order, and each handler skips events that
+// it does not take. A handler of a struct also skips names that are not
+// registered. A handler of an interface does not, since they may be for it:
+// register all events that share its topics. topic may be called concurrently,
+// and must return the same for a name each time; it is not called for each
+// event. Its result must not be empty, contain spaces, or end in ".retry" or
+// ".dead"; [Prefix] does not apply to it. All processes need the same rule.
 func Topics(topic func(event string) string) Option {
 	mustNotBeNil(topic == nil, "Topics", "function")
 	return optionFunc(func(c *config) { c.topics = topic })
 }
 
-// defaultMaxSize is what the smallest of the brokers, SNS, takes with the metadata
+// defaultMaxSize is the maximum of the smallest broker, SNS, with the metadata
 // of a dead letter.
 const defaultMaxSize = 250 << 10
 
-// MaxSize is the most bytes that a message may have. A larger event fails its
-// publish (behind [Forward] the forwarding), a larger message that arrives
-// becomes a dead letter. The default is
-// 250 KiB, which all brokers take.
+// MaxSize limits the size of a message, in bytes. Publish fails for a larger
+// event (with [Forward], the forwarding fails); a larger message that arrives
+// becomes a dead letter. The default is 250 KiB, which all brokers take.
 func MaxSize(bytes int) Option {
 	if bytes < 1 {
 		panic(fmt.Sprintf("relay: MaxSize(%d): a limit is positive", bytes))
@@ -71,10 +68,10 @@ func MaxSize(bytes int) Option {
 	return optionFunc(func(c *config) { c.maxSize = bytes })
 }
 
-// KeyBy gives events of type E a partition key, where the broker has
+// KeyBy sets the partition key of events of type E, for brokers with
 // partitions: on Kafka, events with the same key keep their order. E may be an
-// interface. Of several that fit, the first counts. Events without a key go to
-// any partition. The key travels as the attribute "partitionkey" of CloudEvents.
+// interface. If several match, the first applies. Events without a key go to
+// any partition. The key is sent as the CloudEvents attribute "partitionkey".
 func KeyBy[E tidings.Event](key func(E) string) Option {
 	mustNotBeNil(key == nil, "KeyBy", "function")
 	return optionFunc(func(c *config) {
@@ -89,8 +86,8 @@ func KeyBy[E tidings.Event](key func(E) string) Option {
 }
 
 // WithTrace carries a trace from the publisher to the handlers, as metadata of
-// the message: inject returns what to send, nil for nothing; extract puts that
-// back into the ctx of the handler. For W3C trace contexts:
+// the message: inject returns the values to send, nil for none; extract puts
+// them back into the ctx of the handler. For W3C trace contexts:
 //
 //	relay.WithTrace(
 //		func(ctx context.Context) map[string]string {
@@ -102,21 +99,21 @@ func KeyBy[E tidings.Event](key func(E) string) Option {
 //			return propagator.Extract(ctx, propagation.MapCarrier(carrier))
 //		})
 //
-// extract gets all metadata of the message, which is whatever a producer has
-// put there. Correlation and causation need no option: they are in the event.
+// extract gets all metadata of the message, whatever its producer has put
+// there. Correlation and causation need no option: they are in the event.
 func WithTrace(inject func(context.Context) map[string]string, extract func(context.Context, map[string]string) context.Context) Option {
 	mustNotBeNil(inject == nil || extract == nil, "WithTrace", "function")
 	return optionFunc(func(c *config) { c.inject, c.extract = inject, extract })
 }
 
-// A HandlerOption is a setting of one handler, for [Relay.With] and [Receive].
+// A HandlerOption configures one handler, for [Relay.With] and [Receive].
 type HandlerOption interface{ applyTo(*settings) }
 
 type handlerOptionFunc func(*settings)
 
 func (f handlerOptionFunc) applyTo(s *settings) { f(s) }
 
-// settings are those of a handler.
+// settings configure one handler.
 type settings struct {
 	attempts int
 	backoff  func(attempt int) time.Duration
@@ -138,9 +135,9 @@ func defaultBackoff(attempt int) time.Duration {
 	return time.Second << (2 * min(attempt-1, 3))
 }
 
-// Attempts is how often a handler is called for an event before that is a dead
-// letter, at least 1. The default is 5. An event that this process does not know
-// is looked at ten times, or n times if that is more.
+// Attempts limits how often a handler is called for an event before the event
+// becomes a dead letter; it must be at least 1. The default is 5. An event that
+// this process does not know is tried ten times, or n times if that is more.
 func Attempts(n int) HandlerOption {
 	if n < 1 {
 		panic(fmt.Sprintf("relay: Attempts(%d): a handler is called at least once", n))
@@ -148,19 +145,20 @@ func Attempts(n int) HandlerOption {
 	return handlerOptionFunc(func(s *settings) { s.attempts = n })
 }
 
-// Backoff is the least time to wait after an attempt has failed; attempts count
-// from 1. Other events go on meanwhile, but an event that is to be tried again
-// may wait for one that is due later, so the waits should not differ by hours.
-// The default is 1 s, 4 s, 16 s and then 64 s.
+// Backoff sets the minimum time to wait after a failed attempt; attempts count
+// from 1. Other events continue meanwhile, but an event to be retried may wait
+// for one that is due later, so the waits should not differ by hours. The
+// default is 1 s, 4 s, 16 s and then 64 s.
 func Backoff(wait func(attempt int) time.Duration) HandlerOption {
 	mustNotBeNil(wait == nil, "Backoff", "function")
 	return handlerOptionFunc(func(s *settings) { s.backoff = wait })
 }
 
-// Timeout is when the ctx of an attempt ends; the default is 30 s. A broker that
-// has not heard of a message for as long again, at least 5 s and at most 30 s,
-// gives it to another consumer. Where brokers do not notice that a process has
-// died (NATS, Redis, SQS), that is how long the events wait which it had.
+// Timeout limits the duration of an attempt, whose ctx then ends; the default
+// is 30 s. If a message is still not acknowledged after as long again, at least
+// 5 s and at most 30 s, the broker redelivers it to another consumer. Where
+// brokers do not notice that a process has died (NATS, Redis, SQS), its events
+// wait that long.
 func Timeout(d time.Duration) HandlerOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("relay: Timeout(%v): a timeout is positive", d))
@@ -168,14 +166,14 @@ func Timeout(d time.Duration) HandlerOption {
 	return handlerOptionFunc(func(s *settings) { s.timeout = d })
 }
 
-// ackWait is how long a broker waits for word of a message.
+// ackWait is how long a broker waits until a message is acknowledged.
 func (s settings) ackWait() time.Duration {
 	return s.timeout + min(max(s.timeout, 5*time.Second), 30*time.Second)
 }
 
-// Workers is how many events the handler takes at once in this process; the
+// Workers sets how many events the handler handles at once in this process; the
 // default is 1, which keeps the order of a topic. (With more than one process
-// there is an order only within a partition of Kafka.)
+// only a partition of Kafka keeps the order.)
 func Workers(n int) HandlerOption {
 	if n < 1 {
 		panic(fmt.Sprintf("relay: Workers(%d): at least one has to work", n))

@@ -11,21 +11,21 @@ import (
 	"github.com/google/uuid"
 )
 
-// Redrive goes through the dead letters of a handler once and puts back those
-// for which decide returns Redeliver: that handler gets them again, and no other
-// one. decide may look and Keep all; nil is Redeliver for all. Redrive returns how
-// many were put back. For a letter whose body is incomplete, see [DeadLetter],
-// Redeliver counts as Keep, with a warning.
+// Redrive goes through the dead letters of a handler once and redelivers those
+// for which decide returns Redeliver; only that handler receives them. decide
+// may Keep all to list them; nil means Redeliver for all. Redrive returns how
+// many were redelivered. For a letter whose body is incomplete, see
+// [DeadLetter], Redeliver counts as Keep, with a warning.
 //
-// A broker does not say when there are no more, so Redrive ends after some
-// seconds in which none has arrived. It works from any process that has the
-// same broker, [Prefix] and rule for topics, also without Start; two at once
-// share the letters. decide may take its time, and is asked once for each
-// letter. But one that is not decided about within fifteen minutes may be shown to
-// another Redrive as well, and it may take as long until the letters of a process
-// that has died are shown again. If Redrive fails, or ctx ends, the letters that
-// it has not yet decided about are where they were; one that it was about to move
-// may be in both places.
+// A broker does not report the last letter, so Redrive ends when none has
+// arrived for some seconds. It works in any process that has the same broker,
+// [Prefix] and rule for topics, even without Start; two calls at once share the
+// letters. decide may take its time, and is called once for each letter. But a
+// letter that is not decided within fifteen minutes may also be shown to
+// another Redrive, and it may take as long until the letters of a dead process
+// are shown again. If Redrive fails, or ctx ends, the letters that it has not
+// yet decided stay where they were; a letter that it was about to move may be
+// in both places.
 func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLetter) Verdict) (redelivered int, err error) {
 	if handler == "" {
 		return 0, errors.New("relay: Redrive without the name of a handler")
@@ -39,7 +39,7 @@ func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLet
 	d := &redrive{
 		relay: r, handler: handler, decide: decide, run: uuid.NewString(), began: time.Now(),
 		moved: map[string]bool{}, left: map[string]bool{},
-		consumer: newConsumer(r, handler, newSettings(nil), nil, nil), // which fetches no events
+		consumer: newConsumer(r, handler, newSettings(nil), nil, nil), // fetches no events
 	}
 	if err := d.through(ctx); err != nil {
 		return d.redelivered, fmt.Errorf("relay: Redrive of %q: %w", handler, err)
@@ -47,8 +47,8 @@ func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLet
 	return d.redelivered, nil
 }
 
-// deadAckWait is how long a letter may be decided about, with all that the broker
-// has handed over before it. Not every broker can be told that it takes longer.
+// deadAckWait is the time to decide a letter, together with all that the broker
+// has delivered before it. Not every broker can be told to wait longer.
 const deadAckWait = 15 * time.Minute
 
 // A redrive is a call of Redrive.
@@ -57,19 +57,19 @@ type redrive struct {
 	handler     string
 	decide      func(DeadLetter) Verdict
 	consumer    *consumer
-	run         string // marks the letters that it has decided about
+	run         string // marks the letters that this run has decided
 	began       time.Time
 	redelivered int
 
 	// The letters, by their own IDs, that were moved so late that the broker
-	// may have delivered them again, and that are left where they are.
+	// may have redelivered them, and those that stay where they are.
 	moved, left map[string]bool
 
 	decided []*message.Message // held until the end
 }
 
-// Until the first letter arrives it can take a consumer of Kafka some seconds to
-// join its group.
+// A Kafka consumer may need some seconds to join its group before the first
+// letter arrives.
 const (
 	firstLetterWithin = 10 * time.Second
 	nextLetterWithin  = 3 * time.Second
@@ -128,8 +128,8 @@ func (d *redrive) through(ctx context.Context) (err error) {
 	}
 }
 
-// subscribe returns the letters, and what they come from, if it is there also
-// with an error.
+// subscribe returns the letters and their subscriber. The subscriber may be set
+// even if there is an error.
 func (d *redrive) subscribe(ctx context.Context) (message.Subscriber, <-chan *message.Message, error) {
 	dead, err := d.relay.broker.Subscriber(ctx, d.consumer.queue(deadQueue))
 	if err != nil {
@@ -143,14 +143,14 @@ func (d *redrive) subscribe(ctx context.Context) (message.Subscriber, <-chan *me
 	return dead, letters, err
 }
 
-// isDone deals with letters that this run has decided about.
+// isDone handles letters that this run has already decided.
 func (d *redrive) isDone(m *message.Message) bool {
 	id := m.Metadata.Get(letterKey)
 	switch {
 	case m.Metadata.Get(redriveKey) == d.run, id != "" && d.left[id]:
-		// Kept, or failed again meanwhile. Where the broker keeps the order
-		// there are no others behind it, and where it has partitions there
-		// may still be some in another one.
+		// Kept, or failed again meanwhile. If the broker keeps the order, there
+		// are no others behind it; if it has partitions, another one may still
+		// have some.
 		d.decided = append(d.decided, m)
 		return true
 	case d.moved[id]:
@@ -160,7 +160,7 @@ func (d *redrive) isDone(m *message.Message) bool {
 	return false
 }
 
-// settle has a letter decided about, and puts it where it belongs.
+// settle decides a letter, and puts it where it belongs.
 func (d *redrive) settle(ctx context.Context, m *message.Message) error {
 	a := attemptOf(m)
 	verdict := d.decide(DeadLetter{
@@ -168,7 +168,7 @@ func (d *redrive) settle(ctx context.Context, m *message.Message) error {
 		ID: m.UUID, Body: m.Payload, Size: max(a.size, len(m.Payload)), eventType: a.typ,
 	})
 	id, queue := a.letter, deadQueue
-	a.letter = uuid.NewString() // what is kept is another letter
+	a.letter = uuid.NewString() // a kept letter is a new letter
 	switch {
 	case verdict == Discard:
 		d.done(m, id)
@@ -205,8 +205,8 @@ func (d *redrive) warn(ctx context.Context, m *message.Message, text string, mor
 	d.relay.logger().With(more...).WarnContext(ctx, text, slog.String("handler", d.handler), slog.String("message_id", m.UUID))
 }
 
-// done acknowledges a letter. If that is late, the broker may have delivered it
-// again, and will not know that this was the same.
+// done acknowledges a letter. If that is late, the broker may have redelivered
+// it; isDone then recognises it by its ID.
 func (d *redrive) done(m *message.Message, id string) {
 	if id != "" && time.Since(d.began) > d.relay.deadAckWait/2 {
 		d.moved[id] = true

@@ -14,9 +14,9 @@ import (
 )
 
 // A Relay is a [tidings.Transport] through a message broker. Make one with
-// [Open] or [New]; several buses may have it. All methods are safe to call
-// concurrently and inside a handler, except that a handler which calls Close waits
-// for itself.
+// [Open] or [New]; several buses may share it. All methods are safe to call
+// concurrently and inside a handler, except that a handler that calls Close
+// waits for itself.
 type Relay struct {
 	broker   Broker
 	registry *tidings.Registry
@@ -24,7 +24,7 @@ type Relay struct {
 	kinds    sync.Map // of types of events: reflect.Type to *kind
 	topics   sync.Map // of registered names: string to string
 
-	forwarding atomic.Bool // somebody has called Forward
+	forwarding atomic.Bool // Forward was called
 	warned     atomic.Bool // by warnUnstarted, or there is no reason to
 	closed     atomic.Bool // nothing more is sent
 
@@ -35,7 +35,7 @@ type Relay struct {
 	started   bool
 	unstarted *time.Timer     // see warnUnstarted
 	closing   bool            // no consumer is added
-	ctx       context.Context // of handlers; from Start
+	ctx       context.Context // for handlers; set by Start
 	cancel    context.CancelFunc
 
 	running      sync.WaitGroup // consumers
@@ -49,9 +49,9 @@ var (
 	_ tidings.Broadcaster = (*Relay)(nil)
 )
 
-// New returns a relay through broker, for one that [Open] does not know: any
-// Publisher and Subscriber of Watermill. Events have to be in registry. The
-// relay closes the broker, also if New fails.
+// New returns a relay through a broker that [Open] does not know: any Watermill
+// Publisher and Subscriber. Events must be in registry. The relay closes the
+// broker, even if New fails.
 func New(broker Broker, registry *tidings.Registry, opts ...Option) (*Relay, error) {
 	if broker == nil {
 		return nil, errors.New("relay: New with a nil Broker")
@@ -85,15 +85,15 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 	return r, nil
 }
 
-// With returns a view of the relay that has its own settings:
+// With returns a view of the relay with its own settings:
 //
 //	tidings.Via(r.With(relay.Attempts(10), relay.Workers(4)))
 func (r *Relay) With(opts ...HandlerOption) tidings.Transport {
 	return &view{r, newSettings(opts)}
 }
 
-// Phase is [tidings.AfterCommit]: what a broker has accepted cannot be rolled
-// back.
+// Phase returns [tidings.AfterCommit]: an event that a broker has accepted
+// cannot be rolled back.
 func (r *Relay) Phase() tidings.Phase { return tidings.AfterCommit }
 
 // Sender returns r, through which all of its views send.
@@ -105,10 +105,11 @@ func (r *Relay) Handle(name string, deliver func(context.Context, tidings.Event)
 	return err
 }
 
-// HandleType registers the handler of that name. Its error says that eventType
-// is not registered, that the name would have the queues of another one at the
-// broker, or that the relay is closed. After [Relay.Start] it begins to fetch
-// events; a broker that does not answer is logged and asked again.
+// HandleType registers the handler of that name. It returns an error if
+// eventType is not registered, if the name would share the queues of another
+// handler at the broker, or if the relay is closed. After [Relay.Start] the
+// handler begins to fetch events; if the broker does not answer, that is logged
+// and retried.
 func (r *Relay) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
 	return r.handle(name, newSettings(nil), eventType, deliver)
 }
@@ -149,7 +150,7 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 
 var anyEvent = reflect.TypeFor[tidings.Event]()
 
-// isA reports whether events of typ, a struct, are ones of eventType.
+// isA reports whether events of typ, a struct, are events of eventType.
 func isA(typ, eventType reflect.Type) bool {
 	return typ == eventType || eventType.Kind() == reflect.Interface && typ.Implements(eventType)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Send publishes the events, each once, and ends with ctx. It does not try again:
-// what the broker does not accept is lost, and reported by the bus, unless
-// [Forward] sends it through a durable handler.
+// Send publishes the events, each once, and ends with ctx. It does not retry:
+// an event that the broker does not accept is lost, and the bus reports it,
+// unless [Forward] sends it through a durable handler.
 func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 	for i, out := range events {
 		e, ok := out.Encoded.(*encoded)
@@ -37,13 +37,13 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 	return nil
 }
 
-// leavesOut reports whether Send leaves the event out, since it was or will be
-// sent otherwise.
+// leavesOut reports whether Send skips the event, since it was or will be sent
+// otherwise.
 func (r *Relay) leavesOut(ctx context.Context, out tidings.Outgoing) bool {
 	return r.isForwarded(out.Bus, out.Event) || hasArrived(ctx, out.Event)
 }
 
-// refused returns an error for each event: the ones after the first that the
+// refused returns an error for each event: those after the first one that the
 // broker did not accept are not sent, since they would overtake it.
 func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err error) error {
 	var errs []error
@@ -62,8 +62,8 @@ func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err erro
 	return errors.Join(errs...)
 }
 
-// publish hands a message to the broker. It ends with ctx, which says nothing of
-// whether the broker has got it.
+// publish passes a message to the broker. If it ends with ctx, the broker may
+// or may not have the message.
 func (r *Relay) publish(ctx context.Context, e *encoded) error {
 	m := message.NewMessageWithContext(ctx, e.id, e.body)
 	m.Metadata = e.metadata
@@ -73,7 +73,7 @@ func (r *Relay) publish(ctx context.Context, e *encoded) error {
 	return await(ctx, func() error { return r.broker.Publish(e.topic, m) })
 }
 
-// enqueue hands a message to the broker, for a queue of a handler's own.
+// enqueue passes a message to the broker, for one of a handler's own queues.
 func (r *Relay) enqueue(queue Group, m *message.Message) error {
 	if r.closed.Load() {
 		return ErrClosed
@@ -81,8 +81,8 @@ func (r *Relay) enqueue(queue Group, m *message.Message) error {
 	return r.broker.Enqueue(queue, m)
 }
 
-// declare makes sure that the broker keeps the events of a topic for these
-// handlers, also before Start.
+// declare makes the broker keep the events of a topic for these handlers, even
+// before Start.
 func (r *Relay) declare(ctx context.Context, topic string, handlers []string) error {
 	var waiting []*consumer
 	r.mu.Lock()

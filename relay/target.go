@@ -17,21 +17,21 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 )
 
-// A Target is what [Open] tells a [Driver].
+// A Target tells a [Driver] what [Open] was given.
 //
-// The credentials are those of the URL or, if it has none, of the environment:
+// The credentials come from the URL or, if it has none, from the environment:
 // TIDINGS_BROKER_USERNAME and TIDINGS_BROKER_PASSWORD.
 //
-// There is TLS if the scheme says so, or with the parameter tls=true. Further
-// parameters, each of which implies it: tls_ca is a file with the certificates
-// to trust in place of the system's, tls_cert and tls_key are files with a
-// certificate and key for the client, tls_server_name is the name to expect in
-// that of the server. All files are in PEM.
+// The connection uses TLS if the scheme says so, or with the parameter
+// tls=true. Further parameters, each of which implies it: tls_ca is a file with
+// the certificates to trust in place of the system's, tls_cert and tls_key are
+// files with a certificate and key for the client, tls_server_name is the name
+// to expect in the server's certificate. All files are in PEM.
 type Target struct {
 	URL                *url.URL // without credentials
 	Username, Password string
-	TLS                *tls.Config // nil: none asked for by parameters
-	Params             Params      // the others
+	TLS                *tls.Config // nil: no parameter asks for it
+	Params             Params      // the other parameters
 	Logger             watermill.LoggerAdapter
 }
 
@@ -96,7 +96,7 @@ type Params struct {
 	used   map[string]bool
 }
 
-// String returns the parameter of that name, or else otherwise.
+// String returns the parameter of that name, or otherwise if there is none.
 func (p Params) String(name, otherwise string) string {
 	p.used[name] = true
 	if v := p.values.Get(name); v != "" {
@@ -105,7 +105,7 @@ func (p Params) String(name, otherwise string) string {
 	return otherwise
 }
 
-// Bool returns the parameter of that name, or else otherwise.
+// Bool returns the parameter of that name, or otherwise if there is none.
 func (p Params) Bool(name string, otherwise bool) (bool, error) {
 	v := p.String(name, "")
 	if v == "" {
@@ -118,7 +118,8 @@ func (p Params) Bool(name string, otherwise bool) (bool, error) {
 	return b, nil
 }
 
-// Int returns the parameter of that name, at least least, or else otherwise.
+// Int returns the parameter of that name, which must be at least least, or
+// otherwise if there is none.
 func (p Params) Int(name string, otherwise, least int) (int, error) {
 	v := p.String(name, "")
 	if v == "" {
@@ -131,7 +132,8 @@ func (p Params) Int(name string, otherwise, least int) (int, error) {
 	return n, nil
 }
 
-// Duration returns the parameter of that name, such as "90s", or else otherwise.
+// Duration returns the parameter of that name, such as "90s", or otherwise if
+// there is none.
 func (p Params) Duration(name string, otherwise time.Duration) (time.Duration, error) {
 	v := p.String(name, "")
 	if v == "" {
@@ -144,7 +146,7 @@ func (p Params) Duration(name string, otherwise time.Duration) (time.Duration, e
 	return d, nil
 }
 
-// Unused returns an error that names the parameters that nobody has asked for,
+// Unused returns an error that names the parameters that were never read, or
 // nil if there are none. Drivers call it last.
 func (p Params) Unused() error {
 	var unknown []string
@@ -159,9 +161,9 @@ func (p Params) Unused() error {
 	return nil
 }
 
-// adapterLogger is a logger for the adapters of Watermill, which tell a lot: what
-// is INFO to them is DEBUG here, and their errors, which they get over by
-// themselves, are WARN.
+// adapterLogger returns a logger for the Watermill adapters, which log a lot:
+// their INFO becomes DEBUG, and their errors, from which they recover, become
+// WARN.
 func adapterLogger(logger *slog.Logger) watermill.LoggerAdapter {
 	return watermill.NewSlogLoggerWithLevelMapping(logger, map[slog.Level]slog.Level{
 		slog.LevelInfo:  slog.LevelDebug,

@@ -10,12 +10,12 @@ import (
 )
 
 // These mistakes would show no other sign, so each is logged once. None is an
-// error, since some programs do it on purpose.
+// error, since some programs make them on purpose.
 
-// startWithin is when a relay with handlers should have been started.
+// startWithin is how soon a relay with handlers should be started.
 const startWithin = 30 * time.Second
 
-// warnUnstarted says that there are handlers that fetch nothing.
+// warnUnstarted warns of handlers that fetch nothing.
 func (r *Relay) warnUnstarted() {
 	if r.warned.Swap(true) {
 		return
@@ -28,7 +28,7 @@ func (r *Relay) warnUnstarted() {
 	}
 }
 
-// warnUnheard says that what is received has no handler.
+// warnUnheard warns of received events without a handler.
 func (r *Relay) warnUnheard(received received) {
 	var unheard []string
 	for _, info := range r.registry.Registrations() {
@@ -42,7 +42,7 @@ func (r *Relay) warnUnheard(received received) {
 	}
 }
 
-// warnUnmatched says that a handler takes no event that there is.
+// warnUnmatched warns of a handler that takes no registered event.
 func (c *consumer) warnUnmatched() {
 	if topics := c.declared.Load(); topics != nil && len(*topics) == 0 {
 		c.relay.logger().Warn("relay: a handler takes events that are not registered, and gets none: tidings.Register them",
@@ -50,11 +50,11 @@ func (c *consumer) warnUnmatched() {
 	}
 }
 
-// longestAckWait is what brokers wait for: RabbitMQ unless told otherwise
-// (consumer_timeout), and it is the shortest.
+// longestAckWait is the shortest of the brokers' limits: RabbitMQ's, unless
+// changed there (consumer_timeout).
 const longestAckWait = 30 * time.Minute
 
-// warnOfSettings says that a broker will not wait for the handler.
+// warnOfSettings warns if a broker will not wait for the handler.
 func (c *consumer) warnOfSettings() {
 	if c.ackWait() > longestAckWait {
 		c.relay.logger().Warn("relay: the Timeout of a handler is longer than all brokers wait: RabbitMQ gives its events to another process after half an hour, while it runs; store a job, or raise consumer_timeout there",

@@ -18,7 +18,7 @@ type worker struct {
 }
 
 // run works until the consumer stops. A handler that calls runtime.Goexit, as
-// t.FailNow does, ends the goroutine; then the worker goes on in another one.
+// t.FailNow does, ends the goroutine; then the worker continues in another one.
 func (w *worker) run() {
 	stopped := false
 	defer func() {
@@ -34,8 +34,8 @@ func (w *worker) run() {
 	stopped = true
 }
 
-// work handles messages until the consumer stops, or until the channel is
-// closed, of which it reports true.
+// work handles messages until the consumer stops or the channel is closed. It
+// reports whether the channel was closed.
 func (w *worker) work() bool {
 	for !w.stopping() {
 		select {
@@ -50,8 +50,8 @@ func (w *worker) work() bool {
 	return false
 }
 
-// resubscribe subscribes anew after a subscriber has ended a subscription by
-// itself, and tries until that succeeds or the consumer stops.
+// resubscribe subscribes again after a subscriber has ended a subscription by
+// itself, and retries until that succeeds or the consumer stops.
 func (w *worker) resubscribe() {
 	log := w.relay.logger().With(slog.String("handler", w.name), slog.String("topic", w.topic))
 	log.WarnContext(w.ctx, "relay: the broker ended a subscription")

@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// Each handler gets every event, and of two processes one.
+// Each handler gets every event, in one of two processes.
 func checkFanOut(r *rig) {
 	a, b := r.open(), r.open()
 	one, two := r.tally(), r.tally()
@@ -32,7 +32,7 @@ func checkFanOut(r *rig) {
 	b.wantNoFailures()
 }
 
-// What is sent before Start is kept, also by a process that has no Start.
+// Events sent before Start are kept, even by a process without Start.
 func checkBeforeStart(r *rig) {
 	p, got := r.open(), r.tally()
 	p.handle("patient", got.handle)
@@ -56,8 +56,8 @@ func checkAfterStart(r *rig) {
 	late.wantNew(4, 6)
 }
 
-// A handler that is unsubscribed leaves its events to the other process, and
-// other handlers alone.
+// An unsubscribed handler leaves its events to the other process, and does not
+// affect other handlers.
 func checkUnsubscribe(r *rig) {
 	a, b, got, stays := r.open(), r.started(), r.tally(), r.tally()
 	var leaving *tidings.Subscription
@@ -72,7 +72,7 @@ func checkUnsubscribe(r *rig) {
 	some.await(r, "a call of the handler that is to leave")
 	leaving.Unsubscribe()
 	b.handle("leaving", got.handle)
-	a.send(11, 12) // to the one that stays; the other has nobody in this process
+	a.send(11, 12) // to the one that stays; the other has no handler in this process
 	b.send(13, 30)
 	for _, part := range [][2]int64{{1, 10}, {13, 30}} {
 		got.awaitFor(r.Redelivery+r.Features.Patience, part[0], part[1])
@@ -106,7 +106,7 @@ func checkForward(r *rig) {
 	}
 }
 
-// WithTransport sends what has no handler here, and what has.
+// WithTransport sends events without a handler here, and events with one.
 func checkDefaultTransport(r *rig) {
 	a, b := r.open(), r.open()
 	a.bus = tidings.New(tidings.WithTransport(a.Relay), tidings.WithErrorHandler(a.unexpected))
@@ -126,7 +126,7 @@ func checkDefaultTransport(r *rig) {
 	here.wantNew(6, 10)
 }
 
-// Handlers with settings of their own get the event that is sent once.
+// Handlers with their own settings get an event that is sent once.
 func checkViews(r *rig) {
 	p := r.open()
 	one, two, three := r.tally(), r.tally(), r.tally()
@@ -179,7 +179,7 @@ func checkWorkers(r *rig) {
 	got.wantEach(1, 2*workers)
 }
 
-// Different names have different topics and groups, odd ones also.
+// Different names have different topics and groups, even unusual ones.
 func checkNames(r *rig) {
 	p := r.open()
 	topics := map[string]string{}
@@ -202,7 +202,7 @@ func checkNames(r *rig) {
 	}
 }
 
-// Events that share a topic keep their order, also of different types.
+// Events that share a topic keep their order, even if their types differ.
 func checkOrder(r *rig) {
 	topic := strings.TrimSuffix(r.prefix, ".") + "-shared"
 	p := r.open(relay.Topics(func(string) string { return topic }), relay.KeyBy(func(tidings.Event) string { return "one" }))

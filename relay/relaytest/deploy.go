@@ -19,7 +19,7 @@ type novelty struct {
 }
 
 // While a new version is deployed, the old one has the same queues and does not
-// know all that is in them. Nothing is lost by that.
+// know all events in them. None is lost.
 func checkRollingDeployment(r *rig) {
 	const events = 40
 	registry := new(tidings.Registry)
@@ -67,8 +67,8 @@ func checkRollingDeployment(r *rig) {
 	require.Greater(r, len(done), events/2)
 }
 
-// What a handler has left of an event that it does not take any more is a dead
-// letter at last, and not acknowledged.
+// A leftover event that its handler does not take any more finally becomes a
+// dead letter, and is not acknowledged.
 func checkHandlerOfAnotherEvent(r *rig) {
 	failing := r.open()
 	failing.handle("fickle", func(context.Context, counted) error { return errors.New("no") }, relay.Attempts(1))

@@ -15,20 +15,21 @@ import (
 	"github.com/tidings-go/tidings/relay/internal/testhook"
 )
 
-// redrive calls Redrive for a handler that has so many dead letters, and returns
-// how many were put back. Users' Redrive ends when none has arrived for some
-// seconds, which a slow machine may need for the next one. This one waits
-// patiently until there were that many, and then looks for a while whether there
-// are more.
+// redrive calls Redrive for a handler that has letters dead letters, and
+// returns how many were redelivered. For users, Redrive ends when none has
+// arrived for some seconds, but a slow machine may need longer for the next
+// one. This one waits patiently until it has seen that many, and then checks
+// for a while whether there are more.
 //
-// Without order a letter that was kept may overtake others. Redrive holds it until
-// it ends, and gets no others from a broker that hands out one at a time. So it is
-// called again until there were that many; decide is not asked twice.
+// Without order a kept letter may overtake others. Redrive holds it until it
+// ends, and gets no others from a broker that delivers one at a time. So
+// redrive repeats it until it has seen that many; it does not call decide
+// twice.
 func (p *process) redrive(handler string, letters int, decide func(relay.DeadLetter) relay.Verdict) (redelivered int) {
 	p.rig.Helper()
 	const while = 2 * time.Second
 	patience, unordered := p.rig.Features.Patience, p.rig.Features.Unordered
-	type key struct{ id, body string } // what is no event may have no ID
+	type key struct{ id, body string } // a message that is not an event may have no ID
 	seen := map[key]bool{}
 	for ctx := within(p.rig.T, 4*patience); ; {
 		first, next := patience, patience
@@ -59,8 +60,8 @@ func (p *process) redrive(handler string, letters int, decide func(relay.DeadLet
 	}
 }
 
-// letters lists the dead letters of a handler, which should be so many. All of
-// them stay.
+// letters lists the dead letters of a handler, of which there should be want.
+// All of them stay.
 func (p *process) letters(handler string, want int) []relay.DeadLetter {
 	p.rig.Helper()
 	var letters []relay.DeadLetter
@@ -72,19 +73,19 @@ func (p *process) letters(handler string, want int) []relay.DeadLetter {
 	return letters
 }
 
-// dead returns how many messages the process has given up.
+// dead returns how many messages of the process became dead letters.
 func (p *process) dead() int {
 	return strings.Count(p.log.String(), "relay: a message is a dead letter")
 }
 
-// awaitDead waits until the process has given up n messages.
+// awaitDead waits until the process has n dead letters.
 func (p *process) awaitDead(n int) {
 	p.rig.Helper()
 	require.Eventually(p.rig, func() bool { return p.dead() >= n }, p.rig.Features.Patience, 10*time.Millisecond, "want %d dead letters", n)
 }
 
-// An event that always fails is tried again with a backoff, holds up nobody, and
-// ends as a dead letter that tells why.
+// An event that always fails is retried with a backoff, blocks no other event,
+// and becomes a dead letter that says why.
 func checkPoison(r *rig) {
 	const wait = 300 * time.Millisecond
 	p, others := r.open(), r.tally()
@@ -132,7 +133,7 @@ func checkPoison(r *rig) {
 	require.WithinRange(r, letter.FailedAt, began, time.Now())
 }
 
-// What a handler does beside returning an error.
+// What a handler does besides returning an error.
 func checkHandlersVerdict(r *rig) {
 	p, tried, done := r.open(), r.tally(), r.tally()
 	p.handle("moody", func(ctx context.Context, e counted) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// The queue of what is to be tried again is deleted while a consumer runs. What
-// fails from then on is tried again nonetheless.
+// The retry queue is deleted while a consumer runs. Events that fail from then
+// on are retried nonetheless.
 func checkRetryQueueRemoved(r *rig) {
 	const last = 40
 	p, tried, done := r.open(), r.tally(), r.tally()
@@ -33,8 +33,8 @@ func checkRetryQueueRemoved(r *rig) {
 	done.awaitFor(r.Redelivery+2*r.Features.Patience, 1, last)
 }
 
-// The queue of dead letters is deleted while a consumer runs. What is given up
-// from then on is a dead letter nonetheless.
+// The queue of dead letters is deleted while a consumer runs. Events that are
+// given up from then on become dead letters nonetheless.
 func checkDeadQueueRemoved(r *rig) {
 	p := r.open()
 	p.handle("hopeless", func(context.Context, counted) error { return errors.New("no") }, relay.Attempts(1))
@@ -51,8 +51,8 @@ func checkDeadQueueRemoved(r *rig) {
 	require.Len(r, ids, 3, "those that were given up after the queue was deleted")
 }
 
-// The queue of a handler on a topic is deleted while a consumer runs. After some
-// time it gets what is sent from then on.
+// The queue of a handler on a topic is deleted while a consumer runs. After
+// some time the handler gets the events that are sent from then on.
 func checkQueueRemoved(r *rig) {
 	p, got := r.open(), r.tally()
 	p.handle("steady", got.handle)
@@ -63,8 +63,8 @@ func checkQueueRemoved(r *rig) {
 	p.untilHandled(got, 2)
 }
 
-// A topic is deleted while processes send and receive. What is accepted from then
-// on is handled, and after some time everything is accepted.
+// A topic is deleted while processes send and receive. Events accepted from
+// then on are handled, and after some time all events are accepted.
 func checkTopicRemoved(r *rig) {
 	sender, p, got := r.open(), r.open(), r.tally()
 	sender.forward()
@@ -76,8 +76,9 @@ func checkTopicRemoved(r *rig) {
 	got.wantAccepted(sender.untilHandled(got, 2))
 }
 
-// The server forgets everything while processes send and receive. What it accepts
-// from then on is handled or a dead letter, and after some time all is accepted.
+// The server forgets everything while processes send and receive. Events that
+// it accepts from then on are handled or dead letters, and after some time all
+// are accepted.
 func checkWiped(r *rig) {
 	url, wipe := r.Wiped(r.T)
 	r.URL = url
@@ -114,14 +115,14 @@ func checkWiped(r *rig) {
 	require.GreaterOrEqual(r, len(ids), len(failed), "dead letters of what was accepted after the server had forgotten everything")
 }
 
-// removeQueue deletes a queue of a handler's own.
+// removeQueue deletes one of a handler's own queues.
 func (p *process) removeQueue(name string) {
 	p.rig.RemoveQueue(p.rig.T, relay.Group{Name: p.rig.prefix + name, Queue: true}, p.topic(name))
 }
 
-// untilHandled sends numbers from first until 20 that were sent one after the
-// other are accepted and handled (those that the handler does not take apart).
-// It returns those that were accepted.
+// untilHandled sends numbers from first until 20 consecutive ones are accepted
+// and handled (except those that the handler does not take). It returns the
+// accepted numbers.
 func (p *process) untilHandled(got *tally, first int64) (accepted []int64) {
 	p.rig.Helper()
 	soon := time.Second

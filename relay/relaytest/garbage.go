@@ -10,7 +10,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// Messages that are none of ours end as dead letters, and hold up nobody.
+// Messages of other programs become dead letters, and block no other message.
 func checkGarbage(r *rig) {
 	p, got := r.open(relay.MaxSize(10_000)), r.tally()
 	p.handle("careful", got.handle, relay.Attempts(2))

@@ -16,8 +16,8 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// The subject data and the header of an event arrive as they were, in a
-// process that only listens; what is published there is caused by it.
+// The data and the header of an event arrive unchanged, in a process that only
+// listens; the event causes the events published there.
 func checkIntact(r *rig) {
 	a, b := r.open(), r.open()
 	relay.Forward[described](a.bus, a.Relay)
@@ -61,7 +61,8 @@ func checkIntact(r *rig) {
 
 type traceKey struct{}
 
-// Metadata arrive: those of a trace, and where there is room the attributes.
+// Metadata arrive: those of a trace and, if the broker has room, the
+// attributes.
 func checkMetadata(r *rig) {
 	trace := map[string]string{
 		"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",

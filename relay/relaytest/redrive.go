@@ -13,10 +13,10 @@ import (
 	"github.com/tidings-go/tidings/relay/internal/testhook"
 )
 
-// Redrive does with dead letters as it is told, also from another process,
-// brings them to their handler alone, and ends.
+// Redrive applies the verdicts to dead letters, even from another process,
+// redelivers them only to their handler, and ends.
 func checkRedrive(r *rig) {
-	p, other := r.open(), r.open() // other only looks after dead letters
+	p, other := r.open(), r.open() // other only handles dead letters
 	var cured atomic.Bool
 	picky, calm := r.tally(), r.tally()
 	p.handle("picky", func(ctx context.Context, e counted) error {
@@ -61,7 +61,7 @@ func checkRedrive(r *rig) {
 
 	cured.Store(true)
 	again := func(relay.DeadLetter) relay.Verdict { return relay.Redeliver }
-	require.Equal(r, 4, p.redrive("picky", 4, again)) // 1 and 2 again, and what was kept
+	require.Equal(r, 4, p.redrive("picky", 4, again)) // 1 and 2 again, and the kept ones
 	picky.await(1, 2)
 	picky.await(5, 6)
 	p.settle(picky, calm)
@@ -71,8 +71,8 @@ func checkRedrive(r *rig) {
 	require.Zero(r, other.redrive("picky", 0, again), "all of them have been redriven or discarded")
 }
 
-// A decision that outlasts the AckWait of the dead letters is asked for once, and
-// done once.
+// A decision that outlasts the AckWait of the dead letters is requested once,
+// and applied once.
 func checkRedriveSlowly(r *rig) {
 	const ackWait, letters = 2 * time.Second, 3
 	p, cured := r.open(), r.open()

@@ -1,5 +1,5 @@
-// Package relaytest checks that a broker does what [relay.Broker] asks of it,
-// with the same suite for all of them.
+// Package relaytest checks with one suite that a broker does what
+// [relay.Broker] requires.
 package relaytest
 
 import (
@@ -13,51 +13,53 @@ import (
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// A Server is a broker to test with. What is zero asks for everything.
+// A Server is a broker to test with. Zero fields require everything.
 type Server struct {
-	// URL is that of the server, for [relay.Open].
+	// URL is the URL of the server, for [relay.Open].
 	URL string
 
-	// Features are those that [tidingstest.TestTransport] is told when all
-	// events share a topic. Events of different topics have no order anywhere.
-	// Unordered and AtLeastOnce count, and Patience: how long to wait for
-	// something that should happen soon.
+	// Features are the features for [tidingstest.TestTransport] when all events
+	// share a topic. Events of different topics never have an order. Unordered
+	// and AtLeastOnce apply, and Patience: how long to wait for something that
+	// should happen soon.
 	Features tidingstest.Features
 
-	// Redelivery is how long it may take until what a consumer had when it
-	// ended is delivered to another one of its group, whose AckWait is two
+	// Redelivery limits the time until the messages of a consumer that has
+	// ended are redelivered to another one of its group, whose AckWait is two
 	// seconds. 0 means ten seconds.
 	Redelivery time.Duration
 
-	// History: a new group gets what a topic has kept from before.
+	// History reports whether a new group gets earlier messages of a topic.
 	History bool
 
-	// NoAttributes: metadata that begins with "ce-" does not arrive.
+	// NoAttributes reports that metadata that begins with "ce-" does not
+	// arrive.
 	NoAttributes bool
 
-	// TextOnly: the broker takes no body that is empty or not UTF-8.
+	// TextOnly reports that the broker takes no body that is empty or not
+	// UTF-8.
 	TextOnly bool
 
-	// RemoveTopic deletes the topic of events at the server, as an operator
-	// may do, and with it what hangs on it there (RabbitMQ: the exchange and
-	// its bindings, NATS: the stream and its consumers). topic is what
-	// [relay.Broker.Topic] returns. nil: that is not tested.
+	// RemoveTopic deletes the topic of events at the server, as an operator may
+	// do, with everything that depends on it there (RabbitMQ: the exchange and
+	// its bindings, NATS: the stream and its consumers). topic is a result of
+	// [relay.Broker.Topic]. If nil, that is not tested.
 	RemoveTopic func(t *testing.T, topic string)
 
 	// RemoveQueue deletes what the server has for one group on a topic. If
-	// group.Queue is true, that is the queue with all that is in it: of what
-	// is to be tried again, or of dead letters; else the group's part of a
-	// topic of events (RabbitMQ: the queue, NATS: the consumer). Name and
-	// Queue of the group are set. nil: that is not tested.
+	// group.Queue is true, that is the retry or dead-letter queue with all
+	// messages; else the group's part of a topic of events (RabbitMQ: the
+	// queue, NATS: the consumer). Name and Queue of the group are set. If nil,
+	// that is not tested.
 	RemoveQueue func(t *testing.T, group relay.Group, topic string)
 
 	// Wiped starts another server, since all tests share this one. Its URL is
-	// for [relay.Open]; wipe has it forget everything, or starts it again
-	// empty, and returns when it answers. nil: that is not tested.
+	// for [relay.Open]; wipe makes it forget everything, or restarts it empty,
+	// and returns when it answers. If nil, that is not tested.
 	Wiped func(t *testing.T) (url string, wipe func())
 }
 
-// Test runs the suite. The subtests share the server and nothing else.
+// Test runs the suite. The subtests share only the server.
 func Test(t *testing.T, s Server) {
 	t.Helper()
 	if s.Features.Patience == 0 {
@@ -91,7 +93,7 @@ func Test(t *testing.T, s Server) {
 type check struct {
 	name string
 	run  func(*rig)
-	skip func(Server) bool // nil: it is for all
+	skip func(Server) bool // nil: it applies to all
 }
 
 var checks = []check{
@@ -126,7 +128,7 @@ var checks = []check{
 	{name: "wiped", run: checkWiped, skip: func(s Server) bool { return s.Wiped == nil }},
 }
 
-// testTransport is the conformance suite of tidings.
+// testTransport runs the conformance suite of tidings.
 func testTransport(t *testing.T, s Server, opts ...relay.Option) {
 	s.Features.NoDrain = true
 	tidingstest.TestTransport(t, s.Features, func(t *testing.T) tidingstest.Subject {
@@ -136,7 +138,7 @@ func testTransport(t *testing.T, s Server, opts ...relay.Option) {
 	})
 }
 
-// quick is the Backoff of tests that do not look at it.
+// quick is the Backoff for tests that do not check it.
 var quick = relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
 
 // within returns a context that ends after d.

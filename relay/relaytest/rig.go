@@ -34,7 +34,7 @@ type rig struct {
 	prefix string // of topics and groups
 }
 
-// A process is what one has: a relay and a bus.
+// A process has what a real one has: a relay and a bus.
 type process struct {
 	*relay.Relay
 	rig *rig
@@ -42,7 +42,7 @@ type process struct {
 	log *logs
 }
 
-// open starts a process with a connection of its own. It ends with the test.
+// open starts a process with its own connection. It ends with the test.
 func (r *rig) open(opts ...relay.Option) *process {
 	r.Helper()
 	return r.openWith(new(tidings.Registry), opts...)
@@ -69,15 +69,15 @@ func (r *rig) openWith(registry *tidings.Registry, opts ...relay.Option) *proces
 	return p
 }
 
-// unexpected is the error handler of buses: the broker accepts everything. Only
-// of a handler that ends its goroutine the bus reports also what it returns.
+// unexpected is the error handler of buses: the broker accepts everything. The
+// bus also reports the error of a handler that ends its goroutine.
 func (p *process) unexpected(_ context.Context, err error) {
 	if !strings.Contains(err.Error(), "runtime.Goexit") {
 		p.rig.Errorf("the bus reports: %v", err)
 	}
 }
 
-// started is a process that has called Start.
+// started returns a process that has called Start.
 func (r *rig) started(opts ...relay.Option) *process {
 	r.Helper()
 	p := r.open(opts...)
@@ -93,7 +93,7 @@ func (p *process) start() {
 // closeWithin is more than Close needs.
 const closeWithin = time.Minute
 
-// close ends the process in an orderly way.
+// close shuts the process down gracefully.
 func (p *process) close() {
 	p.rig.Helper()
 	require.NoError(p.rig, p.Close(within(p.rig.T, closeWithin)))
@@ -105,13 +105,13 @@ func (p *process) broker() relay.Broker { return testhook.Broker(p.Relay).(relay
 // topic returns the topic of events of that name.
 func (p *process) topic(event string) string { return p.broker().Topic(p.rig.prefix + event) }
 
-// handle subscribes a handler of Counted by way of the broker.
+// handle subscribes a handler of Counted through the broker.
 func (p *process) handle(name string, handler func(context.Context, counted) error, opts ...relay.HandlerOption) *tidings.Subscription {
 	opts = append([]relay.HandlerOption{quick}, opts...)
 	return tidings.Subscribe(p.bus, handler, tidings.Named(name), tidings.Via(p.With(opts...)))
 }
 
-// forward lets the process send Counted, although nobody handles it here.
+// forward lets the process send Counted without a handler here.
 func (p *process) forward() { relay.Forward[counted](p.bus, p.Relay) }
 
 // send publishes Counted with these numbers.
@@ -122,7 +122,7 @@ func (p *process) send(from, to int64) {
 	}
 }
 
-// logs are what a relay logs.
+// logs collects what a relay logs.
 type logs struct {
 	mu   sync.Mutex
 	text strings.Builder

@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A process ends in the middle of many events, and another one goes on.
+// A process ends in the middle of many events, and another one continues.
 func checkRestart(r *rig) {
 	const events = 300
 	sender, first, got := r.open(), r.open(), r.tally()
@@ -28,7 +28,7 @@ func checkRestart(r *rig) {
 	middle.await(r, "a third of the events")
 	first.close()
 	before := len(got.numbers())
-	sender.send(events/2+1, events) // while there is nobody
+	sender.send(events/2+1, events) // while no process handles them
 	require.Len(r, got.numbers(), before, "a closed relay handles events")
 	second := r.open()
 	second.handle("steady", got.handle)
@@ -39,7 +39,7 @@ func checkRestart(r *rig) {
 	second.wantNoFailures()
 }
 
-// Close waits for the handler that runs, and the others find what is left.
+// Close waits for the running handler, and others handle the remaining events.
 func checkCloseWaits(r *rig) {
 	p, got := r.open(), r.tally()
 	running, release := newSignal(), newSignal()
@@ -79,7 +79,7 @@ func checkCloseWaits(r *rig) {
 	next.wantNoFailures()
 }
 
-// Close whose ctx ends interrupts the handler, and its event is not lost.
+// Close with an ended ctx interrupts the handler, and its event is not lost.
 func checkCloseInAHurry(r *rig) {
 	p, got := r.open(), r.tally()
 	running := newSignal()
@@ -101,10 +101,10 @@ func checkCloseInAHurry(r *rig) {
 	next.start()
 	got.awaitFor(r.Redelivery+r.Features.Patience, 1, 3)
 	got.wantEach(1, 3)
-	p.wantNoFailures() // to be interrupted is no failure
+	p.wantNoFailures() // an interruption is not a failure
 }
 
-// What a consumer had when it ended goes to another one of its group.
+// The messages of a consumer that has ended go to another one of its group.
 func checkConsumerDies(r *rig) {
 	p := r.open()
 	group := relay.Group{Name: r.prefix + "mortal", AckWait: 2 * time.Second, Workers: 1}
@@ -126,7 +126,7 @@ func checkConsumerDies(r *rig) {
 		require.NoError(r, p.broker().Publish(topic, message.NewMessage(body, []byte(body))))
 	}
 	select {
-	case m := <-messages: // neither acknowledged nor refused
+	case m := <-messages: // neither acknowledged nor rejected
 		require.True(r, want[string(m.Payload)])
 	case <-time.After(r.Features.Patience):
 		r.Fatal("no message has arrived")

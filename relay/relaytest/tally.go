@@ -9,7 +9,7 @@ import (
 )
 
 // A tally counts how often each number has been handled, by all handlers that
-// count on it.
+// share it.
 type tally struct {
 	rig     *rig
 	mu      sync.Mutex
@@ -27,7 +27,7 @@ func (c *tally) handle(_ context.Context, e counted) error {
 	return nil
 }
 
-// add returns how often the number has been handled, this time included.
+// add returns how often the number has been handled, including this time.
 func (c *tally) add(number int64) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,7 +38,7 @@ func (c *tally) add(number int64) int {
 	return c.calls[number]
 }
 
-// numbers returns those that were handled, sorted.
+// numbers returns the handled numbers, sorted.
 func (c *tally) numbers() []int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,8 +83,8 @@ func (c *tally) awaitFor(patience time.Duration, from, to int64) {
 	}
 }
 
-// awaitSome waits until any number has been handled, and reports false if ctx ends
-// before.
+// awaitSome waits until any number has been handled, and returns false if ctx
+// ends before.
 func (c *tally) awaitSome(ctx context.Context) bool {
 	for {
 		c.mu.Lock()
@@ -101,8 +101,8 @@ func (c *tally) awaitSome(ctx context.Context) bool {
 	}
 }
 
-// wantEach fails the test unless these numbers and no others have been handled,
-// each once; or more often, where the broker delivers at least once.
+// wantEach fails the test unless exactly these numbers have been handled, each
+// once; or more often, with at-least-once delivery.
 func (c *tally) wantEach(from, to int64) {
 	c.rig.Helper()
 	var numbers []int64
@@ -131,7 +131,7 @@ func (c *tally) wantEachOf(want ...int64) {
 	defer c.mu.Unlock()
 	for _, n := range slices.Sorted(maps.Keys(c.calls)) {
 		switch {
-		case n < 0: // of settle
+		case n < 0: // sent by settle
 		case !slices.Contains(want, n):
 			c.rig.Errorf("%d was handled, and is none of %v", n, want)
 		case c.calls[n] > 1 && !c.rig.Features.AtLeastOnce:
@@ -140,8 +140,9 @@ func (c *tally) wantEachOf(want ...int64) {
 	}
 }
 
-// settle waits until the tallies have what was sent to their handlers before, as
-// far as a broker without order lets one know: until they have some more.
+// settle waits until the tallies have the numbers sent to their handlers
+// before. A broker without order does not show that: there it waits for some
+// later numbers.
 func (p *process) settle(tallies ...*tally) {
 	p.rig.Helper()
 	p.send(-10, -1)

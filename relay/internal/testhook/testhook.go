@@ -1,4 +1,4 @@
-// Package testhook is how package relaytest reaches into package relay.
+// Package testhook gives package relaytest access to the internals of relay.
 package testhook
 
 import "time"
@@ -6,9 +6,9 @@ import "time"
 // Broker returns the relay.Broker of a *relay.Relay. Package relay sets it.
 var Broker func(relay any) any
 
-// Forget has the broker in memory of that URL delete the queue of a group on a
-// topic; those of all groups if group is "", and of all topics if topic is "".
-// Package relay sets it.
+// Forget makes the memory broker of that URL delete the queue of a group on a
+// topic; the queues of all groups if group is "", and of all topics if topic is
+// "". Package relay sets it.
 var Forget func(url, topic, group string)
 
 // SetIdle sets how long Redrive of a *relay.Relay waits for the first letter,

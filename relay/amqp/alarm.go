@@ -8,15 +8,15 @@ import (
 	"github.com/rabbitmq/amqp091-go"
 )
 
-// An alarm says whether a server reads from a connection that publishes. While
-// it is short of memory or disk it does not.
+// An alarm tracks whether a server reads from a publishing connection. It does
+// not while it is short of memory or disk.
 type alarm struct {
 	mu     sync.Mutex
 	reason string
-	over   chan struct{} // closed when the alarm is over; nil: there is none
+	over   chan struct{} // closed when the alarm is over; nil: there is no alarm
 }
 
-// watch follows what the server says of a connection, until that ends.
+// watch follows the server's notifications for a connection, until that ends.
 func (a *alarm) watch(changes <-chan amqp091.Blocking) {
 	for c := range changes {
 		a.set(c)
@@ -39,7 +39,7 @@ func (a *alarm) set(b amqp091.Blocking) {
 	}
 }
 
-// err returns what is wrong, nil if nothing is.
+// err returns the reason of an alarm, or nil if there is none.
 func (a *alarm) err() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -49,8 +49,8 @@ func (a *alarm) err() error {
 	return fmt.Errorf("the server has blocked all that publish (%s), and takes nothing until it has room", a.reason)
 }
 
-// wait waits until the server takes messages. What is written before that would
-// be stored later, when the publisher has given it up.
+// wait waits until the server takes messages. A message written before would be
+// stored later, when the publisher has given it up.
 func (a *alarm) wait(ctx context.Context) error {
 	a.mu.Lock()
 	over := a.over
@@ -66,8 +66,8 @@ func (a *alarm) wait(ctx context.Context) error {
 	}
 }
 
-// unanswered returns why a wait has ended: of one that has lasted answerWithin,
-// the alarm is the reason if there is one.
+// unanswered returns why a wait has ended. If the wait has lasted answerWithin,
+// an alarm is the reason if there is one.
 func unanswered(cause error, a *alarm) error {
 	if cause == errUnanswered {
 		if err := a.err(); err != nil {

@@ -27,24 +27,24 @@ const (
 
 const defaultPrefetch = 16
 
-// A Config is what [New] makes a broker of. The zero value of each field but
-// Dial is good.
+// A Config configures the broker of [New]. The zero value of each field except
+// Dial is valid.
 type Config struct {
 	// Dial connects to the server. It is called for each of the two
-	// connections, also after one was lost, and ends when ctx does. With the
-	// Dial of amqp091.Config it can limit how long a write may take, which
-	// the client library does not; Open does so.
+	// connections, again after one was lost, and ends when ctx does. With the
+	// Dial of amqp091.Config it can limit the time of a write, which the client
+	// library does not; Open does so.
 	Dial func(ctx context.Context) (*amqp091.Connection, error)
 
 	QueueType string // "classic", the default, or "quorum"
-	Prefetch  int    // of each subscription; the default is 16
+	Prefetch  int    // for each subscription; the default is 16
 
 	Logger watermill.LoggerAdapter
 }
 
-// New returns a broker for [relay.New], with connections that [relay.Open] does
-// not know how to make: with a token, for example, or a client's certificate in
-// place of a password. It does not connect yet.
+// New returns a broker for [relay.New], with connections that [relay.Open]
+// cannot make: with a token, for example, or with a client certificate instead
+// of a password. It does not connect yet.
 func New(config Config) (relay.Broker, error) {
 	if config.Dial == nil {
 		return nil, fmt.Errorf("relay/amqp: New without a Dial")
@@ -67,7 +67,7 @@ func New(config Config) (relay.Broker, error) {
 	return newBroker(config), nil
 }
 
-// open is the driver.
+// open is the driver for [relay.Open].
 func open(ctx context.Context, target relay.Target) (relay.Broker, error) {
 	dialer, err := newDialer(target)
 	if err != nil {
@@ -116,14 +116,14 @@ func newDialer(target relay.Target) (*dialer, error) {
 			port = "5671"
 		}
 	}
-	if d.username == "" { // as every client of RabbitMQ does
+	if d.username == "" { // like every client of RabbitMQ
 		d.username, d.password = "guest", "guest"
 	}
 	d.address = net.JoinHostPort(d.host, port)
 	return d, nil
 }
 
-// vhostOf returns the virtual host in a URL: "/" if there is none.
+// vhostOf returns the virtual host in a URL, or "/" if there is none.
 func vhostOf(u *url.URL) (string, error) {
 	path := strings.TrimPrefix(u.EscapedPath(), "/")
 	if path == "" {

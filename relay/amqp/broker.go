@@ -15,21 +15,20 @@ import (
 )
 
 // A broker is the publisher of a process and a connection for all of its
-// subscribers. These are two, because a server that is short of memory or disk
-// reads no more from a connection that publishes, not even what acknowledges
-// messages, which would help.
+// subscribers. They have separate connections because a server that is short of
+// memory or disk stops reading from a connection that publishes, even the
+// acknowledgements, which would help.
 //
-// The Publisher and Subscriber of watermill-amqp v3.0.2 are not used, although
-// messages are the same on the wire. What they do cannot be put right from
+// It does not use the Publisher and Subscriber of watermill-amqp v3.0.2,
+// although messages are the same on the wire. Their faults cannot be fixed from
 // outside:
 //   - a publisher loses a channel of its pool each time that a connection is
-//     lost, until Publish waits for ever;
-//   - it waits for a confirmation without a limit, and without regard to the
-//     context;
-//   - a connection that comes back is written to a field that others read: a
-//     data race;
-//   - a subscriber hands on an empty message when its channel is closed, since
-//     it does not look whether there was one;
+//     lost, until Publish waits forever;
+//   - it waits for a confirmation without a limit, and ignores the context;
+//   - a connection that comes back is written to a field that other goroutines
+//     read: a data race;
+//   - a subscriber passes on an empty message when its channel is closed, since
+//     it does not check whether there was one;
 //   - Close during a reconnect leaves a goroutine behind.
 type broker struct {
 	config    Config
@@ -40,7 +39,7 @@ type broker struct {
 	topics    *topics
 }
 
-// holdOff is how long after a failed attempt to connect there is no other.
+// holdOff is the minimum time between two attempts to connect after a failure.
 const holdOff = 250 * time.Millisecond
 
 func newBroker(config Config) *broker {
@@ -68,8 +67,8 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 	return newSubscriber(b, group), nil
 }
 
-// Publish returns when the server has all messages. An error may be of one that
-// it has nonetheless.
+// Publish returns when the server has all messages. It may return an error for
+// a message that the server has nonetheless.
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	if len(messages) == 0 {
 		return nil
@@ -90,7 +89,7 @@ func (b *broker) publish(name string, messages []*message.Message) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(messages[0].Context(), answerWithin, errUnanswered)
 	defer cancel()
-	var since time.Time // of the connection that was used last
+	var since time.Time // of the last connection that was used
 	unrouted, err := b.publisher.transmit(ctx, address{exchange: name}, messages, func(ctx context.Context, l *lane) error {
 		since = l.link.since
 		return l.prepare(ctx, name, func(d *desk) error {
@@ -111,15 +110,15 @@ func (b *broker) publish(name string, messages []*message.Message) error {
 	return nil // no group has subscribed
 }
 
-// isNoExchange reports whether the server has said that there is no such
-// exchange.
+// isNoExchange reports whether the server has said that this exchange does not
+// exist.
 func isNoExchange(err error, exchange string) bool {
 	ended := (*laneError)(nil)
 	return errors.As(err, &ended) && is(err, amqp091.NotFound) && isOf(err, exchange)
 }
 
-// Enqueue puts messages into the queue of a group, by way of the exchange that
-// every server has: nobody can delete it, and it has no other queue of that name.
+// Enqueue puts messages into the queue of a group, through the server's default
+// exchange, which cannot be deleted and has no other queue of that name.
 func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
 	if len(messages) == 0 {
 		return nil
@@ -153,11 +152,11 @@ func (b *broker) enqueue(queue string, messages []*message.Message) error {
 	return errors.New("the server has returned a message, although the queue was declared: somebody deletes it again and again")
 }
 
-// enqueueAttempts: one for a queue that is there, one for a queue that was
-// declared, and others if somebody is faster.
+// enqueueAttempts: one for a queue that exists, one for a queue that was
+// declared, and more in case it is deleted again.
 const enqueueAttempts = 4
 
-// Close closes both connections. What is being published fails.
+// Close closes both connections. Messages that are being published fail.
 func (b *broker) Close() error {
 	var both sync.WaitGroup
 	both.Go(b.consuming.close)
@@ -169,14 +168,14 @@ func (b *broker) Close() error {
 const closeWithin = 3 * time.Second
 
 // closeConnection closes c properly if the server answers in time, and closes
-// it in any case. The deadline alone does not: the client library puts it off
-// whenever a heartbeat arrives, and these also come from a server that does not
-// read, since it has no memory.
+// it in any case. The deadline alone is not enough: the client library
+// postpones it whenever a heartbeat arrives, and a server sends those even if
+// it does not read because it is out of memory.
 func closeConnection(c *amqp091.Connection) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		_ = c.CloseDeadline(time.Now().Add(closeWithin)) // no answer does no harm
+		_ = c.CloseDeadline(time.Now().Add(closeWithin)) // a missing answer does no harm
 	}()
 	timer := time.NewTimer(closeWithin)
 	defer timer.Stop()

@@ -6,11 +6,11 @@ import (
 	"github.com/rabbitmq/amqp091-go"
 )
 
-// A declarer has one desk for all who declare now and then, since a server is
-// not made for channels that are opened for a moment.
+// A declarer shares one desk between all occasional declarations, since a
+// server is not made for channels that are opened only briefly.
 type declarer struct {
 	connections *shared[*amqp091.Connection]
-	turn        chan struct{} // has an element while somebody uses the desk
+	turn        chan struct{} // has an element while the desk is in use
 	connection  *amqp091.Connection
 	desk        *desk
 }
@@ -19,7 +19,7 @@ func newDeclarer(connections *shared[*amqp091.Connection]) *declarer {
 	return &declarer{connections: connections, turn: make(chan struct{}, 1)}
 }
 
-// do calls f with the desk. It goes on when ctx ends, and others wait for it.
+// do calls f with the desk. It continues when ctx ends, and other calls wait.
 func (d *declarer) do(ctx context.Context, f func(*desk) error) error {
 	connection, err := d.connections.get(ctx)
 	if err != nil {

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// answerWithin is how long anything that the server has to answer may
-	// take: connecting, declaring, confirming a message.
+	// answerWithin limits the time of anything that the server must answer:
+	// connecting, declaring, confirming a message.
 	answerWithin = 10 * time.Second
 
-	// writeWithin is how long the network may refuse to take what is written.
+	// writeWithin limits how long the network may block a write.
 	writeWithin = 5 * time.Second
 
 	// heartbeat is the interval that is proposed to the server; a connection
-	// that has been silent for one and a half of it is lost.
+	// that is silent for one and a half intervals is lost.
 	heartbeat = 10 * time.Second
 )
 
@@ -30,7 +30,7 @@ const (
 type dialer struct {
 	address, host, vhost string
 	username, password   string
-	tls                  *tls.Config // nil: without
+	tls                  *tls.Config // nil: no TLS
 }
 
 func defaultTLS() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
@@ -60,7 +60,7 @@ func (d *dialer) dial(ctx context.Context) (*amqp091.Connection, error) {
 	return c, nil
 }
 
-// connect opens the connection below that of AMQP.
+// connect opens the connection below AMQP.
 func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.address)
 	if err != nil {
@@ -88,9 +88,9 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// A limitedConn does not wait for ever with a write. The client library does:
-// with the lock of the channel, which it wants to have before it closes a
-// connection that is lost, so that neither ends.
+// A limitedConn limits the time of a write. The client library waits forever,
+// and holds the lock of the channel, which it needs to close a lost connection,
+// so neither ends.
 type limitedConn struct{ net.Conn }
 
 func (c *limitedConn) Write(p []byte) (int, error) {

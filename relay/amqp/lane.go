@@ -11,9 +11,8 @@ import (
 	"github.com/rabbitmq/amqp091-go"
 )
 
-// A lane is a channel for publishing. The server closes it when something was
-// wrong with a message, such as an exchange that was deleted; there is a new
-// one then.
+// A lane is a channel for publishing. The server closes it when a message is
+// wrong, for instance if its exchange was deleted; then a new lane is opened.
 type lane struct {
 	link        *link
 	channel     *amqp091.Channel
@@ -23,11 +22,11 @@ type lane struct {
 	mu       sync.Mutex
 	underWay map[label]*fate
 
-	ended chan struct{} // closed when the channel is
+	ended chan struct{} // closed when the channel is closed
 	cause error         // why; valid once ended is closed
 }
 
-// A laneError is of a message that was under way when its lane has ended.
+// A laneError concerns a message that was in flight when its lane ended.
 type laneError struct{ cause error }
 
 func (e *laneError) Error() string {
@@ -35,7 +34,7 @@ func (e *laneError) Error() string {
 }
 func (e *laneError) Unwrap() error { return e.cause }
 
-// headerRoom is what the frame of the headers holds besides them.
+// headerRoom is the size of the headers' frame without the headers.
 const headerRoom = 2 << 10
 
 func openLane(link *link) (*lane, error) {
@@ -53,7 +52,7 @@ func openLane(link *link) (*lane, error) {
 		defer close(l.ended)
 		l.cause = lost(<-end)
 	}()
-	// The client library hands what was returned to both channels before it
+	// The client library sends a returned message to both channels before it
 	// reads on. So it is noted before the confirmation arrives, which the
 	// server sends after it.
 	returns, noted := channel.NotifyReturn(make(chan amqp091.Return)), channel.NotifyReturn(make(chan amqp091.Return))
@@ -66,14 +65,14 @@ func openLane(link *link) (*lane, error) {
 	return l, nil
 }
 
-// A label is what is known of a message when the server returns it.
+// A label identifies a message when the server returns it.
 type label struct {
 	address
 	id string
 }
 
-// A fate is that of the messages of a label that are under way. Two with the
-// same one cannot be told apart, and if one is returned both are.
+// A fate is shared by the messages in flight with the same label. They cannot
+// be told apart: if one is returned, all are.
 type fate struct {
 	messages int
 	returned bool
@@ -86,7 +85,7 @@ type sent struct {
 	confirmation *amqp091.DeferredConfirmation
 }
 
-// note says that the server has returned a message.
+// note records that the server has returned a message.
 func (l *lane) note(r *amqp091.Return) {
 	id, _ := r.Headers[uuidHeader].(string)
 	l.mu.Lock()
@@ -108,7 +107,7 @@ func (l *lane) track(of label) *fate {
 	return f
 }
 
-// forget drops messages for which nobody waits any more.
+// forget drops messages for which no publisher waits any more.
 func (l *lane) forget(all []*sent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,8 +118,8 @@ func (l *lane) forget(all []*sent) {
 	}
 }
 
-// prepare calls declare for a topic, once for each lane: what it declares may
-// be gone when a lane has ended.
+// prepare calls declare for a topic, once for each lane: what was declared may
+// be deleted when a lane has ended.
 func (l *lane) prepare(ctx context.Context, topic string, declare func(*desk) error) error {
 	s, ok := l.exchanges.Load(topic)
 	if !ok {
@@ -136,8 +135,8 @@ func (l *lane) prepare(ctx context.Context, topic string, declare func(*desk) er
 	return unanswered(err, &l.link.alarm)
 }
 
-// send writes a message. It is the limit of a write that ends it if the server
-// does not read.
+// send writes a message. If the server does not read, the limit of a write ends
+// it.
 func (l *lane) send(to address, m *message.Message) (*sent, error) {
 	if err := m.Context().Err(); err != nil {
 		return nil, err
@@ -146,7 +145,7 @@ func (l *lane) send(to address, m *message.Message) (*sent, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, _ := p.Headers[uuidHeader].(string) // which the metadata may have as well
+	id, _ := p.Headers[uuidHeader].(string) // the metadata may also contain it
 	s := &sent{label: label{to, id}}
 	s.fate = l.track(s.label)
 	s.confirmation, err = l.channel.PublishWithDeferredConfirm(to.exchange, to.key, true, false, p)
@@ -161,8 +160,8 @@ func (l *lane) send(to address, m *message.Message) (*sent, error) {
 	return s, nil
 }
 
-// wait waits until the server has confirmed a message, and says whether it has
-// returned it.
+// wait waits until the server has confirmed a message, and reports whether it
+// was returned.
 func (l *lane) wait(ctx, messageCtx context.Context, s *sent) (returned bool, err error) {
 	select {
 	case <-s.confirmation.Done():
@@ -170,7 +169,7 @@ func (l *lane) wait(ctx, messageCtx context.Context, s *sent) (returned bool, er
 	case <-ctx.Done():
 	case <-messageCtx.Done():
 	}
-	if s.confirmation.Acked() { // also if it was at the last moment
+	if s.confirmation.Acked() { // even if it was at the last moment
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return s.fate.returned, nil

@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	// uuidHeader is where watermill-amqp has the UUID of a message.
+	// uuidHeader is the header in which watermill-amqp stores a message's UUID.
 	uuidHeader = "_watermill_message_uuid"
 
 	// contentTypeKey is the metadata that is a property in AMQP.
 	contentTypeKey = "content-type"
 )
 
-// instructions are headers that tell the server where a message is to go, or
-// with which the server tells what it has done. It closes the channel when they
-// are not of the type that it expects, and metadata are all text.
+// instructions are headers that tell the server where to send a message, or
+// tell the client what the server has done. The server closes the channel if
+// they do not have the expected type, and metadata are all text.
 var instructions = map[string]bool{"CC": true, "BCC": true, "x-death": true, "x-delivery-count": true}
 
-// publishing returns m as AMQP has it. limit is how many bytes all headers may
-// have together: they have to fit into one frame, or the server closes the
-// connection; 0 is no limit.
+// publishing returns m in the form of AMQP. limit is how many bytes all headers
+// may have together: they must fit into one frame, or the server closes the
+// connection; 0 means no limit.
 func publishing(m *message.Message, limit int) (amqp091.Publishing, error) {
 	p := amqp091.Publishing{DeliveryMode: amqp091.Persistent, Body: m.Payload}
 	p.Headers = make(amqp091.Table, len(m.Metadata)+1)
@@ -56,14 +56,14 @@ func publishing(m *message.Message, limit int) (amqp091.Publishing, error) {
 	return p, nil
 }
 
-// sizeOf returns what a header takes in a frame: two lengths and a type besides
-// the text.
+// sizeOf returns the size of a header in a frame: two lengths and a type
+// besides the text.
 func sizeOf(key, value string) int { return len(key) + len(value) + 6 }
 
-// messageOf returns the message of a delivery, whoever has published it: headers
-// that are not text become text, and those that have no room are left out, the
-// longest first. limit is how many bytes they may have together, so that there
-// is room for what a relay adds when it publishes the message again.
+// messageOf returns the message of a delivery from any publisher: headers that
+// are not text become text, and headers for which there is no room are omitted,
+// the longest first. limit is how many bytes they may have together, so that
+// there is room for the headers that a relay adds when it publishes again.
 func messageOf(d *amqp091.Delivery, limit int) *message.Message {
 	id, ok := d.Headers[uuidHeader].(string)
 	if !ok {

@@ -10,10 +10,10 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// maxName is how many bytes AMQP allows for the name of an exchange or queue.
+// maxName is the maximum size of the name of an exchange or queue, in bytes.
 const maxName = 255
 
-// reserved is what names that belong to the server begin with.
+// reserved is the prefix of names that belong to the server.
 const reserved = "amq."
 
 // nameOf returns the name itself, if the server allows it. No other name has a
@@ -26,7 +26,7 @@ func nameOf(name string) string {
 }
 
 // queueOf returns the name of the queue of a group for a topic. The first "@"
-// ends the group. A queue of a handler's own has no topic, and is named like its
+// ends the group. A handler's own queue has no topic, and is named like its
 // group: fulfilment.retry and fulfilment.dead.
 func queueOf(group relay.Group, topic string) string {
 	if group.Queue {
@@ -35,7 +35,7 @@ func queueOf(group relay.Group, topic string) string {
 	return shorten(nameOf(group.Name) + "@" + topic)
 }
 
-// shorten returns a name that is too long with a hash in place of its end.
+// shorten replaces the end of a name that is too long with a hash.
 func shorten(name string) string {
 	if len(name) <= maxName {
 		return name
@@ -49,8 +49,8 @@ func shorten(name string) string {
 	return name[:cut] + hash
 }
 
-// checkTopic refuses what is no name of an exchange: the client library would
-// write a damaged frame, or the server use its default exchange.
+// checkTopic rejects names that an exchange cannot have: the client library
+// would write a damaged frame, or the server would use its default exchange.
 func checkTopic(topic string) error {
 	if topic == "" {
 		return errors.New("a topic without a name")

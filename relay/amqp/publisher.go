@@ -18,12 +18,12 @@ import (
 )
 
 // A publisher publishes on one channel, and waits for the server to confirm
-// each message. Many goroutines share the channel: their messages are under way
+// each message. Many goroutines share the channel: their messages are in flight
 // at the same time.
 type publisher struct {
 	connections *shared[*link]
 	lanes       *shared[*lane]
-	maxSize     atomic.Int64 // of a body, once the server has told it; 0: not known
+	maxSize     atomic.Int64 // of a body, once the server has reported it; 0: not known
 }
 
 // A link is the connection of a publisher.
@@ -65,16 +65,16 @@ func newPublisher(config Config) *publisher {
 
 var errUnanswered = fmt.Errorf("the server has not answered within %v: it may be short of memory or disk, or have lost too many of its nodes", answerWithin)
 
-// An address is where messages are published to.
+// An address is the destination of messages.
 type address struct{ exchange, key string }
 
-// transmit publishes messages, and returns when the server has them. Those that
-// it has returned, since it had no queue for them, are in unrouted. prepare is
-// called with each lane before it is used.
+// transmit publishes messages, and returns when the server has them. Messages
+// that the server has returned, since it had no queue for them, are in
+// unrouted. prepare is called with each lane before it is used.
 //
-// The server closes the channel for what is wrong with one message. Then the
-// others that were under way on it are published again, also those that the
-// server has already.
+// The server closes the channel if one message is wrong. Then the other
+// messages in flight on it are published again, even those that the server
+// already has.
 func (p *publisher) transmit(ctx context.Context, to address, messages []*message.Message, prepare func(context.Context, *lane) error) (unrouted []*message.Message, err error) {
 	for range transmitAttempts {
 		var l *lane
@@ -125,7 +125,7 @@ func (p *publisher) transmitOn(ctx context.Context, l *lane, to address, message
 }
 
 // faultOf returns err unless it says that the server has closed the channel
-// because of what others publish.
+// because of other publishers' messages.
 func (p *publisher) faultOf(err error, to address, messages []*message.Message) error {
 	if ended := (*laneError)(nil); !errors.As(err, &ended) {
 		return err
@@ -143,10 +143,10 @@ func (p *publisher) faultOf(err error, to address, messages []*message.Message) 
 	return err
 }
 
-// oversize is how the server says that a body is too large.
+// oversize matches the server's error for a body that is too large.
 var oversize = regexp.MustCompile(`message size (\d+) is larger than .*size (\d+)`)
 
-// sizes returns what the server has told of a body that is too large.
+// sizes parses the server's error for a body that is too large.
 func sizes(err error) (size, limit int64, ok bool) {
 	e := (*amqp091.Error)(nil)
 	if !errors.As(err, &e) || e.Code != amqp091.PreconditionFailed {

@@ -9,24 +9,24 @@ import (
 
 var errClosed = errors.New("closed")
 
-// A shared value is made when it is first asked for, once for all who ask
-// meanwhile, and again when it has died. A connection is one.
+// A shared value, such as a connection, is created when it is first requested,
+// once for all concurrent requests, and again when it has died.
 type shared[T any] struct {
 	create  func(context.Context) (T, error)
 	alive   func(T) bool
 	dispose func(T)
-	pause   time.Duration // after a failure, which is returned until then
+	pause   time.Duration // after a failure, which get returns until then
 
 	mu       sync.Mutex
 	value    T
 	made     bool
-	call     *call[T] // the one that makes a value now
+	call     *call[T] // the running call, which creates a value
 	failed   error
 	failedAt time.Time
 	closed   bool
 }
 
-// A call makes a value; the fields are valid once done is closed.
+// A call creates a value; the fields are valid once done is closed.
 type call[T any] struct {
 	done   chan struct{}
 	cancel context.CancelFunc
@@ -34,7 +34,7 @@ type call[T any] struct {
 	err    error
 }
 
-// get returns the value. What has begun to make it goes on when ctx ends.
+// get returns the value. A running call continues when ctx ends.
 func (s *shared[T]) get(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	if s.made && s.alive(s.value) {
@@ -88,9 +88,9 @@ func (s *shared[T]) startLocked() *call[T] {
 	return c
 }
 
-// close disposes of the value, after which there is none. What makes one now is
-// told to end, and gets little time for that: if it is late, it is disposed of
-// all the same.
+// close disposes of the value; then there is none. A call that is creating one
+// is cancelled, and gets little time for that: if it is late, its value is
+// disposed of all the same.
 func (s *shared[T]) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -112,9 +112,9 @@ func (s *shared[T]) close() {
 	}
 }
 
-// await returns what f does, or the cause of ctx if that ends first, since the
-// calls of the client library wait for as long as the connection lasts. discard
-// gets what f returns too late.
+// await returns the result of f, or the cause of ctx if that ends first, since
+// calls of the client library wait as long as the connection lasts. discard
+// gets a result that comes too late.
 func await[T any](ctx context.Context, f func() (T, error), discard func(T)) (T, error) {
 	c := &call[T]{done: make(chan struct{})}
 	go func() {

@@ -31,7 +31,8 @@ func newSubscriber(b *broker, group relay.Group) *subscriber {
 	return s
 }
 
-// SubscribeInitialize has the server keep the messages of a topic for the group.
+// SubscribeInitialize makes the server keep the messages of a topic for the
+// group.
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	if err := s.initialize(topic); err != nil {
 		return fmt.Errorf("relay/amqp: the group %q: %w", s.group.Name, err)
@@ -59,7 +60,7 @@ func (s *subscriber) check(topic string) error {
 	return checkTopic(topic)
 }
 
-// declare makes sure that the server has all that the group needs for a topic.
+// declare creates everything that the group needs for a topic, if missing.
 func (s *subscriber) declare(d *desk, topic string) error {
 	queue := queueOf(s.group, topic)
 	if s.group.Queue {
@@ -71,7 +72,8 @@ func (s *subscriber) declare(d *desk, topic string) error {
 	})
 }
 
-// has says that the group has a topic, so that it is told when that is gone.
+// has records that the group has a topic, so that it is told when that is
+// deleted.
 func (s *subscriber) has(topic string) {
 	if s.group.Queue {
 		return
@@ -84,7 +86,7 @@ func (s *subscriber) has(topic string) {
 	}
 }
 
-// declareAgain declares a topic that was deleted.
+// declareAgain declares a deleted topic again.
 func (s *subscriber) declareAgain(t *topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +101,7 @@ func (s *subscriber) declareAgain(t *topic) {
 }
 
 // Subscribe returns the messages of a topic for the group, one after another.
-// The subscription goes on when the connection was lost and is back.
+// The subscription continues after the connection was lost and is back.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.ctx, cancel)
@@ -124,7 +126,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	return sub.messages, nil
 }
 
-// open returns a new channel, on which it has declared the queue of a topic.
+// open returns a new channel on which the queue of a topic has been declared.
 func (s *subscriber) open(ctx context.Context, topic string) (*consumption, error) {
 	if err := s.check(topic); err != nil {
 		return nil, err
@@ -150,8 +152,8 @@ func (s *subscriber) open(ctx context.Context, topic string) (*consumption, erro
 	return c, err
 }
 
-// Close ends the subscriptions. What they have not acknowledged goes to others
-// at once.
+// Close ends the subscriptions. Messages that they have not acknowledged are
+// redelivered to others at once.
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	s.cancel()
@@ -163,9 +165,9 @@ func (s *subscriber) Close() error {
 	return nil
 }
 
-// closeChannel closes a channel, and waits for that a little: what is written
-// before, the last acknowledgement, has arrived then. If the server does not
-// answer, the channel ends with the connection.
+// closeChannel closes a channel, and waits briefly for that: then everything
+// written before, including the last acknowledgement, has arrived. If the
+// server does not answer, the channel ends with the connection.
 func closeChannel(channel *amqp091.Channel) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()

@@ -49,12 +49,12 @@ func (s *subscription) consume(ctx context.Context) (*consumption, error) {
 	return c, nil
 }
 
-// deliveryTimeout is when RabbitMQ closes the channel of a consumer that has not
-// acknowledged a message, also one that waits behind others to be handled.
+// deliveryTimeout is when RabbitMQ closes the channel of a consumer that has
+// not acknowledged a message, even one that waits behind others.
 const deliveryTimeout = 30 * time.Minute
 
-// prefetch returns how many messages may wait here, in order to be here in time
-// but not to miss deliveryTimeout even if each takes as long as it may.
+// prefetch returns how many messages may wait here: enough to be here in time,
+// but few enough for deliveryTimeout even if each takes the maximum time.
 func (s *subscription) prefetch() int {
 	most := s.subscriber.broker.config.Prefetch
 	if wait := s.subscriber.group.AckWait; wait > 0 {
@@ -68,7 +68,7 @@ const (
 	lastPause  = 2 * time.Second
 )
 
-// run passes on messages until ctx ends, whatever becomes of the channel.
+// run passes on messages until ctx ends, across lost channels.
 func (s *subscription) run(ctx context.Context, c *consumption) {
 	defer close(s.messages)
 	pause := firstPause
@@ -79,7 +79,7 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 		if time.Since(began) > lastPause {
 			pause = firstPause
 			if errors.Is(cause, errCancelled) {
-				pause = 0 // the exchange passes the group by until it has a queue again
+				pause = 0 // the exchange skips the group until it has a queue again
 			}
 		}
 		for c = nil; c == nil; {
@@ -102,7 +102,7 @@ func (s *subscription) fields() watermill.LogFields {
 	return watermill.LogFields{"group": s.subscriber.group.Name, "topic": s.topic}
 }
 
-// pass passes on what arrives on a channel, until that is closed or given up.
+// pass passes on messages from a channel, until that is closed or given up.
 func (s *subscription) pass(ctx context.Context, c *consumption) error {
 	silence := time.NewTimer(time.Hour)
 	defer silence.Stop()
@@ -111,7 +111,7 @@ func (s *subscription) pass(ctx context.Context, c *consumption) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case d, ok := <-c.deliveries:
-			if !ok { // adapters that do not look here pass on a message of nothing
+			if !ok { // adapters without this check pass on an empty message
 				return c.reason()
 			}
 			if err := s.passOne(ctx, c, &d, silence); err != nil {
@@ -133,7 +133,7 @@ func (c *consumption) reason() error {
 	}
 }
 
-// lost returns err, of which a *amqp091.Error that is nil says nothing.
+// lost returns err, or ErrClosed for a nil *amqp091.Error.
 func lost(err *amqp091.Error) error {
 	if err == nil {
 		return amqp091.ErrClosed
@@ -149,7 +149,7 @@ func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.D
 	m.SetContext(ctx)
 	select {
 	case s.messages <- m:
-	case err := <-c.cause: // the message arrives again
+	case err := <-c.cause: // the message is redelivered
 		return lost(err)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -164,7 +164,7 @@ func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.D
 	case <-m.Nacked():
 		return d.Nack(false, true)
 	case <-ctx.Done():
-		if !isClosed(m.Acked()) { // or both are true
+		if !isClosed(m.Acked()) { // both may be true
 			return ctx.Err()
 		}
 	case <-silent:
@@ -173,8 +173,8 @@ func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.D
 	return d.Ack(false)
 }
 
-// giveUp lets others have what the consumer of m holds up. There is nothing for
-// it to fetch before it has answered.
+// giveUp releases the messages that the consumer of m blocks. The consumer gets
+// no more messages until it has answered.
 func (s *subscription) giveUp(ctx context.Context, c *consumption, m *message.Message) error {
 	s.subscriber.broker.config.Logger.Error("relay/amqp: a message is given to others", errSilent, s.fields().Add(watermill.LogFields{"message_id": m.UUID}))
 	c.close()

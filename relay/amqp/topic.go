@@ -11,43 +11,43 @@ import (
 )
 
 const (
-	// refuseFor is how long a topic that was found gone takes nothing. All
-	// groups that are alive have declared themselves again by then.
+	// refuseFor is how long a deleted topic is refused. All groups that are
+	// alive have declared themselves again by then.
 	refuseFor = 2 * relay.DeclareEvery
 
-	// othersWithin is how long a group waits before it makes a topic again, so
-	// that publishers in other processes find out as well that it was gone.
+	// othersWithin is how long a group waits before it creates a topic again,
+	// so that publishers in other processes also notice that it was deleted.
 	othersWithin = time.Second
 )
 
-// topics are those that this process publishes or has subscribed to.
+// topics are the topics that this process publishes or has subscribed to.
 type topics struct {
 	logger watermill.LoggerAdapter
 
 	mu     sync.Mutex
 	byName map[string]*topic
-	found  time.Time // when the first topic of those that are gone now was found so
+	found  time.Time // when the first of the currently deleted topics was found
 }
 
-// A topic is what a process knows of one, so that it can tell a topic to which
-// nobody has subscribed from one that has lost its groups.
+// A topic is what a process knows about one. It distinguishes a topic without
+// subscribers from one that has lost its groups.
 type topic struct {
 	name string
 
 	mu          sync.Mutex
 	subscribers map[*subscriber]bool
-	routed      bool      // a message has had a queue to go to
+	routed      bool      // a message has reached a queue
 	found       time.Time // when the topic was found gone; zero if it is there
 }
 
-// A goneError is of a topic that was deleted, and its groups with it.
+// A goneError is for a topic that was deleted, and its groups with it.
 type goneError struct{ wait time.Duration }
 
 func (e *goneError) Error() string {
 	return fmt.Sprintf("the exchange or all of its queues were deleted: it takes nothing for %v, in which the groups that are alive declare themselves again", e.wait.Round(100*time.Millisecond))
 }
 
-// RetryAfter is when to try again, for durable handlers.
+// RetryAfter returns when to try again, for durable handlers.
 func (e *goneError) RetryAfter() time.Duration { return e.wait }
 
 func (ts *topics) of(name string) *topic {
@@ -64,10 +64,10 @@ func (ts *topics) of(name string) *topic {
 	return t
 }
 
-// gone notes that a topic has no exchange or no queue, on a connection that was
-// opened at since. It has the subscribers of this process declare themselves
-// again. A nil error means that the topic was gone for refuseFor, and that no
-// group is alive.
+// gone records that a topic has no exchange or no queue, on a connection that
+// was opened at since. It makes the subscribers of this process declare
+// themselves again. A nil error means that the topic was gone for refuseFor,
+// and that no group is alive.
 func (ts *topics) gone(t *topic, since time.Time) error {
 	subscribers, err := t.gone(since)
 	if subscribers == nil {
@@ -80,8 +80,8 @@ func (ts *topics) gone(t *topic, since time.Time) error {
 	return err
 }
 
-// makeAgain notes that a group has found its topic without an exchange. It waits
-// until the group may make it again.
+// makeAgain records that a group has found its topic without an exchange. It
+// waits until the group may create it again.
 func (ts *topics) makeAgain(t *topic) {
 	_ = ts.gone(t, time.Now()) // the error is for publishers
 	ts.mu.Lock()
@@ -94,7 +94,7 @@ func (ts *topics) makeAgain(t *topic) {
 	<-time.After(wait)
 }
 
-// refusal returns an error as long as the topic takes nothing.
+// refusal returns an error while the topic is refused.
 func (t *topic) refusal() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,7 +111,7 @@ func (t *topic) refusalLocked(now time.Time) error {
 	return nil
 }
 
-// reached says that a message has gone to a queue.
+// reached records that a message has reached a queue.
 func (t *topic) reached() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,15 +121,15 @@ func (t *topic) reached() {
 	}
 }
 
-// hasGroups reports whether this process knows of any.
+// hasGroups reports whether this process knows of any group.
 func (t *topic) hasGroups() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.routed || len(t.subscribers) > 0
 }
 
-// gone is [topics.gone] for one topic. It returns the subscribers if that was not
-// known before.
+// gone is [topics.gone] for one topic. It returns the subscribers if the
+// deletion is news.
 func (t *topic) gone(since time.Time) (news []*subscriber, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/rabbitmq/amqp091-go"
 )
 
-// A desk is a channel to declare on, for one goroutine at a time. The server
-// closes it whenever it refuses something, and the desk opens another one.
+// A desk is a channel for declarations, for one goroutine at a time. The server
+// closes it whenever it rejects one, and the desk opens another.
 type desk struct {
 	open    func() (*amqp091.Channel, error)
 	channel *amqp091.Channel
@@ -28,7 +28,7 @@ func (d *desk) do(f func(*amqp091.Channel) error) (err error) {
 	return f(d.channel)
 }
 
-// close closes the channel, and returns err with what is wrong about that.
+// close closes the channel, and returns err joined with the error of that.
 func (d *desk) close(err error) error {
 	if d.channel == nil {
 		return err
@@ -36,10 +36,10 @@ func (d *desk) close(err error) error {
 	return errors.Join(err, d.channel.Close())
 }
 
-// A topology has the exchanges and queues that this process has declared. What
-// it has declared once is only looked for after that: the server can tell then
-// whether somebody has deleted it, and does not compare it with what it would be
-// if we made it again.
+// A topology has the exchanges and queues that this process has declared. After
+// the first declaration it only checks that they exist: then the server can
+// report that they were deleted, and does not compare them with what this
+// process would declare.
 type topology struct {
 	queueType string
 	logger    watermill.LoggerAdapter
@@ -54,8 +54,8 @@ const (
 	queueKind    = "queue"
 )
 
-// ensure makes a part unless it exists. missing is called if somebody has
-// deleted it since this process has had it, and may end it with an error.
+// ensure creates a part unless it exists. missing is called if the part was
+// deleted since this process has had it, and may stop ensure with an error.
 func (t *topology) ensure(d *desk, p part, declare func(ch *amqp091.Channel, passive bool) error, missing func() error) error {
 	attempt := func(passive bool) error {
 		return d.do(func(ch *amqp091.Channel) error { return declare(ch, passive) })
@@ -84,7 +84,7 @@ func (t *topology) ensure(d *desk, p part, declare func(ch *amqp091.Channel, pas
 	return nil
 }
 
-// exchange makes the exchange of a topic.
+// exchange creates the exchange of a topic.
 func (t *topology) exchange(d *desk, topic string, missing func() error) error {
 	return t.ensure(d, part{exchangeKind, topic}, func(ch *amqp091.Channel, passive bool) error {
 		declare := ch.ExchangeDeclare
@@ -95,13 +95,13 @@ func (t *topology) exchange(d *desk, topic string, missing func() error) error {
 	}, missing)
 }
 
-// queue makes a queue.
+// queue creates a queue.
 func (t *topology) queue(d *desk, name string) error {
 	arguments := amqp091.Table{amqp091.QueueTypeArg: t.queueType}
 	if t.queueType == quorum {
-		// A quorum queue of RabbitMQ 4 drops a message that has come back 20
-		// times, as it does when consumers restart. How often a handler is
-		// to try is the relay's affair.
+		// A quorum queue of RabbitMQ 4 drops a message that was returned 20
+		// times, as happens when consumers restart. The relay decides how often
+		// a handler retries.
 		arguments[deliveryLimitArg] = deliveryLimit
 	}
 	return t.ensure(d, part{queueKind, name}, func(ch *amqp091.Channel, passive bool) error {
@@ -119,14 +119,14 @@ func (t *topology) queue(d *desk, name string) error {
 	})
 }
 
-// forgetWithin is how long a quorum queue that was deleted has to be gone before
-// it is made again. RabbitMQ 3.10 does not tell its consumers otherwise, hands
-// the messages of the new queue to them, and delivers none.
+// forgetWithin is how long a deleted quorum queue must be gone before it is
+// created again. Otherwise RabbitMQ 3.10 does not tell its consumers, sends the
+// messages of the new queue to them, and delivers none.
 const forgetWithin = time.Second
 
 var errDeleted = errors.New("somebody has deleted it, with its bindings or messages")
 
-// bound makes the queue of a group, and has the exchange of a topic fill it.
+// bound creates the queue of a group, and binds it to the exchange of a topic.
 func (t *topology) bound(d *desk, queue, topic string, missing func() error) error {
 	if err := t.exchange(d, topic, missing); err != nil {
 		return err
@@ -146,11 +146,11 @@ const (
 	deliveryLimit    = 1_000_000
 )
 
-// inequivalent is how the server names the setting in which something that
-// exists differs from what is declared.
+// inequivalent matches the setting in which an existing part differs from the
+// declaration, in the server's error.
 var inequivalent = regexp.MustCompile(`inequivalent arg '([^']+)'`)
 
-// differs returns that setting, "" if err is not about one.
+// differs returns that setting, or "" if err is not about one.
 func differs(err error) string {
 	if e := (*amqp091.Error)(nil); errors.As(err, &e) && e.Code == amqp091.PreconditionFailed {
 		if m := inequivalent.FindStringSubmatch(e.Reason); m != nil {
@@ -160,10 +160,10 @@ func differs(err error) string {
 	return ""
 }
 
-// isOperators reports whether err is of a part that an operator has made with
-// other settings than ours, which are then the ones that count. A queue that
-// does not last is none: what is in it would be lost. Neither is one of another
-// type than that which somebody has asked for.
+// isOperators reports whether err concerns a part that an operator has created
+// with other settings, which then apply. A queue that is not durable does not
+// count: its messages would be lost. Neither does a queue of another type than
+// the configured one.
 func isOperators(p part, err error) bool {
 	setting := differs(err)
 	if p.kind == exchangeKind {
@@ -172,7 +172,7 @@ func isOperators(p part, err error) bool {
 	return strings.HasPrefix(setting, "x-") && setting != amqp091.QueueTypeArg
 }
 
-// explain says what a declaration that has failed was of, and what to do.
+// explain adds the part and a remedy to the error of a declaration.
 func (t *topology) explain(p part, err error) error {
 	if err == nil {
 		return nil

@@ -19,7 +19,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A Config is what [New] needs. The zero value of all but the clients will do.
+// A Config configures the broker of [New]. Only the clients are required.
 type Config struct {
 	SNS *sns.Client
 	SQS *sqs.Client // of the same account and region
@@ -27,13 +27,13 @@ type Config struct {
 	// Retention is the parameter retention, see the package.
 	Retention time.Duration
 
-	// Logger is told of trouble that the broker gets over by itself. The
+	// Logger logs problems from which the broker recovers by itself. The
 	// default is [slog.Default].
 	Logger watermill.LoggerAdapter
 }
 
-// New returns a broker for [relay.New], with clients that have settings which a
-// URL does not have. It does not connect: what is wrong shows at the first use.
+// New returns a broker for [relay.New], with clients whose settings a URL
+// cannot express. It does not connect: errors show at the first use.
 func New(c Config) (relay.Broker, error) {
 	if c.SNS == nil || c.SQS == nil {
 		return nil, errors.New("relay/aws: a Config without a client for SNS or SQS")
@@ -50,7 +50,7 @@ func New(c Config) (relay.Broker, error) {
 	c.SNS = sns.New(c.SNS.Options(), func(o *sns.Options) { o.HTTPClient = wholeBodies{o.HTTPClient} })
 	c.SQS = sqs.New(c.SQS.Options(), func(o *sqs.Options) {
 		o.HTTPClient = wholeBodies{o.HTTPClient}
-		// A sum that is wrong would be an error in place of ten messages.
+		// A wrong checksum would be an error in place of ten messages.
 		o.DisableMessageChecksumValidation = true
 	})
 	return &broker{Config: c, topics: newTopics()}, nil
@@ -68,25 +68,25 @@ func checkRetention(d time.Duration) error {
 	return nil
 }
 
-// requestWithin is how long a request may take, with all of the client's
+// requestWithin limits the time of a request, with all of the client's
 // attempts.
 const requestWithin = 10 * time.Second
 
 // A broker publishes to SNS, which copies each message to the queue of each
 // group, in SQS.
 //
-// The Publisher and Subscriber are our own and not those of watermill-aws, which
-// cannot be made sound from outside. As of v1.0.1 its publisher ignores the
-// message's context, so that it may hang, and makes an attribute of each
-// metadata, more than SNS takes. Its subscriber
+// It does not use the Publisher and Subscriber of watermill-aws, whose faults
+// cannot be fixed from outside. As of v1.0.1 its publisher ignores the
+// message's context, so that it may hang, and turns each metadata into an
+// attribute, more than SNS accepts. Its subscriber
 //
-//   - blocks in a send to its channel, where neither Close nor a context
-//     reaches it, if nobody reads;
-//   - deletes an acknowledged message with a context that Close cancels, so that
-//     it comes again;
-//   - tells the server nothing of a Nack, so that the message waits until the
-//     visibility timeout is over;
-//   - asks for each message, and deletes it, before it asks for the next one;
+//   - blocks in a send to its channel if no goroutine reads it, where neither
+//     Close nor a context reaches it;
+//   - deletes an acknowledged message with a context that Close cancels, so
+//     that the message is redelivered;
+//   - does not tell the server about a Nack, so that the message waits until
+//     the visibility timeout ends;
+//   - requests each message, and deletes it, before it requests the next one;
 //   - overwrites the policy of a queue.
 type broker struct {
 	Config
@@ -133,7 +133,7 @@ func (b *broker) publish(topic string, m *message.Message) error {
 }
 
 // Enqueue returns when SQS has stored the messages in the queue of the group,
-// which SNS has nothing to do with.
+// without SNS.
 func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
 	name := queueName(group.Name, b.Topic(group.Name))
 	for _, m := range messages {
@@ -160,12 +160,12 @@ func (b *broker) enqueue(queue string, m *message.Message) error {
 		if gone := (*sqstypes.QueueDoesNotExist)(nil); !errors.As(err, &gone) || again {
 			return classify(err)
 		}
-		b.looked.Delete(queue) // somebody has deleted it
+		b.looked.Delete(queue) // it was deleted
 	}
 }
 
 // classify returns err as relay.ErrTooLarge if it says that a message is too
-// large for this server, or for a queue with a limit of its own.
+// large for this server, or for a queue with its own limit.
 func classify(err error) error {
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {
@@ -204,7 +204,7 @@ func (b *broker) goPoll(request func()) {
 	b.polls.Go(request)
 }
 
-// Close waits for the requests for messages that run, see pollOver.
+// Close waits for the running requests for messages, see pollOver.
 func (b *broker) Close() error {
 	b.mu.Lock()
 	b.closed = true

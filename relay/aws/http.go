@@ -6,16 +6,16 @@ import (
 	"net/http"
 )
 
-// A client is what clients of the SDK send requests with.
+// A client sends the requests of the SDK's clients.
 type client interface {
 	Do(*http.Request) (*http.Response, error)
 }
 
-// wholeBodies sends requests with bodies of their own. The SDK closes the body of
-// a request when the answer begins; if net/http is not done with it by then, which
-// it need not be on a busy machine with the server nearby, it cuts the connection
-// in the middle of the answer, and the messages in that are nobody's until their
-// visibility timeout is over.
+// wholeBodies sends requests with copies of their bodies. The SDK closes the
+// body of a request when the answer begins. If net/http still uses it then, as
+// may happen on a busy machine with the server nearby, it cuts the connection
+// in the middle of the answer, and no consumer gets the messages in it until
+// their visibility timeout ends.
 type wholeBodies struct{ client }
 
 func (c wholeBodies) Do(r *http.Request) (*http.Response, error) {

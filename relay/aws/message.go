@@ -17,29 +17,30 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// Attributes that are no metadata.
+// Attributes that are not metadata.
 const (
-	uuidAttribute = "_watermill_message_uuid" // that of watermill-aws
+	uuidAttribute = "_watermill_message_uuid" // the one of watermill-aws
 	moreAttribute = "tidings-more"            // metadata that cannot be attributes, as JSON
-	bodyAttribute = "tidings-body"            // what the body is, if not the text itself
+	bodyAttribute = "tidings-body"            // the encoding of the body, if it is not plain text
 )
 
 const (
-	maxAttributes = 10      // SQS takes no more, and SNS loses the message then
+	maxAttributes = 10      // with more, SQS rejects the message, and then SNS loses it
 	maxMessage    = 1 << 18 // bytes of the body and the attributes
-	reserve       = 2 << 10 // for what is said of a message that has failed
+	reserve       = 2 << 10 // for metadata about a failure
 )
 
 // first are the metadata that become attributes before all others, since filter
-// policies look at them. The rest of what begins with "ce-" is in the body.
+// policies use them. All other "ce-" metadata are in the body.
 var first = []string{"content-type", "ce-type", "ce-id"}
 
-// expendable metadata are given up, in this order, so that a message which has
-// failed fits.
+// expendable metadata are removed, in this order, so that a failed message
+// fits.
 var expendable = []string{"tidings-reason", "content-type", "ce-type", "ce-id"}
 
-// marshal returns the body and the attributes for a message. Its error is that
-// SNS would not take that, or SQS what it becomes when it fails.
+// marshal returns the body and the attributes for a message. It returns an
+// error if SNS would not accept them, or SQS would not accept them after a
+// failure.
 func marshal(m *message.Message) (string, map[string]string, error) {
 	body, attributes, err := encode(m.UUID, m.Payload, m.Metadata)
 	if err != nil {
@@ -126,8 +127,8 @@ func sizeOf(body string, attributes map[string]string) int {
 	return size
 }
 
-// encodeBody returns what SNS takes for a body, and attributes that say how it
-// has to be read if that is not obvious.
+// encodeBody returns a body that SNS accepts, and attributes that say how to
+// read it if that is not obvious.
 func encodeBody(payload []byte) (string, map[string]string) {
 	switch body := string(payload); {
 	case body == "":
@@ -148,10 +149,10 @@ func decodeBody(body, how string) []byte {
 			return payload
 		}
 	}
-	return []byte(body) // perhaps somebody else's
+	return []byte(body) // perhaps from another program
 }
 
-// unmarshal returns the message for what is in the queue, whoever has sent it.
+// unmarshal returns the message for a queue entry from any sender.
 func unmarshal(raw sqstypes.Message) *message.Message {
 	id, how := aws.ToString(raw.MessageId), ""
 	metadata := make(message.Metadata, len(raw.MessageAttributes))
@@ -167,7 +168,7 @@ func unmarshal(raw sqstypes.Message) *message.Message {
 			how = value
 		case moreAttribute:
 			var more map[string]string
-			if err := json.Unmarshal([]byte(value), &more); err == nil { // or somebody else's
+			if err := json.Unmarshal([]byte(value), &more); err == nil { // may be from another program
 				maps.Copy(metadata, more)
 			}
 		default:
@@ -179,7 +180,7 @@ func unmarshal(raw sqstypes.Message) *message.Message {
 	return m
 }
 
-// isAttribute reports whether SQS takes name for that of an attribute.
+// isAttribute reports whether SQS accepts name as the name of an attribute.
 func isAttribute(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; !isPlain(c) && c != '-' && c != '.' {
@@ -191,8 +192,8 @@ func isAttribute(name string) bool {
 		!strings.HasPrefix(lower, "aws.") && !strings.HasPrefix(lower, "amazon.")
 }
 
-// isText reports whether SQS takes s: UTF-8 without the characters that XML does
-// not have.
+// isText reports whether SQS accepts s: UTF-8 without the characters that XML
+// does not have.
 func isText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return replaceNoText(r) != r }) < 0
 }

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// What SNS and SQS take for names of ASCII letters, digits, _ and -.
+// Limits of SNS and SQS for names of ASCII letters, digits, _ and -.
 const (
 	maxTopicName = 256
 	maxQueueName = 80
 )
 
 // topicName returns the topic for a name. Different names have different ones:
-// a hyphen in a topic stands for a dot if a letter, digit or _ follows, and two
-// stand before the code of any other byte, also of a hyphen.
+// a hyphen in a topic means a dot if a letter, digit or _ follows, and two
+// hyphens precede the code of any other byte, including a hyphen.
 func topicName(name string) string { return cut(escape(name), maxTopicName) }
 
 // queueName returns the queue of a group for a topic. No escaped name has three
@@ -41,7 +41,7 @@ func isPlain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
 }
 
-// cut shortens what is too long, and has it end with a hash of the whole.
+// cut shortens a name that is too long; it then ends with a hash of the whole.
 func cut(name string, most int) string {
 	if len(name) <= most {
 		return name
@@ -51,8 +51,8 @@ func cut(name string, most int) string {
 	return name[:most-len(hash)-1] + "-" + hash
 }
 
-// checkTopic returns an error for what is no name of a topic. Those of topicName
-// are fine, but a user may have set others.
+// checkTopic returns an error for an invalid topic name. Names of topicName are
+// valid, but a user may have set others.
 func checkTopic(topic string) error {
 	valid := len(topic) > 0 && len(topic) <= maxTopicName
 	for i := range len(topic) {

@@ -88,12 +88,12 @@ func endpointOf(t relay.Target) (*string, error) {
 	return &text, nil
 }
 
-// idleConnections is how many connections are kept for the next publish. The
-// client's 10 make more publishers than that connect all the time.
+// idleConnections is how many connections are kept for the next publish. With
+// the client's default of 10, more publishers than that reconnect all the time.
 const idleConnections = 256
 
-// settingsOf returns what the SDK finds in its environment, and what the URL says
-// in place of that.
+// settingsOf returns the settings that the SDK finds in its environment,
+// replaced by those of the URL.
 func settingsOf(ctx context.Context, t relay.Target) (aws.Config, error) {
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) {
 		tr.MaxIdleConns, tr.MaxIdleConnsPerHost = idleConnections, idleConnections
@@ -118,12 +118,12 @@ func settingsOf(ctx context.Context, t relay.Target) (aws.Config, error) {
 	return settings, nil
 }
 
-// once has the client try once.
+// once makes the client try once.
 func once(o *sqs.Options) { o.RetryMaxAttempts = 1 }
 
-// probe asks for a queue that there is not. To be told so, or that one may not
-// ask, is an answer. It asks once, so that the error is not that there was no
-// time to try again.
+// probe asks for a queue that does not exist. "Does not exist" and "access
+// denied" are both answers. It asks once; otherwise the error would be that
+// there was no time to retry.
 func (b *broker) probe(ctx context.Context) error {
 	_, err := b.SQS.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("tidings-probe")}, once)
 	if none := (*sqstypes.QueueDoesNotExist)(nil); err == nil || errors.As(err, &none) {

@@ -17,13 +17,13 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// A sighting is when a queue was seen, and its subscription, if it has one.
+// A sighting records when a queue, and its subscription if any, was seen.
 type sighting struct {
 	url string
 	at  time.Time
 }
 
-// seen returns the URL of a queue that was seen lately.
+// seen returns the URL of a queue that was seen recently.
 func (b *broker) seen(name string) (url string, ok bool) {
 	s, ok := b.looked.Load(name)
 	if !ok || time.Since(s.(sighting).at) > lookEvery {
@@ -32,8 +32,8 @@ func (b *broker) seen(name string) (url string, ok bool) {
 	return s.(sighting).url, true
 }
 
-// ownQueue returns the URL of a queue of a handler's own, which it creates if
-// there is none.
+// ownQueue returns the URL of one of a handler's own queues, and creates it if
+// it does not exist.
 func (b *broker) ownQueue(ctx context.Context, name string) (string, error) {
 	if url, ok := b.seen(name); ok {
 		return url, nil
@@ -46,9 +46,9 @@ func (b *broker) ownQueue(ctx context.Context, name string) (string, error) {
 	return url, nil
 }
 
-// subscribedQueue has SNS copy the messages on a topic to a queue, and returns
-// the queue's URL. It creates what there is not, and changes of a queue or a
-// subscription that exists only what would keep messages away.
+// subscribedQueue makes SNS copy the messages on a topic to a queue, and
+// returns the queue's URL. It creates what is missing, and changes an existing
+// queue or subscription only where it would block messages.
 func (b *broker) subscribedQueue(ctx context.Context, name, topic string) (string, error) {
 	if url, ok := b.seen(name); ok {
 		return url, nil
@@ -80,9 +80,9 @@ func (b *broker) subscribedQueue(ctx context.Context, name, topic string) (strin
 	return url, nil
 }
 
-// createQueue creates a queue that SNS may send to, if there is a topic for it.
-// It has its policy from the beginning: a change may take a minute, and SNS gives
-// up a message that it may not deliver.
+// createQueue creates a queue. If there is a topic for it, its policy allows
+// SNS to send to it from the beginning: a change may take a minute, and SNS
+// gives up a message that it may not deliver.
 func (b *broker) createQueue(ctx context.Context, name, queueARN, topicARN string) (url string, err error) {
 	attributes := map[string]string{"MessageRetentionPeriod": strconv.Itoa(int(b.Retention.Seconds()))}
 	if topicARN != "" {
@@ -107,8 +107,8 @@ func (b *broker) createQueue(ctx context.Context, name, queueARN, topicARN strin
 	return aws.ToString(existing.QueueUrl), b.amendPolicy(ctx, existing.QueueUrl, queueARN, topicARN)
 }
 
-// amendPolicy lets SNS send to a queue that exists, unless its policy names the
-// topic already.
+// amendPolicy allows SNS to send to an existing queue, unless its policy
+// already names the topic.
 func (b *broker) amendPolicy(ctx context.Context, url *string, queueARN, topicARN string) error {
 	out, err := b.SQS.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
 		QueueUrl: url, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNamePolicy},
@@ -127,8 +127,8 @@ func (b *broker) amendPolicy(ctx context.Context, url *string, queueARN, topicAR
 	return err
 }
 
-// allow returns policy, which may be empty, with a statement that lets SNS send
-// what is on the topic.
+// allow returns policy, which may be empty, with a statement that allows SNS to
+// send the messages of the topic.
 func allow(policy, queueARN, topicARN string) (string, error) {
 	document := map[string]any{"Version": "2012-10-17"}
 	if policy != "" {
@@ -151,7 +151,7 @@ func allow(policy, queueARN, topicARN string) (string, error) {
 	return string(text), err
 }
 
-// subscribe has the queue get the bodies as they are, and not in an envelope.
+// subscribe makes SNS send the bodies unchanged, and not in an envelope.
 func (b *broker) subscribe(ctx context.Context, topicARN, queueARN string) error {
 	raw := map[string]string{"RawMessageDelivery": "true"}
 	in := sns.SubscribeInput{TopicArn: &topicARN, Protocol: aws.String("sqs"), Endpoint: &queueARN, Attributes: raw, ReturnSubscriptionArn: true}
@@ -159,7 +159,7 @@ func (b *broker) subscribe(ctx context.Context, topicARN, queueARN string) error
 	if invalid := (*snstypes.InvalidParameterException)(nil); !errors.As(err, &invalid) || !strings.Contains(invalid.ErrorMessage(), "already exists") {
 		return err
 	}
-	// Somebody has given it further attributes, a filter for example.
+	// It has further attributes, a filter for example.
 	in.Attributes = nil
 	out, err := b.SNS.Subscribe(ctx, &in)
 	if err != nil {

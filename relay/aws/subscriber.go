@@ -28,7 +28,7 @@ type subscriber struct {
 var _ message.SubscribeInitializer = (*subscriber)(nil)
 
 // SubscribeInitialize creates the group's queue for a topic, and subscribes it,
-// unless both were there a short while ago.
+// unless both were seen recently.
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	_, err := s.declare(s.closing, topic)
 	return err
@@ -51,7 +51,7 @@ func (s *subscriber) declare(ctx context.Context, topic string) (url string, err
 }
 
 // Subscribe returns a channel with messages of a topic, one at a time: the next
-// one comes when the last one is acknowledged or refused.
+// one follows when the last one is acknowledged or rejected.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	url, err := s.declare(ctx, topic)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 }
 
 // Close ends the subscriptions. Messages that were not acknowledged go back to
-// the queue. It waits for that, but for no longer than closeWithin.
+// the queue. It waits for that, but no longer than closeWithin.
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true

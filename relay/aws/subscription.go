@@ -12,38 +12,39 @@ import (
 )
 
 const (
-	maxBatch      = 10 // what SQS hands out at once
+	maxBatch      = 10 // the maximum that SQS delivers at once
 	maxVisibility = 12 * time.Hour
 	maxHold       = time.Second
 	troubleFor    = time.Second // pause after a request that has failed
 
-	// A request for messages waits in the server until there is one. When it is
-	// cut off, the server may hand one to nobody, which then waits for AckWait.
-	// So it goes on after Close for pollOver, and returns what it gets; and it
-	// waits for longer than that only where messages are rare.
+	// A request for messages waits in the server until there is one. If it is
+	// interrupted, the server may deliver one that no consumer gets until
+	// AckWait has passed. So a request continues after Close for pollOver, and
+	// returns what it gets; and it waits longer than that only where messages
+	// are rare.
 	minWait  = time.Second
-	maxWait  = 20 * time.Second // what SQS allows
+	maxWait  = 20 * time.Second // the maximum of SQS
 	pollOver = minWait + 500*time.Millisecond
 
-	// closeWithin is how long acknowledgements may take after Close.
+	// closeWithin limits the time of acknowledgements after Close.
 	closeWithin = 5 * time.Second
 )
 
-// A subscription is that of one worker. It asks for messages, as many as that
-// handles within a moment, hands them over one by one, waiting for the verdict
-// on each, and asks again.
+// A subscription serves one worker. It requests as many messages as the worker
+// handles within a moment, delivers them one by one, waits for the verdict on
+// each, and requests more.
 type subscription struct {
 	*subscriber
 	topic  string
 	url    string
-	ctx    context.Context // of the messages
+	ctx    context.Context // for the messages
 	ending context.Context // ends with ctx, and with the subscriber
 	end    context.CancelFunc
-	output chan *message.Message // closed by run alone
+	output chan *message.Message // closed only by run
 	verdicts
 
 	size  int       // of the next batch
-	heard time.Time // when there was last a message
+	heard time.Time // when the last message arrived
 }
 
 func newSubscription(ctx context.Context, s *subscriber, topic, url string) *subscription {
@@ -71,7 +72,7 @@ func (n *subscription) run() {
 	}
 }
 
-// receive asks for a batch. It is empty if there was nothing for a while.
+// receive requests a batch. It is empty if there was no message for a while.
 func (n *subscription) receive() (batch []sqstypes.Message, err error) {
 	type answer struct {
 		batch []sqstypes.Message
@@ -108,14 +109,14 @@ func (n *subscription) poll() ([]sqstypes.Message, error) {
 		WaitTimeSeconds:       int32(wait / time.Second),
 		VisibilityTimeout:     seconds(n.group.AckWait + n.hold()),
 		MessageAttributeNames: []string{"All"},
-	}, once) // the messages in an answer that got lost should not be lost in silence
+	}, once) // no silent retry: messages in a lost answer should not be lost silently
 	if err != nil {
 		return nil, err
 	}
 	return out.Messages, nil
 }
 
-// release returns messages that came when it was over.
+// release returns messages that arrived after the end.
 func (n *subscription) release(batch []sqstypes.Message) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.ctx), closeWithin)
 	defer cancel()
@@ -128,14 +129,15 @@ func (n *subscription) release(batch []sqstypes.Message) {
 	}
 }
 
-// hold is how long messages wait behind one that is being handled, before others
-// may have them. Their visibility timeout, which is longer by that, has begun.
+// hold is how long messages wait behind one that is being handled before they
+// go back. Their visibility timeout, which is longer by this time, has begun.
 func (n *subscription) hold() time.Duration { return min(maxHold, n.group.AckWait/4) }
 
-// seconds returns d as SQS has it, rounded up.
+// seconds returns d in the unit of SQS, rounded up.
 func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.Second) }
 
-// trouble waits after a request has failed, and does what can be done about it.
+// trouble waits after a failed request, and creates the queue again if it is
+// gone.
 func (n *subscription) trouble(err error) {
 	if n.ending.Err() != nil {
 		return
@@ -159,7 +161,7 @@ func (n *subscription) trouble(err error) {
 	}
 }
 
-// work hands the messages of a batch over. If that takes longer than a moment,
+// work delivers the messages of a batch. If that takes longer than a moment,
 // those that wait go back.
 func (n *subscription) work(batch []sqstypes.Message) {
 	begin, full := time.Now(), len(batch) == n.size
@@ -180,8 +182,8 @@ func (n *subscription) work(batch []sqstypes.Message) {
 	}
 }
 
-// pass hands a message over and waits for the verdict. It returns those of rest
-// that are still held.
+// pass delivers a message and waits for the verdict. It returns the messages of
+// rest that are still held.
 func (n *subscription) pass(raw sqstypes.Message, rest []sqstypes.Message, stale *time.Timer) []sqstypes.Message {
 	m := unmarshal(raw)
 	m.SetContext(n.ctx)
@@ -199,7 +201,7 @@ func (n *subscription) pass(raw sqstypes.Message, rest []sqstypes.Message, stale
 		case <-stale.C:
 			n.giveBack(rest)
 			rest = nil
-			if output != nil { // nobody reads
+			if output != nil { // no worker reads
 				n.give(raw, keep)
 			}
 			stale.Reset(n.hold())

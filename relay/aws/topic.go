@@ -15,28 +15,28 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// Somebody may delete a topic, and its subscriptions with it. SNS makes it again
-// for any process that asks, and takes messages for it that reach no queue.
+// A topic may be deleted, and its subscriptions with it. SNS creates it again
+// for any process that asks, and accepts messages for it that reach no queue.
 const (
-	// lookEvery is how often a group looks whether its subscription is there.
-	// The relay asks more often, but requests are paid for.
+	// lookEvery is how often a group checks whether its subscription exists.
+	// The relay asks more often, but requests cost money.
 	lookEvery = 30 * time.Second
 
-	// settleFor is how long a topic that is gone accepts nothing: until all
-	// groups that are alive have looked.
+	// settleFor is how long a deleted topic accepts nothing: until all groups
+	// that are alive have checked.
 	settleFor = lookEvery + 2*relay.DeclareEvery
 )
 
-// topics are those that this process has used.
+// topics are the topics that this process has used.
 type topics struct {
 	arns     sync.Map      // by name: string to string
 	lost     sync.Map      // by name: string to time.Time, when it accepts messages again
-	creating chan struct{} // holds an element while somebody creates a topic
+	creating chan struct{} // has an element while a topic is being created
 }
 
 func newTopics() topics { return topics{creating: make(chan struct{}, 1)} }
 
-// arnOf returns the ARN of a topic, which it creates if there is none.
+// arnOf returns the ARN of a topic, and creates the topic if it does not exist.
 func (b *broker) arnOf(ctx context.Context, topic string) (string, error) {
 	if arn, ok := b.topics.arns.Load(topic); ok {
 		return arn.(string), nil
@@ -44,8 +44,8 @@ func (b *broker) arnOf(ctx context.Context, topic string) (string, error) {
 	if err := checkTopic(topic); err != nil {
 		return "", err
 	}
-	// SNS takes only so many of these requests per second, and a mutex would
-	// keep those who wait beyond their contexts.
+	// SNS limits these requests per second, and with a mutex waiting callers
+	// would ignore their contexts.
 	select {
 	case b.topics.creating <- struct{}{}:
 		defer func() { <-b.topics.creating }()
@@ -70,8 +70,9 @@ func isGone(err error) bool {
 	return errors.As(err, &gone)
 }
 
-// lose notes that a topic with this ARN, which this process had, is gone: the
-// groups of this process look at once, and messages are refused for a while.
+// lose records that a topic with this ARN, which this process had, is deleted:
+// the groups of this process check at once, and messages are refused for a
+// while.
 func (b *broker) lose(topic, arn string) {
 	if !b.topics.arns.CompareAndDelete(topic, arn) {
 		return // another goroutine has seen it
@@ -82,7 +83,7 @@ func (b *broker) lose(topic, arn string) {
 		errors.New("what others publish until all handlers have subscribed again does not reach them"), watermill.LogFields{"topic": topic})
 }
 
-// settled returns an error while a topic that was lost accepts nothing.
+// settled returns an error while a deleted topic accepts nothing.
 func (b *broker) settled(topic string) error {
 	until, ok := b.topics.lost.Load(topic)
 	if !ok {
@@ -95,12 +96,12 @@ func (b *broker) settled(topic string) error {
 	return nil
 }
 
-// A lostError is of a topic that was deleted, and its subscriptions with it.
+// A lostError is for a topic that was deleted, and its subscriptions with it.
 type lostError struct{ wait time.Duration }
 
 func (e *lostError) Error() string {
 	return fmt.Sprintf("the topic was deleted, and messages are accepted again in %v, when the handlers that run have subscribed to it again", e.wait.Round(time.Second))
 }
 
-// RetryAfter is when to try again, for durable handlers.
+// RetryAfter returns when to try again, for durable handlers.
 func (e *lostError) RetryAfter() time.Duration { return e.wait }

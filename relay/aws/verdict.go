@@ -12,7 +12,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// A verdict is what becomes of a message.
+// A verdict decides what happens to a message.
 type verdict int
 
 const (
@@ -21,8 +21,8 @@ const (
 	keep                 // it stays invisible
 )
 
-// verdicts tells SQS of the verdicts on messages, while the worker goes on: the
-// first at once, and together those that come while that request runs.
+// verdicts sends the verdicts on messages to SQS while the worker continues:
+// the first at once, and those that arrive during that request together.
 type verdicts struct {
 	of    *subscription
 	given chan judged
@@ -37,14 +37,14 @@ func newVerdicts(of *subscription) verdicts {
 	return verdicts{of, make(chan judged, maxBatch)}
 }
 
-// give takes a verdict. It waits if there are many, and not once deliver's stop
-// was called.
+// give takes a verdict. It waits if there are many. It must not be called once
+// deliver's wait was called.
 func (v verdicts) give(raw sqstypes.Message, what verdict) {
 	v.given <- judged{raw.ReceiptHandle, what}
 }
 
-// deliver begins to tell SQS. The function that it returns waits until SQS has
-// been told of all.
+// deliver begins to send verdicts to SQS. The function that it returns waits
+// until all have been sent.
 func (v verdicts) deliver() (wait func()) {
 	ctx, cancel := outlive(v.of.ending, closeWithin)
 	var running sync.WaitGroup
@@ -60,7 +60,7 @@ func (v verdicts) deliver() (wait func()) {
 	}
 }
 
-// collect returns j and what else is there, by verdict.
+// collect returns j and the other waiting verdicts, by verdict.
 func (v verdicts) collect(j judged) (batches [keep + 1][]*string) {
 	for n := 1; ; n++ {
 		batches[j.verdict] = append(batches[j.verdict], j.handle)
@@ -95,13 +95,13 @@ func (v verdicts) tell(ctx context.Context, batches [keep + 1][]*string) {
 	}
 }
 
-// tellAttempts is how often SQS is told, besides the attempts of the client. If
-// it does not listen, the messages come again when their visibility timeout is
-// over.
+// tellAttempts limits how often a request to SQS is made, besides the client's
+// attempts. If all fail, the messages are redelivered when their visibility
+// timeout ends.
 const tellAttempts = 5
 
-// untilTold makes a request for some messages, and again for those that it has
-// failed for.
+// untilTold makes a request for some messages, and repeats it for those for
+// which it has failed.
 func (v verdicts) untilTold(ctx context.Context, what string, handles []*string, request func(context.Context, []*string) ([]*string, error)) {
 	for n := 1; ; n++ {
 		limited, cancel := context.WithTimeout(ctx, requestWithin)
@@ -124,7 +124,7 @@ func (v verdicts) untilTold(ctx context.Context, what string, handles []*string,
 	}
 }
 
-// remove deletes messages, and returns those for which it may do so later.
+// remove deletes messages, and returns those for which a retry may succeed.
 func (v verdicts) remove(ctx context.Context, handles []*string) ([]*string, error) {
 	in := sqs.DeleteMessageBatchInput{QueueUrl: &v.of.url}
 	for i, handle := range handles {
@@ -150,8 +150,8 @@ func (v verdicts) hide(ctx context.Context, handles []*string, d time.Duration) 
 	return stillFailed(handles, out.Failed)
 }
 
-// stillFailed returns the messages that it is worth trying again for: not those
-// of which SQS says that the request is wrong, since they were visible for others
+// stillFailed returns the messages for which a retry may succeed: not those
+// whose request SQS calls wrong, since they were visible to other consumers
 // meanwhile.
 func stillFailed(handles []*string, failed []sqstypes.BatchResultErrorEntry) (retry []*string, err error) {
 	for _, f := range failed {

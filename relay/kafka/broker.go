@@ -16,11 +16,12 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// New returns a broker for [relay.New], with settings of the client library of
-// one's own: for ways to log in that a URL has no words for, compression and so
-// on. Take those of [NewConfig] and change them; how groups share partitions, and
-// how long they wait for a member, is not up to them. topic is how topics are created. The broker logs
-// to [slog.Default]. Errors are a [relay.UnreachableError] if no broker answers.
+// New returns a broker for [relay.New], with your own settings of the client
+// library: for logins that a URL cannot express, compression and so on. Start
+// from [NewConfig] and change it; how groups share partitions, and how long
+// they wait for a member, is fixed. topic sets how topics are created. The
+// broker logs to [slog.Default]. New returns a [relay.UnreachableError] if no
+// broker answers.
 func New(ctx context.Context, addrs []string, config *sarama.Config, topic sarama.TopicDetail) (relay.Broker, error) {
 	if config == nil {
 		return nil, errors.New("relay/kafka: New with a nil Config: take the one of NewConfig")
@@ -28,30 +29,30 @@ func New(ctx context.Context, addrs []string, config *sarama.Config, topic saram
 	return connect(ctx, addrs, config, topic, watermill.NewSlogLogger(slog.Default()))
 }
 
-// The adapter of Watermill is not used, since it cannot be made sound from
-// outside. Its subscriber does not commit a message that is acknowledged while
-// the group rebalances or the subscriber closes, so every consumer that joins
-// brings duplicates; it holds up the rebalance with messages that no handler has
-// yet; and it gives a message to nobody else if its handler hangs. Its
-// publisher takes no ctx, and panics if it is closed while it is used.
+// A broker does not use the adapter of Watermill, whose faults cannot be fixed
+// from outside. Its subscriber does not commit a message that is acknowledged
+// while the group rebalances or the subscriber closes, so every consumer that
+// joins causes duplicates; it delays the rebalance with messages that no
+// handler has yet; and it does not redeliver a message whose handler hangs. Its
+// publisher takes no ctx, and panics if it is closed while in use.
 type broker struct {
 	addrs  []string
 	config *sarama.Config
-	detail sarama.TopicDetail // of the topics that are created
+	detail sarama.TopicDetail // for the topics that are created
 	logger watermill.LoggerAdapter
 
-	client   sarama.Client // of topics and producer
+	client   sarama.Client // for topics and producer
 	topics   *topics
 	producer sarama.AsyncProducer
 	results  sync.WaitGroup // readers of the producer's results
 
-	mu     sync.RWMutex // held for reading by those who use the producer
+	mu     sync.RWMutex // held for reading while the producer is used
 	closed bool
 }
 
 var errClosed = errors.New("relay/kafka: closed")
 
-// within bounds how long to wait for the cluster when opening.
+// openWithin limits how long to wait for the cluster when opening.
 const openWithin = 10 * time.Second
 
 // connect returns a broker that has answered.
@@ -100,8 +101,8 @@ func (b *broker) dial() (err error) {
 // Topic returns the topic for a name: see the package.
 func (b *broker) Topic(name string) string { return topicOf(name) }
 
-// Enqueue is Publish to a topic that one group reads, which begins with the
-// oldest message. A topic that was deleted is created again.
+// Enqueue is Publish to a topic that one group reads, beginning with the oldest
+// message. A deleted topic is created again.
 func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
 	topic := b.Topic(group.Name)
 	for _, m := range messages {

@@ -21,8 +21,8 @@ func (m *member) Setup(sarama.ConsumerGroupSession) error {
 func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 
 // ConsumeClaim passes on the messages of a partition, one after the other,
-// until the member has to give it away. All partitions of the member share the
-// channel of the subscription.
+// until the member must give the partition away. All partitions of the member
+// share the channel of the subscription.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
 	c := &claim{member: m, session: session, ended: m.endOf(session, from), topic: m.subscriber.broker.topics.generation(m.name)}
 	select {
@@ -41,7 +41,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.C
 			if !ok || !c.pass(r) {
 				return nil
 			}
-		case <-c.topic.over: // which has the member join again
+		case <-c.topic.over: // the member joins again
 			return nil
 		case <-session.Context().Done():
 			return nil
@@ -49,10 +49,10 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.C
 	}
 }
 
-// startsOver reports whether the offset that the group has committed is one of
-// another topic of this name, which somebody has deleted. The group begins with
-// the oldest message then, when the member has joined again: what came to the new
-// topic before this offset would be skipped.
+// startsOver reports whether the committed offset of the group belongs to
+// another topic of this name, which was deleted. Then the group begins with the
+// oldest message when the member has joined again: otherwise it would skip
+// messages of the new topic before this offset.
 func (c *claim) startsOver(from sarama.ConsumerGroupClaim) bool {
 	if c.topic.id == "" {
 		return false // the cluster does not say
@@ -73,10 +73,10 @@ func (c *claim) startsOver(from sarama.ConsumerGroupClaim) bool {
 	return true
 }
 
-// endOf returns a channel that is closed when the partition is to be given
-// away. Messages tells that as well, but only behind the messages that are in
-// it, and the context of the session only if the member loses all partitions;
-// so this is how to know it while nobody takes a message. A claim is a
+// endOf returns a channel that is closed when the partition must be given away.
+// Messages also signals that, but only after its remaining messages, and the
+// context of the session only if the member loses all partitions; so this
+// channel tells it while no worker takes a message. A claim is a
 // PartitionConsumer, whose Errors are closed together with its Messages.
 func (m *member) endOf(session sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) <-chan struct{} {
 	consumer, ok := from.(interface {
@@ -100,12 +100,12 @@ type claim struct {
 	*member
 	session sarama.ConsumerGroupSession
 	ended   <-chan struct{}
-	topic   *generation // which is committed with each offset
+	topic   *generation // its id is committed with each offset
 }
 
-// pass hands a message over until it is acknowledged, and reports whether it
-// was. A message that somebody has is waited for also when the partition is to
-// be given away, since it would come twice.
+// pass delivers a message until it is acknowledged, and reports whether it was.
+// It waits for a delivered message even when the partition must be given away,
+// since it would be redelivered otherwise.
 func (c *claim) pass(r *sarama.ConsumerMessage) bool {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
@@ -132,11 +132,11 @@ func (c *claim) pass(r *sarama.ConsumerMessage) bool {
 	return false
 }
 
-// resendAfter keeps a message that is refused at once from spinning.
+// resendAfter prevents a tight loop for a message that is rejected at once.
 const resendAfter = 100 * time.Millisecond
 
-// await reports whether a message was acknowledged. If nothing is heard of it
-// for too long, the member has to leave the group.
+// await reports whether a message was acknowledged. If that takes too long, the
+// member must leave the group.
 func (c *claim) await(m *message.Message) bool {
 	wait := c.subscriber.group.AckWait
 	timer := time.NewTimer(wait)
@@ -149,20 +149,20 @@ func (c *claim) await(m *message.Message) bool {
 	case <-c.ctx.Done():
 	case <-timer.C:
 	}
-	if isAcked(m) { // and select has chosen the other
+	if isAcked(m) { // select has chosen the other case
 		return true
 	}
 	if !isNacked(m) && c.ctx.Err() == nil {
 		c.warn("leaving the group until a handler ends", fmt.Errorf("a message was not acknowledged within %v", wait))
 		select {
 		case c.silent <- m:
-		default: // there is another one already
+		default: // there already is one
 		}
 	}
 	return false
 }
 
-// over reports whether the partition is to be given away.
+// over reports whether the partition must be given away.
 func (c *claim) over() bool {
 	select {
 	case <-c.ended:

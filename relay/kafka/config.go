@@ -6,7 +6,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// NewConfig returns the settings that a relay has by default, for [New].
+// NewConfig returns the default settings of a relay, for [New].
 func NewConfig() *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = "tidings"
@@ -15,11 +15,11 @@ func NewConfig() *sarama.Config {
 	c.Net.DialTimeout = 5 * time.Second
 	c.Metadata.Timeout = publishWithin
 	c.Metadata.AllowAutoTopicCreation = false
-	c.Metadata.RefreshFrequency = time.Minute // when partitions that were added are seen
+	c.Metadata.RefreshFrequency = time.Minute // until new partitions are seen
 
 	c.Producer.RequiredAcks = sarama.WaitForAll
 	c.Producer.Idempotent = true
-	c.Net.MaxOpenRequests = 1 // for Idempotent
+	c.Net.MaxOpenRequests = 1 // required by Idempotent
 	c.Producer.MaxMessageBytes = defaultMaxMessageBytes
 	c.Producer.Partitioner = newPartitioner
 	c.Producer.Timeout = publishWithin
@@ -34,11 +34,11 @@ func NewConfig() *sarama.Config {
 	// waits for messages delays commits and heartbeats.
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.Retry.Backoff = 500 * time.Millisecond
-	// MaxProcessingTime remains 100 ms and has nothing to do with how long a
-	// handler takes: that long does one partition hold up the fetching of others.
+	// MaxProcessingTime stays at 100 ms. It does not limit a handler: it is how
+	// long one partition may delay the fetching of others.
 	c.Consumer.Group.Rebalance.Retry.Max = 10
 	c.Consumer.Group.Rebalance.Retry.Backoff = 250 * time.Millisecond
-	// With a heartbeat a consumer learns that another one has joined.
+	// By a heartbeat a consumer learns that another one has joined.
 	c.Consumer.Group.Heartbeat.Interval = heartbeat
 	c.Consumer.Group.Session.Timeout = 10 * time.Second
 	return c
@@ -49,7 +49,7 @@ const (
 	heartbeat              = 500 * time.Millisecond
 )
 
-// producing returns config with what a publisher here relies on.
+// producing returns config with the settings that the publisher relies on.
 func producing(config *sarama.Config) *sarama.Config {
 	c := *config
 	c.Producer.Return.Successes = true
@@ -57,8 +57,9 @@ func producing(config *sarama.Config) *sarama.Config {
 	return &c
 }
 
-// consuming returns config with what a member here relies on, which may keep a
-// message for ackWait. No other member can have the same: strategies have state.
+// consuming returns config with the settings that a member relies on, which may
+// keep a message for ackWait. Members cannot share a config: strategies have
+// state.
 func consuming(config *sarama.Config, ackWait time.Duration) *sarama.Config {
 	c := *config
 	c.Producer.Idempotent = false
@@ -66,10 +67,10 @@ func consuming(config *sarama.Config, ackWait time.Duration) *sarama.Config {
 	c.Metadata.Full = false // there may be thousands of topics
 	c.Consumer.Return.Errors = true
 	c.Consumer.Offsets.AutoCommit.Enable = true
-	// Partitions move only where they have to, and all others are worked on.
+	// Partitions move only where necessary; work on all others continues.
 	c.Consumer.Group.Rebalance.Strategy = nil
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyCooperativeSticky()}
-	// A consumer that has to give a partition away finishes its message first.
+	// A consumer that must give a partition away finishes its message first.
 	c.Consumer.Group.Rebalance.Timeout = ackWait + 10*time.Second
 	// The answer to a JoinGroup may take as long as that.
 	c.Net.ReadTimeout = max(c.Net.ReadTimeout, c.Consumer.Group.Rebalance.Timeout+10*time.Second)

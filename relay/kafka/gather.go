@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// A gathering is the start of the workers of a handler, for one topic. Those
-// who are in the group first get all the partitions, and the others have to wait
-// until the messages in work on theirs are done. So nobody begins before all are
-// there and have got their share, or some time has passed.
+// A gathering coordinates the start of the workers of a handler, for one topic.
+// The first members of the group would get all the partitions, and the others
+// would wait until the messages being handled there are done. So no worker
+// begins before all have joined and got their share, or some time has passed.
 type gathering struct {
 	once    sync.Once
 	mu      sync.Mutex
 	missing int
-	over    chan struct{} // closed when it is over
+	over    chan struct{} // closed at the end of the gathering
 }
 
 const (
 	gatherWithin = 3 * time.Second
-	shareWithin  = 2 * heartbeat // until those who were first know of the others
+	shareWithin  = 2 * heartbeat // until the first members know of the others
 )
 
 func newGathering(workers int) *gathering {
@@ -31,7 +31,7 @@ func newGathering(workers int) *gathering {
 	return g
 }
 
-// arrive says that another one is in the group.
+// arrive records that another member has joined the group.
 func (g *gathering) arrive() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// A member is one of the consumers in a group, for one topic. It has a
-// connection of its own: a JoinGroup that waits for other members would hold up
-// the heartbeats of those who shared it.
+// A member is one of the consumers in a group, for one topic. It has its own
+// connection: on a shared one, a JoinGroup that waits for other members would
+// delay the heartbeats.
 type member struct {
 	subscriber *subscriber
 	name       string // of the topic
@@ -21,15 +21,15 @@ type member struct {
 	start      *gathering
 	arrived    bool // at the start
 
-	// silent has a message that somebody has kept for too long. While he does,
+	// silent has a message that was kept for too long. Until it is answered,
 	// the member is not in the group: it would get the same partition again.
 	silent chan *message.Message
 }
 
-// rejoinAfter is how long to wait before trying again what has failed.
+// rejoinAfter is how long to wait before a retry.
 const rejoinAfter = time.Second
 
-// run is in the group until the end of ctx.
+// run keeps the member in the group until ctx ends.
 func (m *member) run() {
 	for m.ctx.Err() == nil {
 		if err := m.join(); err != nil {
@@ -48,7 +48,8 @@ func (m *member) run() {
 	}
 }
 
-// join is in the group until the end of ctx, or until somebody is silent.
+// join keeps the member in the group until ctx ends, or a message is kept too
+// long.
 func (m *member) join() (err error) {
 	s := m.subscriber
 	group, err := sarama.NewConsumerGroup(s.broker.addrs, s.group.Name, consuming(s.broker.config, s.group.AckWait))
@@ -82,12 +83,12 @@ func (m *member) join() (err error) {
 
 func (m *member) warn(what string, err error) {
 	if m.ctx.Err() != nil {
-		return // of what is torn down
+		return // the errors of a member that is being closed
 	}
 	m.subscriber.broker.logger.Error("relay/kafka: "+what, err, watermill.LogFields{"group": m.subscriber.group.Name, "topic": m.name})
 }
 
-// pause waits for a while, or until the end of ctx.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	// uuidHeader is where Watermill's adapter has the UUID of a message.
+	// uuidHeader is the header in which Watermill's adapter stores a message's
+	// UUID.
 	uuidHeader = "_watermill_message_uuid"
 
-	// Attributes have one prefix as metadata, and another one in the binding
-	// of CloudEvents for Kafka.
+	// Attributes have one prefix as metadata, and another one in the Kafka
+	// binding of CloudEvents.
 	attribute       = "ce-"
 	attributeHeader = "ce_"
 )
@@ -35,7 +36,7 @@ func marshal(topic string, m *message.Message) *sarama.ProducerMessage {
 	return p
 }
 
-// unmarshal returns what there is of a message, whoever has sent it.
+// unmarshal returns as much as possible of a message from any sender.
 func unmarshal(r *sarama.ConsumerMessage) *message.Message {
 	m := message.NewMessage("", r.Value)
 	for _, h := range r.Headers {
@@ -50,7 +51,7 @@ func unmarshal(r *sarama.ConsumerMessage) *message.Message {
 		m.Metadata[key] = string(h.Value)
 	}
 	if _, ok := m.Metadata[relay.PartitionKey]; !ok && len(r.Key) > 0 {
-		m.Metadata[relay.PartitionKey] = string(r.Key) // to have the same order when it is tried again
+		m.Metadata[relay.PartitionKey] = string(r.Key) // to have the same order when it is retried
 	}
 	return m
 }

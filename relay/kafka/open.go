@@ -15,7 +15,7 @@ import (
 
 func init() { relay.RegisterBroker("kafka", open) }
 
-// open is the driver.
+// open is the driver for [relay.Open].
 func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	addrs, err := addresses(t.URL)
 	if err != nil {
@@ -55,7 +55,7 @@ const (
 	maxReplication    = 1_000
 )
 
-// addresses returns those of the brokers that the URL names.
+// addresses returns the addresses of the brokers that the URL names.
 func addresses(u *url.URL) ([]string, error) {
 	if u.Path != "" && u.Path != "/" || u.Opaque != "" {
 		return nil, errors.New(`the URL is like "kafka://host1:9092,host2:9092", without a path`)

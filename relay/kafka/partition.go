@@ -2,9 +2,9 @@ package kafka
 
 import "github.com/IBM/sarama"
 
-// A partitioner chooses the partition by the key, as the clients in Java do.
-// Messages without one go round, so that all workers have something to do; at
-// random, some would wait while others have a queue.
+// A partitioner chooses the partition by the key, like the Java clients.
+// Messages without a key use the partitions in turn, so that all workers are
+// busy; at random, some would wait while others have a queue.
 type partitioner struct{ byKey, inTurn sarama.Partitioner }
 
 func newPartitioner(topic string) sarama.Partitioner {
@@ -20,8 +20,8 @@ func (p partitioner) Partition(m *sarama.ProducerMessage, partitions int32) (int
 	return p.byKey.Partition(m, partitions)
 }
 
-// RequiresConsistency is what the client asks of messages with a key: they wait
-// for their partition if that has no leader. Others take another one.
+// RequiresConsistency returns true: a message with a key waits for its
+// partition if that has no leader. Messages without one use another partition.
 func (p partitioner) RequiresConsistency() bool { return true }
 
 func (p partitioner) MessageRequiresConsistency(m *sarama.ProducerMessage) bool { return m.Key != nil }

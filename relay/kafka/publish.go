@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// publishWithin is when Publish gives up.
+// publishWithin limits the time of a Publish.
 const publishWithin = 10 * time.Second
 
 // startProducer connects the producer, an idempotent one if that is allowed.
@@ -40,8 +40,8 @@ func (b *broker) startProducer() (err error) {
 	return nil
 }
 
-// Publish sends messages, and waits until the cluster has stored them. It is
-// called concurrently: what is sent at the same time is sent together.
+// Publish sends messages, and waits until the cluster has stored them.
+// Concurrent calls send their messages together.
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -55,7 +55,7 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 		if err := b.topics.ensure(m.Context(), topic); err != nil {
 			return err
 		}
-		results[i] = make(chan error, 1) // nobody may wait for it any more
+		results[i] = make(chan error, 1) // buffered, since the publisher may no longer wait
 		p := marshal(topic, m)
 		p.Metadata = results[i]
 		select {
@@ -94,15 +94,16 @@ func notStored(topic string, err error) error {
 	return fmt.Errorf("relay/kafka: a message for the topic %q may not be stored: %w", topic, err)
 }
 
-// isTooLarge reports whether err is of a message that is larger than the client
-// sends, or than the cluster takes.
+// isTooLarge reports whether err concerns a message larger than the client
+// sends or the cluster accepts.
 func isTooLarge(err error) bool {
 	local := sarama.ConfigurationError("") // the client has no other error for it
 	return errors.Is(err, sarama.ErrMessageSizeTooLarge) || errors.As(err, &local) && strings.Contains(string(local), "MaxMessageBytes")
 }
 
-// Close waits for those who publish, and ends the connections. It does not wait
-// for long: what the cluster has not answered to has failed for its publisher.
+// Close waits for running publishes, and ends the connections. It does not wait
+// long: messages that the cluster has not answered have failed for their
+// publisher.
 func (b *broker) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

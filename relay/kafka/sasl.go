@@ -34,7 +34,7 @@ func login(config *sarama.Config, mechanism, username, password string) error {
 	return nil
 }
 
-// A scramClient is a login by SCRAM, for sarama.
+// A scramClient implements a SCRAM login for sarama.
 type scramClient struct {
 	hash scram.HashGeneratorFcn
 	*scram.ClientConversation

@@ -21,20 +21,19 @@ type subscriber struct {
 
 	mu         sync.Mutex            // no member is added after the end of ctx
 	gatherings map[string]*gathering // by topic
-	members    sync.WaitGroup        // that run
+	members    sync.WaitGroup        // running members
 }
 
 var _ message.SubscribeInitializer = (*subscriber)(nil)
 
-// SubscribeInitialize creates the topic, also if somebody has deleted it. Since a
-// group begins with the oldest message, that is all it takes to keep messages
-// for it.
+// SubscribeInitialize creates the topic, even if it was deleted. Since a group
+// begins with the oldest message, the topic alone keeps messages for it.
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	return s.broker.topics.look(s.ctx, topic)
 }
 
-// Subscribe adds a member to the group that is for this topic alone. It keeps
-// on trying if the cluster does not answer.
+// Subscribe adds a member to the group, only for this topic. It retries if the
+// cluster does not answer.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if err := s.broker.topics.look(ctx, topic); err != nil {
 		return nil, err
@@ -65,7 +64,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 // closeWithin is how long Close waits for a cluster that does not answer.
 const closeWithin = 10 * time.Second
 
-// Close commits what was acknowledged and leaves the group. It does not wait
+// Close commits acknowledged messages and leaves the group. It does not wait
 // for other messages, which go to other members.
 func (s *subscriber) Close() error {
 	s.mu.Lock()

@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// maxTopic is the most characters that Kafka takes.
+// maxTopic is the maximum length of a topic in Kafka, in characters.
 const maxTopic = 249
 
-// topicOf returns the topic for a name. It is reversible, and thereby distinct
-// for distinct names, unless it has to be a hash: after a "_" comes another one,
+// topicOf returns the topic for a name. It is reversible, and so distinct for
+// distinct names, unless it must be a hash: a "_" is followed by another one,
 // the code of a character, or "h" and a hash.
 //
-// Kafka refuses topics that differ in "." and "_" alone, as "a.b" and "a_b".
-// Those of names do so only if the names have ".." or ".3a" and the like.
+// Kafka rejects topics that differ only in "." and "_", such as "a.b" and
+// "a_b". Topics of names do so only if the names have ".." or ".3a" and the
+// like.
 func topicOf(name string) string {
 	topic := escaper.Replace(name)
 	if len(topic) > maxTopic || topic == "." || topic == ".." || topic == "" || strings.IndexFunc(topic, invalid) >= 0 {
@@ -29,8 +30,8 @@ func invalid(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
-// hashed returns a topic for a name that has none by the rule: what can be read
-// of it, and a hash.
+// hashed returns a topic for a name to which the rule does not apply: its
+// readable part, and a hash.
 func hashed(name string) string {
 	readable := strings.Map(func(r rune) rune {
 		if invalid(r) || r == '_' {

@@ -10,22 +10,22 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 )
 
-// topics creates topics, and notices when somebody has deleted one.
+// topics creates topics, and notices when one was deleted.
 type topics struct {
 	client sarama.Client
 	admin  sarama.ClusterAdmin
 	detail sarama.TopicDetail
 	logger watermill.LoggerAdapter
-	known  sync.Map      // by name: string to *generation, of topics that were there
-	gone   sync.Map      // by name: string to nothing, of those that may be there no more
-	busy   chan struct{} // has an element while a request is under way
+	known  sync.Map      // by name: string to *generation, of topics that existed
+	gone   sync.Map      // by name: string to nothing, of topics that may no longer exist
+	busy   chan struct{} // has an element while a request runs
 }
 
-// A generation is a topic between its creation and its deletion. The next one of
-// the same name begins with offset 0 again, so an offset of one means nothing in
-// the other.
+// A generation is a topic between its creation and its deletion. The next one
+// of the same name begins with offset 0 again, so an offset of one means
+// nothing in the other.
 type generation struct {
-	id   string        // "" where the cluster does not say
+	id   string        // "" if the cluster does not report it
 	over chan struct{} // closed when another generation was seen
 }
 
@@ -61,7 +61,7 @@ func (t *topics) look(ctx context.Context, topic string) error {
 	return t.request(ctx, topic, func() error { return t.create(topic) })
 }
 
-// request runs f, of which there is one at a time.
+// request runs f; only one request runs at a time.
 func (t *topics) request(ctx context.Context, topic string, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
@@ -87,7 +87,7 @@ func (t *topics) request(ctx context.Context, topic string, f func() error) erro
 	}
 }
 
-// forget has the next ensure look again: somebody may have deleted the topic.
+// forget makes the next ensure check again: the topic may have been deleted.
 func (t *topics) forget(topic string) { t.gone.Store(topic, nil) }
 
 // generation returns the topic as it was last seen.
@@ -95,11 +95,11 @@ func (t *topics) generation(topic string) *generation {
 	if g, ok := t.known.Load(topic); ok {
 		return g.(*generation)
 	}
-	return &generation{} // which is never over
+	return &generation{} // it never ends
 }
 
 func (t *topics) create(topic string) error {
-	// Who may use a topic need not be allowed to create it.
+	// A process that may use a topic need not be allowed to create it.
 	id, exists, err := t.find(topic)
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (t *topics) create(topic string) error {
 
 var errDeleted = errors.New("somebody has deleted it, and the messages in it")
 
-// note keeps what was found. The caller is the one that holds busy.
+// note records what was found. The caller must hold busy.
 func (t *topics) note(topic, id string) {
 	if old, ok := t.known.Load(topic); !ok || old.(*generation).id != id {
 		t.known.Store(topic, &generation{id: id, over: make(chan struct{})})
@@ -136,7 +136,7 @@ func (t *topics) note(topic, id string) {
 	t.gone.Delete(topic)
 }
 
-// find returns the identity of a topic, and whether there is one.
+// find returns the ID of a topic, and whether it exists.
 func (t *topics) find(topic string) (id string, exists bool, err error) {
 	found, err := t.admin.DescribeTopics([]string{topic})
 	if err != nil {

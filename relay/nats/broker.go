@@ -16,47 +16,48 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A broker is JetStream behind a connection.
+// A broker is JetStream on a connection.
 //
-// The Publisher and Subscriber here are our own and not those of watermill-nats,
-// which cannot be made sound from outside. As of v2.1.3 its subscribers
+// It does not use the Publisher and Subscriber of watermill-nats, whose faults
+// cannot be fixed from outside. As of v2.1.3 its subscribers
 //
 //   - close the output channel while the callback may be sending on it;
 //   - dereference nil, or stop at a message for AckWait, when a header has two
 //     values;
-//   - drain the connection in Close, which others use;
-//   - hold up to 500 messages that were not handled yet, and which the server
-//     gives to others meanwhile, because nobody tells it that they are alive;
+//   - drain the connection in Close, although others use it;
+//   - hold up to 500 messages that were not handled yet, and do not tell the
+//     server that they are alive, so that it redelivers them to others
+//     meanwhile;
 //   - make streams of which each message goes to one group only;
 //
-// and its publishers ignore the message's context, and take metadata for
+// and its publishers ignore the message's context, and treat metadata as
 // headers that are commands to the server.
 type broker struct {
 	js        jetstream.JetStream
 	conn      *nats.Conn
-	publisher jetstream.JetStream // its own: what waits for answers is cleaned up in Close
+	publisher jetstream.JetStream // its own: Close cleans up what waits for answers
 	owned     bool                // Close closes the connection
 	streams   *streams
 	positions positions
-	sending   chan struct{} // held while a message is written: a lock that a ctx can end
+	sending   chan struct{} // full while a message is written: a lock whose wait ends with a ctx
 	template  jetstream.ConsumerConfig
 	logger    watermill.LoggerAdapter
 }
 
-// New returns JetStream as a broker, for [relay.New]: with a connection that you
-// have made, and that you close after the relay. It should reconnect without end
-// (nats.MaxReconnects(-1)), and keep nothing to send later
-// (nats.ReconnectBufSize(-1)): with the buffer that is the default, a message may
-// be sent although its publish has failed, when the connection was lost in between.
-// While a server does not read, whoever writes to it waits for a minute, and so does
-// all that looks at the connection, Close too; nats.FlusherTimeout(5*time.Second)
-// and nats.ReconnectOnFlusherError() end that.
+// New returns JetStream as a broker, for [relay.New]. You open the connection,
+// and close it after the relay. It should reconnect without a limit
+// (nats.MaxReconnects(-1)), and not buffer messages
+// (nats.ReconnectBufSize(-1)): with the default buffer, a message may be sent
+// although its publish has failed, if the connection was lost in between. While
+// a server does not read, a write to it blocks for a minute, and so does all
+// code that uses the connection, even Close; nats.FlusherTimeout(5*time.Second)
+// and nats.ReconnectOnFlusherError() prevent that.
 //
-// New streams have the settings of stream, save Name, Subjects and Retention, and
-// MaxAge where messages are kept until they are acknowledged. Set MaxAge: without,
-// messages of events are kept for ever. New consumers have the settings of
-// consumer, save Name, Durable, AckPolicy and AckWait, and FilterSubject in a stream
-// that has other topics as well.
+// New streams have the settings of stream, except Name, Subjects and Retention,
+// and MaxAge where messages are kept until they are acknowledged. Set MaxAge:
+// otherwise messages of events are kept forever. New consumers have the
+// settings of consumer, except Name, Durable, AckPolicy and AckWait, and
+// FilterSubject in a stream that also has other topics.
 func New(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig) (relay.Broker, error) {
 	return newBroker(js, stream, consumer, watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{
 		slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn, // as in relay.Open
@@ -75,10 +76,10 @@ func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, consumer j
 }
 
 const (
-	answeredWithin = 5 * time.Second  // a message that was sent
+	answeredWithin = 5 * time.Second  // for a message that was sent
 	tryFor         = 10 * time.Second // how long to try to send it
 	publishPause   = 100 * time.Millisecond
-	maxPending     = 1 << 16 // goroutines that publish at once; more wait
+	maxPending     = 1 << 16 // goroutines that publish at once; others wait
 )
 
 func (b *broker) Topic(name string) string { return subjectOf(name) }
@@ -88,8 +89,8 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	return b.publish(topic, messages, func(ctx context.Context) error { return b.streams.ensure(ctx, topic) })
 }
 
-// Enqueue is Publish to the queue of a group, which it declares each time: whatever
-// retention the stream has, it keeps the messages for the group.
+// Enqueue is Publish to the queue of a group. It declares the group each time:
+// then the stream keeps the messages for it, whatever its retention.
 func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
 	if !group.Queue {
 		return fmt.Errorf("relay/nats: Enqueue for the group %q, which has no queue of its own", group.Name)
@@ -115,7 +116,7 @@ func (b *broker) publish(topic string, messages []*message.Message, declare func
 	return nil
 }
 
-// publishOne tries for as long as it may do good.
+// publishOne retries while that may help.
 func (b *broker) publishOne(topic string, m *message.Message, declare func(context.Context) error) error {
 	if err := checkSubject(topic); err != nil {
 		return relay.Permanent(err)
@@ -149,8 +150,8 @@ func (b *broker) publishOne(topic string, m *message.Message, declare func(conte
 var errDisconnected = errors.New("the connection to the server is lost, and tried again")
 
 // try does not leave the message with the client, which would send it later,
-// although the caller was told that it failed: while there is no connection (the
-// buffer for that is switched off in Open), or when no stream answers.
+// although the caller was told that it failed: when there is no connection
+// (Open turns the buffer for that off), or when no stream answers.
 func (b *broker) try(ctx context.Context, raw *nats.Msg, declare func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -172,8 +173,8 @@ func (b *broker) try(ctx context.Context, raw *nats.Msg, declare func(context.Co
 	case <-future.Ok():
 		return nil
 	case err := <-future.Err():
-		// Perhaps the stream was deleted. If somebody else listens on the
-		// subject, no server says so, and there is no answer.
+		// Perhaps the stream was deleted. If another client listens on the
+		// subject, no server reports that, and there is no answer.
 		b.streams.forget(raw.Subject)
 		return tooLarge(err)
 	case <-ctx.Done():
@@ -181,10 +182,10 @@ func (b *broker) try(ctx context.Context, raw *nats.Msg, declare func(context.Co
 	}
 }
 
-// send writes a message. While the server does not read, each who writes holds the
-// lock of the client until FlusherTimeout, and the client leaves it at that. So one
-// at a time waits for that lock, which no ctx ends, and the first who finds out has
-// the connection made again.
+// send writes a message. While the server does not read, each writer holds the
+// lock of the client until FlusherTimeout, and then the client does nothing. So
+// only one writer at a time waits for that lock, which no ctx ends, and the
+// first one that fails makes the client reconnect.
 func (b *broker) send(ctx context.Context, raw *nats.Msg) (jetstream.PubAckFuture, error) {
 	select {
 	case b.sending <- struct{}{}:
@@ -199,8 +200,8 @@ func (b *broker) send(ctx context.Context, raw *nats.Msg) (jetstream.PubAckFutur
 	return future, err
 }
 
-// tooLarge marks the errors for messages of which there is too much: for the
-// server, which the client knows of, for the stream, or in the headers.
+// tooLarge marks the errors for messages that are too large: for the server, as
+// the client knows, for the stream, or in the headers.
 func tooLarge(err error) error {
 	if errors.Is(err, nats.ErrMaxPayload) || hasCode(err, codeMessageTooLarge) || hasCode(err, codeHeaderTooLarge) {
 		return fmt.Errorf("%w: %w", relay.ErrTooLarge, err)
@@ -208,8 +209,8 @@ func tooLarge(err error) error {
 	return err
 }
 
-// mayPass reports whether an error may go away by itself: there is no
-// connection, or no leader of the stream or of JetStream.
+// mayPass reports whether an error may be temporary: there is no connection, or
+// no leader of the stream or of JetStream.
 func mayPass(err error) bool {
 	for _, e := range []error{
 		errDisconnected, nats.ErrDisconnected, nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrTimeout,
@@ -240,8 +241,7 @@ func (b *broker) Close() error {
 }
 
 // flush waits until the server has read what was sent, and reports whether it
-// has. Where it has not, there is nothing to be done: what was not acknowledged is
-// delivered again.
+// has. If it has not, messages that were not acknowledged are redelivered.
 func (b *broker) flush() bool {
 	if !b.conn.IsConnected() {
 		return false

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// uuidHeader is that of Watermill's own adapter, so that its users can read
-	// these messages, and the other way round.
+	// uuidHeader is the header of Watermill's own adapter, so that its users
+	// can read these messages, and vice versa.
 	uuidHeader = "_watermill_message_uuid"
 
-	// restHeader has the metadata that no header can hold as they are, in JSON.
+	// restHeader has the metadata that no header can hold unchanged, in JSON.
 	restHeader = "tidings-metadata"
 )
 
-// marshal returns the message for a topic. All metadata arrive as they are.
+// marshal returns the message for a topic. All metadata arrive unchanged.
 func marshal(topic string, m *message.Message) (*nats.Msg, error) {
 	header := make(nats.Header, len(m.Metadata)+1)
 	var rest map[string]string
@@ -45,9 +45,9 @@ func marshal(topic string, m *message.Message) (*nats.Msg, error) {
 	return &nats.Msg{Subject: topic, Data: m.Payload, Header: header}, nil
 }
 
-// headerOf returns the header for a key of metadata, "" if it cannot be one:
-// those of the server are commands to it (one that expects a sequence number
-// has the message refused), and they come in messages of other producers.
+// headerOf returns the header for a key of metadata, or "" if it cannot be one:
+// headers of the server are commands to it (with one that expects a sequence
+// number it rejects the message), and messages of other producers contain them.
 func headerOf(key string) string {
 	if key == uuidHeader || key == restHeader || len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") {
 		return ""
@@ -65,7 +65,7 @@ func fits(name, value string) bool {
 	return name != "" && !strings.ContainsAny(value, "\r\n") && strings.Trim(value, " \t") == value
 }
 
-// inNames are the bytes that the client does not refuse in the name of a header.
+// inNames are the bytes that the client accepts in the name of a header.
 var inNames = func() (in [256]bool) {
 	for c := '!'; c <= '~'; c++ {
 		in[c] = !strings.ContainsRune(`"()/,:;<=>?@[\]{}`, c)
@@ -73,7 +73,7 @@ var inNames = func() (in [256]bool) {
 	return in
 }()
 
-// unmarshal returns the message in raw, whoever has sent it.
+// unmarshal returns the message in raw, from any sender.
 func unmarshal(raw *nats.Msg) *message.Message {
 	m := message.NewMessage(raw.Header.Get(uuidHeader), raw.Data)
 	for name, values := range raw.Header {

@@ -8,7 +8,7 @@ import (
 )
 
 // subjectOf returns the subject for a name. Different names have different
-// ones: % is not left as it is.
+// ones: % itself is escaped.
 func subjectOf(name string) string {
 	subject := escape(name, func(i int) bool {
 		c := name[i]
@@ -21,7 +21,7 @@ func subjectOf(name string) string {
 }
 
 // assetOf returns the name of a stream or a consumer for a subject or a group.
-// The server makes directories of these names.
+// The server creates directories with these names.
 func assetOf(name string) string {
 	asset := escape(name, func(i int) bool {
 		c := name[i]
@@ -30,7 +30,7 @@ func assetOf(name string) string {
 	return cut(strings.ReplaceAll(asset, ".", "~"))
 }
 
-// escape percent-encodes the bytes that keep does not want as they are.
+// escape percent-encodes the bytes for which keep returns false.
 func escape(name string, keep func(i int) bool) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -47,7 +47,7 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// cut shortens what is longer than maxName. The server takes 255 bytes.
+// cut shortens a name longer than maxName. The server accepts 255 bytes.
 func cut(name string) string {
 	if len(name) <= maxName {
 		return name
@@ -59,8 +59,8 @@ func cut(name string) string {
 
 const maxName = 200
 
-// checkSubject returns an error for a topic that no message can be published
-// to. Those of subjectOf are fine, but a user may have set others.
+// checkSubject returns an error for a topic to which no message can be
+// published. Topics of subjectOf are valid, but a user may have set others.
 func checkSubject(topic string) error {
 	if len(topic) > maxSubject {
 		return fmt.Errorf("the topic %q is no subject of NATS: it has %d bytes, which are more than %d", topic[:maxName]+"…", len(topic), maxSubject)
@@ -74,5 +74,5 @@ func checkSubject(topic string) error {
 }
 
 // maxSubject leaves room in a line of the protocol (max_control_line, 4 KiB by
-// default): for one that is longer, the server ends the connection.
+// default): the server ends the connection over a longer one.
 const maxSubject = 2000

@@ -81,8 +81,8 @@ func deliverPolicy(param string) (jetstream.DeliverPolicy, error) {
 	return 0, fmt.Errorf("the parameter deliver=%q is neither all nor new", param)
 }
 
-// probe asks whether JetStream is there. A server that has just started may not
-// have it yet.
+// probe checks that JetStream is available. A server that has just started may
+// not have it yet.
 func probe(ctx context.Context, js jetstream.JetStream) error {
 	_, err := js.AccountInfo(ctx)
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
@@ -94,8 +94,8 @@ func probe(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// connect is nats.Connect with a ctx. When ctx ends first, the attempt goes on
-// for as long as the dial takes.
+// connect is nats.Connect with a ctx. If ctx ends first, the attempt continues
+// as long as the dial takes.
 func connect(ctx context.Context, servers string, options []nats.Option) (*nats.Conn, error) {
 	type result struct {
 		conn *nats.Conn
@@ -124,22 +124,22 @@ func optionsOf(t relay.Target) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("tidings"),
 		nats.Timeout(answerWithin / 2),
-		// A connection comes back by itself, whatever happens.
+		// Reconnect forever, whatever happens.
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(500 * time.Millisecond),
 		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond),
 		nats.IgnoreAuthErrorAbort(),
-		// What cannot be sent fails, and is not sent later.
+		// A message that cannot be sent fails, and is not sent later.
 		nats.ReconnectBufSize(-1),
-		// One that is dead without being closed is found out; the default
-		// takes up to six minutes.
+		// Detects a dead connection that was not closed; the default takes up
+		// to six minutes.
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
-		// One that does not read is given up before it holds up all others,
-		// who wait for the lock of the connection.
+		// Drops a connection that does not read before it blocks all others,
+		// which wait for the lock of the connection.
 		nats.FlusherTimeout(answeredWithin),
 		nats.ReconnectOnFlusherError(),
-		// The default of errors is standard error.
+		// By default errors go to standard error.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			t.Logger.Error("relay/nats: the server reports an error", err, nil)
 		}),

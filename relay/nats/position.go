@@ -7,16 +7,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A position is where a group is in the stream of a topic, as this process has
-// last seen it. When somebody has deleted the consumer, it begins there again.
+// A position is the place of a group in the stream of a topic, as this process
+// has last seen it. If the consumer was deleted, it begins there again.
 type position struct {
 	stream   *jetstream.StreamInfo
 	consumer string
-	made     time.Time // when the consumer was
+	made     time.Time // when the consumer was created
 	floor    uint64    // the messages up to this one are acknowledged
 }
 
-// positions are those of the groups that this process has had.
+// positions are the positions of the groups that this process has had.
 type positions struct {
 	mu sync.Mutex
 	of map[[2]string]position // by group and topic

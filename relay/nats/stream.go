@@ -14,27 +14,27 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A kind of stream.
+// A kind is a kind of stream.
 type kind bool
 
 const (
 	topicStream kind = false // for any number of groups
-	queueStream kind = true  // for one: what a handler is to try again or has given up
+	queueStream kind = true  // for one group: the retries or dead letters of a handler
 )
 
-// streams finds the streams of subjects, and makes those that do not exist.
+// streams finds the streams of subjects, and creates the missing ones.
 type streams struct {
 	js       jetstream.JetStream
 	template jetstream.StreamConfig
 	logger   watermill.LoggerAdapter
-	making   chan struct{} // held while one is looked for: a lock that a ctx can end
+	making   chan struct{} // full while a stream is looked for: a lock whose wait ends with a ctx
 
-	// known are the subjects that have a stream, until the server says that
-	// they have none: string to struct{}.
+	// known are the subjects that have a stream, until the server says
+	// otherwise: string to struct{}.
 	known sync.Map
-	// seen is what the server has last said of a subject's stream, so that
-	// one that is deleted is missed, and made again as it was: string to
-	// *jetstream.StreamInfo. Stored to while making is held.
+	// seen is the server's last information about a subject's stream, so that a
+	// deleted one is noticed, and created again as it was: string to
+	// *jetstream.StreamInfo. It is stored to while making is held.
 	seen sync.Map
 }
 
@@ -42,15 +42,15 @@ func newStreams(js jetstream.JetStream, template jetstream.StreamConfig, logger 
 	return &streams{js: js, template: template, logger: logger, making: make(chan struct{}, 1)}
 }
 
-// A stream is one that the server has just said to exist.
+// A stream is one that the server has just reported to exist.
 type stream struct {
 	*jetstream.StreamInfo
-	isNew bool // nothing was in it before it was looked for
+	isNew bool // it was just created, and so is empty
 }
 
-// ensure makes the stream of a topic, unless it is known to exist. It is for
-// publishers, and an error if the stream would not keep a message until the
-// groups are back.
+// ensure creates the stream of a topic, unless it is known to exist. It is for
+// publishers, and returns an error if the stream would not keep a message until
+// the groups are back.
 func (s *streams) ensure(ctx context.Context, subject string) error {
 	if _, ok := s.known.Load(subject); ok {
 		return nil
@@ -75,12 +75,12 @@ func (s *streams) ensure(ctx context.Context, subject string) error {
 	return nil
 }
 
-// forget has the next publisher ask the server for the stream.
+// forget makes the next publisher ask the server for the stream.
 func (s *streams) forget(subject string) { s.known.Delete(subject) }
 
 var errGone = errors.New("somebody has deleted it, or the server has lost its data: what was in it and not handled is lost")
 
-// lock ends soon, however many wait for a server that does not answer.
+// lock ends with ctx, even if many wait for a server that does not answer.
 func (s *streams) lock(ctx context.Context, subject string) error {
 	select {
 	case s.making <- struct{}{}:
@@ -92,7 +92,7 @@ func (s *streams) lock(ctx context.Context, subject string) error {
 
 func (s *streams) unlock() { <-s.making }
 
-// find asks the server for the stream of a subject, and makes it if there is
+// find asks the server for the stream of a subject, and creates it if there is
 // none.
 func (s *streams) find(ctx context.Context, subject string, k kind) (stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, answeredWithin)
@@ -106,7 +106,7 @@ func (s *streams) find(ctx context.Context, subject string, k kind) (stream, err
 
 func (s *streams) findLocked(ctx context.Context, subject string, k kind) (stream, error) {
 	found, err := s.findOrMake(ctx, subject, k)
-	for range 2 { // others make streams and delete them meanwhile
+	for range 2 { // others create streams and delete them meanwhile
 		if !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) && !hasCode(err, codeSubjectOverlap) {
 			break
 		}
@@ -130,8 +130,8 @@ func (s *streams) findLocked(ctx context.Context, subject string, k kind) (strea
 	return found, nil
 }
 
-// findOrMake looks for the stream by the subject: an operator may have made one
-// for many.
+// findOrMake finds the stream by the subject: an operator may have created one
+// for many subjects.
 func (s *streams) findOrMake(ctx context.Context, subject string, k kind) (stream, error) {
 	name, err := s.js.StreamNameBySubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -159,8 +159,8 @@ func (s *streams) lastSeen(subject string) *jetstream.StreamInfo {
 	return info.(*jetstream.StreamInfo)
 }
 
-// config returns the settings for the stream of a subject: those that it had when
-// it was last seen, if it was.
+// config returns the settings for the stream of a subject: the last seen
+// settings, if it was seen.
 func (s *streams) config(subject string, k kind) jetstream.StreamConfig {
 	if was := s.lastSeen(subject); was != nil {
 		c := was.Config
@@ -179,8 +179,8 @@ func (s *streams) config(subject string, k kind) jetstream.StreamConfig {
 	return c
 }
 
-// againKey marks a stream that was made again, by a process which knew that it
-// was gone, for processes which do not know.
+// againKey marks a stream that was created again, by a process that knew that
+// it was deleted, for processes that do not know.
 const againKey = "tidings-again"
 
 // wasMadeAgain reports whether that was within the time, by the server's clock.
@@ -188,12 +188,12 @@ func (s stream) wasMadeAgain(within time.Duration) bool {
 	return s.Config.Metadata[againKey] != "" && s.TimeStamp.Sub(s.Created) < within
 }
 
-// isSame reports whether it is the same stream, and not one that was made later.
+// isSame reports whether b is the same stream, and not one created later.
 func isSame(a, b *jetstream.StreamInfo) bool {
 	return a.Config.Name == b.Config.Name && a.Created.Equal(b.Created)
 }
 
-// Codes of errors that the client has no names for.
+// Codes of errors for which the client has no names.
 const (
 	codeNoLeader        jetstream.ErrorCode = 10008
 	codeSubjectOverlap  jetstream.ErrorCode = 10065

@@ -14,8 +14,8 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// maxWaiting is how many workers of a group can wait for messages of a topic.
-// The server's default is 512. It cannot be changed later.
+// maxWaiting limits how many workers of a group can wait for messages of a
+// topic. The server's default is 512. It cannot be changed later.
 const maxWaiting = 4096
 
 // A subscriber is a message.Subscriber for a group.
@@ -38,8 +38,8 @@ func newSubscriber(b *broker, group relay.Group) *subscriber {
 
 var errClosed = errors.New("relay/nats: the subscriber is closed")
 
-// SubscribeInitialize has the server keep messages on a topic for the group. It
-// asks the server once, if nothing is missing.
+// SubscribeInitialize makes the server keep messages on a topic for the group.
+// It sends one request if nothing is missing.
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	ctx, cancel := context.WithTimeout(s.closing, answerWithin)
 	defer cancel()
@@ -47,8 +47,8 @@ func (s *subscriber) SubscribeInitialize(topic string) error {
 	return err
 }
 
-// declare makes what is missing of the stream and the group's consumer, and
-// returns what the server says of that.
+// declare creates the stream and the group's consumer if they are missing, and
+// returns the server's information about the consumer.
 func (s *subscriber) declare(ctx context.Context, topic string) (*jetstream.ConsumerInfo, error) {
 	if err := checkSubject(topic); err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
@@ -87,7 +87,7 @@ func (s *subscriber) declare(ctx context.Context, topic string) (*jetstream.Cons
 func (s *subscriber) config(stream stream, topic string) jetstream.ConsumerConfig {
 	c := s.template
 	c.Name = assetOf(s.group.Name)
-	if stream.Config.Name != assetOf(topic) { // which has other topics as well
+	if stream.Config.Name != assetOf(topic) { // the stream also has other topics
 		c.Name = cut(c.Name + "@" + assetOf(topic))
 	}
 	c.Durable, c.AckPolicy, c.AckWait = c.Name, jetstream.AckExplicitPolicy, s.group.AckWait
@@ -100,9 +100,9 @@ func (s *subscriber) config(stream stream, topic string) jetstream.ConsumerConfi
 	return c
 }
 
-// begin sets where a consumer begins that does not exist. One that this process
-// has had goes on where it was. If the stream is not the one of then, all that is
-// in the new one is for the group.
+// begin sets where a new consumer begins. A consumer that this process has had
+// continues where it was. If the stream is another one than then, all its
+// messages are for the group.
 func (s *subscriber) begin(c *jetstream.ConsumerConfig, stream stream, was position, had bool) {
 	all := func() {
 		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverAllPolicy, 0, nil
@@ -117,19 +117,20 @@ func (s *subscriber) begin(c *jetstream.ConsumerConfig, stream stream, was posit
 	}
 }
 
-// againFor is how long after a stream was made again a group is taken for one
-// that was there before, although this process does not know it: the process may
-// have been started anew at the same time.
+// againFor is how long after a stream was created again a group is assumed to
+// have existed before, although this process does not know it: the process may
+// have been restarted at the same time.
 const againFor = time.Hour
 
-// consumer makes a consumer, unless it exists. Of one that exists, only AckWait is
-// set, and only by a process that comes to it: much else cannot be changed, or an
-// operator has changed it, and processes of two versions would set it in turns.
+// consumer creates a consumer, unless it exists. In an existing one it sets
+// only AckWait, and only in a process that is new to it: much else cannot be
+// changed, or an operator has changed it, and processes of two versions would
+// set it in turns.
 func (s *subscriber) consumer(ctx context.Context, stream string, c jetstream.ConsumerConfig, had bool) (jetstream.Consumer, error) {
 	consumer, err := s.js.Consumer(ctx, stream, c.Name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = s.js.CreateConsumer(ctx, stream, c)
-		if errors.Is(err, jetstream.ErrConsumerExists) { // another process has made it just now
+		if errors.Is(err, jetstream.ErrConsumerExists) { // another process has just created it
 			return s.js.Consumer(ctx, stream, c.Name)
 		}
 		return consumer, err
@@ -143,7 +144,7 @@ func (s *subscriber) consumer(ctx context.Context, stream string, c jetstream.Co
 }
 
 // Subscribe returns a channel with messages of a topic, one at a time: the next
-// one comes when the last one is acknowledged or refused.
+// one follows when the last one is acknowledged or rejected.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	declaring, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()

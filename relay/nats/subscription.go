@@ -15,42 +15,42 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A subscription is that of one worker. It asks the server for messages, hands
-// them over one by one, waiting for the verdict on each, and asks again.
+// A subscription serves one worker. It requests messages from the server,
+// delivers them one by one, waits for the verdict on each, and requests more.
 //
-// It speaks the protocol of pull consumers by itself (ADR-13 of NATS): the
-// iterator of the client may ask twice after it has reconnected, and drops one
-// of two messages until AckWait is over if it has room for one; and it takes a
-// message with the header "Status" and an empty body for a word of the server, so
-// nobody would ever get that.
+// It implements the protocol of pull consumers itself (ADR-13 of NATS): the
+// client's iterator may ask twice after a reconnect, and drops one of two
+// messages until AckWait ends if it has room for one; and it treats a message
+// with the header "Status" and an empty body as a status of the server, so no
+// worker would ever get that message.
 type subscription struct {
 	*subscriber
 	ctx    context.Context
 	topic  string
-	next   string // subject to ask on, which declare tells
+	next   string // subject for requests, from declare
 	sub    *nats.Subscription
 	input  chan *nats.Msg
-	output chan *message.Message // closed by run alone
+	output chan *message.Message // closed only by run
 	window window
-	held   *nats.Msg   // what the worker has when the subscription ends
+	held   *nats.Msg   // the worker's message when the subscription ends
 	due    int         // messages that the request may still bring
-	stale  *time.Timer // while a message is handled: when to give back those that wait
-	look   *time.Timer // while there is none: when to see whether the server is there
+	stale  *time.Timer // while a message is handled: when to return those that wait
+	look   *time.Timer // while there is none: when to check whether the server is there
 
-	reconnects uint64    // of the connection, when it asked
-	heard      time.Time // when the server was heard
+	reconnects uint64    // of the connection, at the last request
+	heard      time.Time // when the server was last heard
 }
 
 const (
-	askFor     = 30 * time.Second // how long a request for one message is good
-	heartbeat  = 5 * time.Second  // how often the server says that it knows of it
+	askFor     = 30 * time.Second // how long a request for one message is valid
+	heartbeat  = 5 * time.Second  // how often the server confirms that it knows the request
 	lookEvery  = time.Second
 	troubleFor = 500 * time.Millisecond // pause after a refusal
-	inputSize  = 4 * maxWindow          // more than ever comes: the client drops what does not fit
+	inputSize  = 4 * maxWindow          // more than ever arrives: the client drops messages that do not fit
 )
 
-// A request is the body of one. Where there are several messages at hand it does
-// not wait: none is to arrive later, while a handler is busy.
+// A request is the body of a request. If it asks for several messages it does
+// not wait: none may arrive later, while a handler is busy.
 type request struct {
 	Batch     int           `json:"batch"`
 	Expires   time.Duration `json:"expires,omitempty"`
@@ -86,12 +86,12 @@ func newSubscription(ctx context.Context, s *subscriber, topic string, consumer 
 	return n, err
 }
 
-// nextOf returns the subject to ask a consumer for messages on.
+// nextOf returns the subject for requests to a consumer.
 func nextOf(js jetstream.JetStream, consumer *jetstream.ConsumerInfo) string {
 	return fmt.Sprintf("%sCONSUMER.MSG.NEXT.%s.%s", apiPrefix(js), consumer.Stream, consumer.Name)
 }
 
-// apiPrefix returns what the subjects of the JetStream API begin with.
+// apiPrefix returns the prefix of the subjects of the JetStream API.
 func apiPrefix(js jetstream.JetStream) string {
 	o := js.Options()
 	prefix := o.APIPrefix
@@ -116,7 +116,7 @@ func (n *subscription) run() {
 	}
 }
 
-// fetch returns the next message, nil when the subscription has ended.
+// fetch returns the next message, or nil when the subscription has ended.
 func (n *subscription) fetch() *nats.Msg {
 	for {
 		if len(n.input) == 0 && n.due == 0 && !n.ask() {
@@ -133,7 +133,7 @@ func (n *subscription) fetch() *nats.Msg {
 	}
 }
 
-// ask asks for messages as soon as there is a connection.
+// ask requests messages as soon as there is a connection.
 func (n *subscription) ask() bool {
 	for {
 		if n.conn.IsConnected() {
@@ -152,8 +152,8 @@ func (n *subscription) ask() bool {
 	}
 }
 
-// answer waits for what a request brings: a message, or nil if the request is at
-// its end. !ok: so is the subscription.
+// answer waits for the result of a request: a message, or nil at the end of the
+// request. ok is false at the end of the subscription.
 func (n *subscription) answer() (raw *nats.Msg, ok bool) {
 	for {
 		if len(n.input) == 0 {
@@ -186,10 +186,10 @@ func (n *subscription) answer() (raw *nats.Msg, ok bool) {
 	}
 }
 
-// isDelivery tells messages from words of the server, which want no answer.
+// isDelivery distinguishes messages from status messages, which need no answer.
 func isDelivery(raw *nats.Msg) bool { return raw.Reply != "" }
 
-// isForgotten reports whether the server may not know of the request any more.
+// isForgotten reports whether the server may no longer know the request.
 func (n *subscription) isForgotten() bool {
 	if !n.conn.IsConnected() {
 		return n.conn.IsClosed()
@@ -197,8 +197,8 @@ func (n *subscription) isForgotten() bool {
 	return n.conn.Stats().Reconnects != n.reconnects || time.Since(n.heard) > 2*heartbeat+lookEvery
 }
 
-// amend does what can be done about a refusal: the consumer was deleted or has
-// a new leader, the server starts or stops.
+// amend handles a refusal: the consumer was deleted or has a new leader, or the
+// server starts or stops.
 func (n *subscription) amend(raw *nats.Msg) bool {
 	n.logger.Info("relay/nats: the server has no message", n.fields().Add(watermill.LogFields{
 		"status": raw.Header.Get("Status"), "description": raw.Header.Get("Description"),
@@ -210,7 +210,7 @@ func (n *subscription) amend(raw *nats.Msg) bool {
 	return true
 }
 
-// declareAgain makes the consumer again, if it is gone.
+// declareAgain creates the consumer again, if it is missing.
 func (n *subscription) declareAgain() {
 	ctx, cancel := context.WithTimeout(n.ctx, answerWithin)
 	defer cancel()
@@ -223,8 +223,8 @@ func (n *subscription) declareAgain() {
 	n.next = nextOf(n.js, consumer)
 }
 
-// pass hands a message over and waits for the verdict. It reports whether the
-// subscription goes on.
+// pass delivers a message and waits for the verdict. It reports whether the
+// subscription continues.
 func (n *subscription) pass(raw *nats.Msg) bool {
 	m := unmarshal(raw)
 	m.SetContext(n.ctx)
@@ -253,7 +253,7 @@ func (n *subscription) pass(raw *nats.Msg) bool {
 	}
 }
 
-// cutOff is for a message that the worker may have when the subscription ends.
+// cutOff handles a message that the worker may have when the subscription ends.
 func (n *subscription) cutOff(raw *nats.Msg, m *message.Message) {
 	select {
 	case <-m.Acked():
@@ -263,18 +263,18 @@ func (n *subscription) cutOff(raw *nats.Msg, m *message.Message) {
 	}
 }
 
-// hold is how long messages wait behind one that is being handled, before others
-// may have them. AckWait runs meanwhile.
+// hold is how long messages wait behind one that is being handled before they
+// go back. Their AckWait runs meanwhile.
 func (n *subscription) hold() time.Duration { return min(time.Second, n.group.AckWait/4) }
 
-// giveBack returns the messages that wait, in order.
+// giveBack returns the waiting messages, in order.
 func (n *subscription) giveBack() {
 	for _, raw := range n.waiting() {
 		n.answerTo(raw, nak)
 	}
 }
 
-// waiting takes the messages that wait.
+// waiting takes the waiting messages.
 func (n *subscription) waiting() (all []*nats.Msg) {
 	for {
 		select {
@@ -298,7 +298,7 @@ const (
 )
 
 // answerTo sends a verdict as soon as there is a connection, and does not wait
-// until the server has it: if it is lost, the message comes again.
+// until the server has it: if the verdict is lost, the message is redelivered.
 func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 	for {
 		err := n.conn.Publish(raw.Reply, []byte(verdict))
@@ -312,10 +312,10 @@ func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 	}
 }
 
-// leave ends the subscription. What was not acknowledged goes back: it would
-// otherwise wait for AckWait. Once the server has answered the flush, nothing more
-// will come. That it has answered the last return means that it has all of them,
-// so that they are not overtaken by what comes after them.
+// leave ends the subscription. Messages that were not acknowledged go back:
+// otherwise they would wait for AckWait. Once the server has answered the
+// flush, no more messages arrive. Its answer to the last return means that it
+// has all of them, so that later messages do not overtake them.
 func (n *subscription) leave() {
 	if err := n.sub.Drain(); err != nil {
 		n.logger.Debug("relay/nats: unsubscribing", n.fields().Add(watermill.LogFields{"error": err.Error()}))

@@ -6,15 +6,15 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A window decides for how many messages a worker asks at once: for what it
-// handles in the time ahead, judging by the last ones, and for no more than there
-// are. So a worker with a quick handler does not wait for the server each time,
-// and one with a slow handler has one message, and leaves the others to those who
-// are free.
+// A window decides how many messages a worker requests at once: as many as it
+// handles in the time ahead, judging by the last ones, but no more than there
+// are. So a worker with a fast handler does not wait for the server each time,
+// and one with a slow handler has one message, and leaves the others to free
+// workers.
 type window struct {
 	size  int       // of the last request
 	got   int       // messages since then
-	since time.Time // when the first of them came
+	since time.Time // when the first of them arrived
 	last  *nats.Msg
 }
 
@@ -23,7 +23,7 @@ const (
 	maxWindow = 64
 )
 
-// add takes note of a message that is handled next.
+// add records a message that is handled next.
 func (w *window) add(raw *nats.Msg) {
 	if w.got == 0 {
 		w.since = time.Now()
@@ -32,7 +32,7 @@ func (w *window) add(raw *nats.Msg) {
 	w.last = raw
 }
 
-// next returns for how many messages to ask, once all have been handled.
+// next returns how many messages to request, once all have been handled.
 func (w *window) next() int {
 	size := 1
 	if w.got > 0 {

@@ -15,10 +15,10 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A Config is what [New] needs. The zero value of all but Client will do.
+// A Config configures the broker of [New]. Only Client is required.
 type Config struct {
-	// Client says how to connect: to one server, to a cluster or through
-	// Sentinel. The broker makes its own clients from it. Of the settings,
+	// Client sets how to connect: to one server, to a cluster or through
+	// Sentinel. The broker creates its own clients from it, in which
 	// ContextTimeoutEnabled is always true, and the pool of the connections
 	// that wait for messages has no limit.
 	Client *goredis.UniversalOptions
@@ -26,13 +26,13 @@ type Config struct {
 	// MaxLen is the parameter maxlen, see the package.
 	MaxLen int
 
-	// Logger is told of trouble that the broker gets over by itself. The
+	// Logger logs problems from which the broker recovers by itself. The
 	// default is [slog.Default].
 	Logger watermill.LoggerAdapter
 }
 
-// New returns a broker for [relay.New], with settings of the client that a URL
-// does not have. It does not connect: what is wrong shows at the first use.
+// New returns a broker for [relay.New], with client settings that a URL cannot
+// express. It does not connect: errors show at the first use.
 func New(c Config) (relay.Broker, error) {
 	if c.Client == nil {
 		return nil, errors.New("relay/redis: a Config without a Client")
@@ -43,27 +43,27 @@ func New(c Config) (relay.Broker, error) {
 	return newBroker(c), nil
 }
 
-// Time limits. The server is near or gone: what takes longer will not succeed.
+// Time limits. The server is near or down: longer waits would not help.
 const (
 	publishTimeout = 10 * time.Second // with all of the client's attempts
 	commandTimeout = 5 * time.Second
 )
 
-// maxReaders is a limit that is none: a subscription holds a connection while
-// it waits, and with the client's limit, 10 per processor, the 21st subscription
-// on two of them would stop all publishing.
+// maxReaders means no limit: a subscription holds a connection while it waits,
+// and with the client's limit, 10 per processor, the 21st subscription on two
+// processors would stop all publishing.
 const maxReaders = 10_000
 
-// broker is a relay.Broker. There are two clients, since what waits for messages
-// must not keep publishers waiting, and since a read must not be tried again by
-// the client: what a lost answer had in it would be nobody's (see recover).
+// broker is a relay.Broker. It has two clients, since reads that wait for
+// messages must not delay publishers, and since the client must not retry a
+// read: no consumer would get the messages of a lost answer (see recovered).
 type broker struct {
 	writes, reads goredis.UniversalClient
 	maxLen        int64
 	logger        watermill.LoggerAdapter
 	trimmer       *trimmer
 	evictions     evictions
-	streams       sync.Map  // of true by topic: streams that there were
+	streams       sync.Map  // of true by topic: streams that existed
 	positions     positions // of groups
 	closeOnce     sync.Once
 	closeErr      error
@@ -89,7 +89,7 @@ func newBroker(c Config) *broker {
 	return b
 }
 
-// Topic returns name: keys and groups of Redis are any bytes.
+// Topic returns name: keys and groups of Redis may contain any bytes.
 func (b *broker) Topic(name string) string { return name }
 
 // Subscriber returns a subscriber that shares the connections of b, which it
@@ -105,7 +105,7 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 	return &subscriber{broker: b, group: group.Name, ackWait: group.AckWait, queue: group.Queue, closing: ctx, stop: cancel}, nil
 }
 
-// Close ends the connections. Subscribers are closed before.
+// Close ends the connections. Close the subscribers before.
 func (b *broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.trimmer.close()

@@ -22,8 +22,8 @@ func fieldsOf(m *message.Message) []any {
 
 // messageOf returns the message in an entry, and never fails: an entry of
 // another producer, which may have any fields, becomes a message with the ID of
-// the entry and its fields as metadata, so that a dead letter shows them.
-// (The adapter ends the subscription.)
+// the entry and its fields as metadata, so that a dead letter shows them. (The
+// adapter would end the subscription.)
 func messageOf(entry goredis.XMessage) *message.Message {
 	m := message.NewMessage(text(entry.Values[idField]), message.Payload(text(entry.Values[payloadField])))
 	if m.UUID == "" {

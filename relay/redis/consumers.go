@@ -8,7 +8,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// removeScript removes a consumer that has nothing pending: what it has would be
+// removeScript removes a consumer without pending entries: those would be
 // removed with it, and lost.
 var removeScript = goredis.NewScript(`
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
@@ -16,15 +16,15 @@ redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 `)
 
-// goneAfter is when a consumer that has not asked for entries is taken for dead.
-// If it is not, it only gets its name anew.
+// goneAfter is how long a consumer may be silent before it is assumed dead. If
+// it is not, its name is created again.
 const goneAfter = 10 * time.Minute
 
-// leave tells the server what is acknowledged and that this consumer is gone.
+// leave sends the last acknowledgement and removes this consumer.
 func (s *subscription) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
 	defer cancel()
-	pipe := s.broker.writes.Pipeline() // the client that tries again
+	pipe := s.broker.writes.Pipeline() // the client that retries
 	if acks := s.acknowledge(ctx, pipe); len(acks) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
 			s.broker.logger.Error("relay/redis: acknowledging has failed, the message will come again", err, s.fields())
@@ -35,7 +35,7 @@ func (s *subscription) leave(ctx context.Context) {
 	s.remove(ctx, s.consumer)
 }
 
-// clean removes consumers that have died, every now and then.
+// clean removes dead consumers, every cleanInterval.
 func (s *subscription) clean(ctx context.Context) {
 	if time.Since(s.cleaned) < cleanInterval {
 		return

@@ -21,7 +21,7 @@ func init() {
 	relay.RegisterBroker("rediss", open)
 }
 
-// openTimeout is how long a server has for its first answer.
+// openTimeout limits the time to a server's first answer.
 const openTimeout = 10 * time.Second
 
 // open is the relay.Driver.
@@ -70,7 +70,8 @@ func configOf(t relay.Target) (Config, error) {
 			Username:  t.Username,
 			Password:  t.Password,
 			TLSConfig: encryption,
-			// A feature of Redis Enterprise, for which each connection would ask.
+			// A feature of Redis Enterprise, for which each connection would
+			// ask.
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		},
 		MaxLen: maxLen,
@@ -90,12 +91,12 @@ func addressOf(t relay.Target) (string, error) {
 	return t.URL.Host, nil
 }
 
-// probeKey does not exist. If it does, as a stream, nothing is older than 0.
+// probeKey does not exist. If it does, as a stream, no entry is older than 0.
 const probeKey = "tidings-probe"
 
-// probe trims a stream that does not exist, which shows that the server answers,
-// takes the credentials, can be written to and is new enough: what an older one
-// says of MINID is a syntax error.
+// probe trims a stream that does not exist. That shows that the server answers,
+// accepts the credentials, can be written to and is new enough: an older one
+// answers MINID with a syntax error.
 func (b *broker) probe(ctx context.Context) error {
 	err := b.writes.XTrimMinIDApprox(ctx, probeKey, "0", 0).Err()
 	text := ""
@@ -104,7 +105,7 @@ func (b *broker) probe(ctx context.Context) error {
 	}
 	switch {
 	case err == nil, strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "WRONGTYPE"):
-		return nil // the user's own keys are what matters
+		return nil // only the user's own keys matter
 	case strings.Contains(text, "syntax error"), strings.Contains(text, "unknown command"):
 		return fmt.Errorf("the server is too old, it takes Redis 6.2: %w", err)
 	case strings.Contains(text, "DB index"), strings.Contains(text, "SELECT is not allowed"):

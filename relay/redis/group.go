@@ -15,8 +15,8 @@ import (
 // A groupKey names a group of consumers of a stream.
 type groupKey struct{ topic, group string }
 
-// positions has how far the groups of this process have come, in case the server
-// forgets one: the oldest entry that is not acknowledged or, where there is none,
+// positions has the positions of the groups of this process, in case the server
+// loses one: the oldest entry that is not acknowledged or, if there is none,
 // the last one that was delivered.
 type positions struct {
 	mu sync.Mutex
@@ -39,8 +39,8 @@ func (p *positions) set(key groupKey, id string) {
 	p.of[key] = id
 }
 
-// Where a group begins. One that is new begins with what is published from now
-// on: what else is in the stream depends on when it was last trimmed.
+// Where a group begins. A new group begins with events published from now on:
+// which others are in the stream depends on when it was last trimmed.
 const (
 	fromNow   = "$"
 	fromStart = "0"
@@ -49,7 +49,7 @@ const (
 // errNoGroup begins like the server's own answer.
 var errNoGroup = errors.New("NOGROUP the stream has no such group")
 
-// declare makes sure that the group exists, and notes how far it has come.
+// declare creates the group if it is missing, and records its position.
 func (s *subscriber) declare(ctx context.Context, topic string) error {
 	s.broker.evictions.warn(ctx)
 	key := groupKey{topic, s.group}
@@ -62,7 +62,7 @@ func (s *subscriber) declare(ctx context.Context, topic string) error {
 	switch {
 	case err == nil && known:
 		s.broker.logger.Error("relay/redis: the server has lost a group, which is made again", errNoGroup, watermill.LogFields{"topic": topic, "group": s.group})
-	case err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP"): // somebody else was faster
+	case err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP"): // another process was faster
 		return wrapDeclare(err, key)
 	}
 	s.broker.streams.Store(topic, true)
@@ -76,7 +76,7 @@ func wrapDeclare(err error, key groupKey) error {
 	return fmt.Errorf("relay/redis: declaring the group %q of %q: %w", key.group, key.topic, err)
 }
 
-// look asks how far the group has come.
+// look reads the position of the group.
 func (s *subscriber) look(ctx context.Context, key groupKey) error {
 	pipe := s.broker.writes.Pipeline()
 	infos := pipe.XInfoGroups(ctx, key.topic)
@@ -89,7 +89,7 @@ func (s *subscriber) look(ctx context.Context, key groupKey) error {
 		return errNoGroup
 	}
 	position := infos.Val()[i].LastDeliveredID
-	// What was delivered between the two is after that position.
+	// An entry delivered between the two commands is after that position.
 	if p := pending.Val(); p.Count > 0 && idOf(p.Lower).less(idOf(position)) {
 		position = p.Lower
 	}
@@ -97,15 +97,15 @@ func (s *subscriber) look(ctx context.Context, key groupKey) error {
 	return nil
 }
 
-// beginning returns the ID after which a group that is to be created begins. It
-// goes on where it was if the stream is the one that it was in, which it is if it
-// still has the entry. If not, the stream is another one, or was trimmed beyond
-// that entry: all that is in it is new to the group.
+// beginning returns the ID after which a new group begins. The group continues
+// where it was if the stream is the same one, which it is if it still has the
+// entry. If not, the stream is another one, or was trimmed beyond that entry:
+// all its entries are new to the group.
 func (s *subscriber) beginning(ctx context.Context, key groupKey) string {
 	position, known := s.broker.positions.get(key)
 	switch {
 	case s.queue:
-		return fromStart // what is acknowledged is not in it any more
+		return fromStart // acknowledged entries are no longer in it
 	case !known:
 		return fromNow
 	}

@@ -8,9 +8,9 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// handOn has an entry handled, and decides what becomes of it.
+// handOn passes an entry to the handler, and decides what happens to it.
 func (s *subscription) handOn(ctx context.Context, entry goredis.XMessage) {
-	since := time.Now() // what the server counts from, or a little later
+	since := time.Now() // when the server began to count, or slightly later
 	msgCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
@@ -25,8 +25,8 @@ func (s *subscription) handOn(ctx context.Context, entry goredis.XMessage) {
 			return
 		case <-m.Nacked():
 		case <-ctx.Done():
-			// What was acknowledged before the end counts: select chooses
-			// at random.
+			// An acknowledgement before the end counts: select chooses at
+			// random.
 			select {
 			case <-m.Acked():
 				s.acked = entry.ID
@@ -42,8 +42,7 @@ func (s *subscription) handOn(ctx context.Context, entry goredis.XMessage) {
 	}
 }
 
-// offer waits until somebody takes a message, and keeps it from being overdue
-// meanwhile.
+// offer waits until a worker takes a message, and renews its time meanwhile.
 func (s *subscription) offer(ctx context.Context, m *message.Message, id string, since *time.Time) bool {
 	tick := time.NewTicker(s.ackWait / 2)
 	defer tick.Stop()
@@ -63,20 +62,20 @@ func (s *subscription) offer(ctx context.Context, m *message.Message, id string,
 	}
 }
 
-// renew begins the time of an entry anew, and reports whether it is still one's
-// own.
+// renew restarts the time of an entry, and reports whether the entry still
+// belongs to this consumer.
 func (s *subscription) renew(ctx context.Context, id string, since time.Time) bool {
 	return s.setIdle(ctx, id, since, 0)
 }
 
-// release makes an entry overdue, for the next in the group that looks.
+// release makes an entry overdue, for the next consumer that looks.
 func (s *subscription) release(ctx context.Context, id string, since time.Time) {
 	s.setIdle(ctx, id, since, s.ackWait)
 }
 
-// setIdle says how long one has been silent about an entry. It keeps off one
-// that is overdue: that may be another's. If it fails, the entry will be overdue
-// in time.
+// setIdle sets the idle time of an entry. It does not change an overdue entry,
+// which may belong to another consumer. If setIdle fails, the entry will become
+// overdue.
 func (s *subscription) setIdle(ctx context.Context, id string, since time.Time, idle time.Duration) bool {
 	if time.Since(since) >= s.ackWait {
 		return false

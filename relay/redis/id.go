@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// An id is the ID of an entry: when it was added, in milliseconds, and a number.
+// An id is the ID of an entry: its time in milliseconds, and a number.
 type id struct{ ms, seq uint64 }
 
-// idOf returns the ID that a server has written, which may leave out the number.
+// idOf parses an ID of the server, which may omit the number.
 func idOf(text string) id {
 	ms, seq, _ := strings.Cut(text, "-")
 	var i id
@@ -25,7 +25,7 @@ func (i id) less(other id) bool {
 	return i.ms < other.ms || i.ms == other.ms && i.seq < other.seq
 }
 
-// before returns the greatest ID that is less, or zero.
+// before returns the greatest smaller ID, or zero.
 func (i id) before() id {
 	switch {
 	case i.seq > 0:

@@ -16,11 +16,12 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// surelySmall is a size of an entry that every server takes: its limits cannot be
-// set to less than 1 MB.
+// surelySmall is a size of an entry that every server accepts: its limits
+// cannot be less than 1 MB.
 const surelySmall = 1<<20 - 64<<10
 
-// sizeOf returns the size of the fields of an entry, and that of the largest.
+// sizeOf returns the size of the fields of an entry, and the size of the
+// largest.
 func sizeOf(fields []any) (size, largest int64) {
 	for _, field := range fields {
 		n := 0
@@ -35,8 +36,8 @@ func sizeOf(fields []any) (size, largest int64) {
 	return size, largest
 }
 
-// checkSize asks for the limits of the server before a large entry is sent: a
-// server ends the connection over what is too large for it, in most cases before
+// checkSize reads the limits of the server before a large entry is sent: a
+// server ends the connection over an entry that is too large, usually before
 // the client can read why.
 func (b *broker) checkSize(ctx context.Context, fields []any) error {
 	size, largest := sizeOf(fields)
@@ -54,8 +55,8 @@ func (b *broker) checkSize(ctx context.Context, fields []any) error {
 	return nil
 }
 
-// setting returns a number among the settings of the server, 0 if the server does
-// not tell.
+// setting returns a numeric setting of the server, or 0 if the server does not
+// report it.
 func (b *broker) setting(ctx context.Context, name string) int64 {
 	settings, err := b.writes.ConfigGet(ctx, name).Result()
 	if err != nil {
@@ -68,9 +69,10 @@ func (b *broker) setting(ctx context.Context, name string) int64 {
 	return n
 }
 
-// refusedSize has the error of an XADD wrap [relay.ErrTooLarge] if the size is the
-// cause. Where the server does not tell its limits, it takes the size for the cause
-// if the server has closed the connection at each attempt, and answers a PING.
+// refusedSize makes the error of an XADD wrap [relay.ErrTooLarge] if the size
+// is the cause. If the server does not report its limits, the size is assumed
+// to be the cause if the server has closed the connection at each attempt, and
+// answers a PING.
 func (b *broker) refusedSize(ctx context.Context, fields []any, err error) error {
 	size, _ := sizeOf(fields)
 	text := err.Error()
@@ -87,7 +89,8 @@ func isCutOff(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }
 
-// evictions warns once of a server that removes streams when its memory is full.
+// evictions warns once of a server that removes streams when its memory is
+// full.
 type evictions struct {
 	client goredis.UniversalClient
 	logger watermill.LoggerAdapter
@@ -102,7 +105,7 @@ func (e *evictions) warn(ctx context.Context) {
 	}
 	memory, err := e.client.Info(ctx, "memory").Result()
 	if err != nil {
-		return // the server does not tell
+		return // the server does not report it
 	}
 	info := map[string]string{}
 	for line := range strings.Lines(memory) {

@@ -8,11 +8,11 @@ import (
 )
 
 // The metadata of a message are a map of strings in MessagePack,
-// https://github.com/msgpack/msgpack/blob/master/spec.md. What is needed of that
-// is small; the library that the adapter has for it fails if a value is no
-// string, and follows nested values down to the end of the stack.
+// https://github.com/msgpack/msgpack/blob/master/spec.md. The relay needs only
+// a small part of that; the adapter's library fails if a value is not a string,
+// and follows nested values until the stack overflows.
 
-// encodeMetadata returns metadata in MessagePack, nothing if there are none.
+// encodeMetadata returns metadata in MessagePack, or nothing if there are none.
 func encodeMetadata(metadata map[string]string) []byte {
 	if len(metadata) == 0 {
 		return nil
@@ -49,8 +49,8 @@ func appendString(b []byte, s string) []byte {
 
 var errMetadata = errors.New("relay/redis: the metadata are no map of scalars in MessagePack")
 
-// decodeMetadata reads a map of scalars. With the error is what comes before the
-// first byte that is not understood.
+// decodeMetadata reads a map of scalars. With an error it returns the values
+// before the first byte that is not understood.
 func decodeMetadata(data string) (map[string]string, error) {
 	if data == "" {
 		return nil, nil
@@ -60,7 +60,7 @@ func decodeMetadata(data string) (map[string]string, error) {
 	if !ok {
 		return nil, errMetadata
 	}
-	metadata := map[string]string{} // not of size n, which may be a lie
+	metadata := map[string]string{} // not of size n, which may be wrong
 	for ; n > 0; n-- {
 		key, ok := r.scalar()
 		if !ok {

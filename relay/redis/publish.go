@@ -13,8 +13,8 @@ import (
 )
 
 // Publish appends the messages to the stream, in order, and stops at the first
-// that the server does not accept. The publisher of the adapter does the same,
-// but without the ctx of the message and without a limit of time.
+// that the server does not accept. The adapter's publisher does the same, but
+// without the ctx of the message and without a time limit.
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	for _, m := range messages {
 		if err := b.append(topic, m, b.maxLen); err != nil {
@@ -25,9 +25,9 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	return nil
 }
 
-// Enqueue appends the messages to the stream of a group's own. Whether the group
-// exists does not matter: it begins at the start of the stream whenever it is
-// declared, and no trimmer and no limit removes what is in there.
+// Enqueue appends the messages to a group's own stream. The group need not
+// exist: it begins at the start of the stream whenever it is declared, and no
+// trimmer and no limit removes entries there.
 func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
 	topic := b.Topic(group.Name)
 	for _, m := range messages {
@@ -40,8 +40,8 @@ func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error 
 
 var errNoStream = errors.New("the stream does not exist any more")
 
-// append adds an entry, and creates the stream if there is none. It says so if
-// this process knows that there was one.
+// append adds an entry, and creates the stream if it does not exist. It logs
+// that if this process knows that the stream existed.
 func (b *broker) append(topic string, m *message.Message, maxLen int64) error {
 	ctx, cancel := context.WithTimeout(m.Context(), publishTimeout)
 	defer cancel()

@@ -15,10 +15,10 @@ import (
 //
 // It is not the adapter's, which closes the client that it was given; ends the
 // subscription at an entry that it does not understand; reads up to three
-// entries ahead of a slow handler, which are overdue before it sees them; gives
-// up when the group is gone after a restart of the server; forgets an
-// acknowledgement if it is closed at that moment; loses the entries of an answer
-// that got lost until they are overdue; and leaves a consumer behind each time.
+// entries ahead of a slow handler, which become overdue before it sees them;
+// gives up when the group is gone after a restart of the server; loses an
+// acknowledgement if it is closed at that moment; leaves the entries of a lost
+// answer until they are overdue; and leaves a consumer behind each time.
 type subscriber struct {
 	broker  *broker
 	group   string
@@ -34,7 +34,7 @@ type subscriber struct {
 
 var _ message.SubscribeInitializer = (*subscriber)(nil)
 
-// SubscribeInitialize creates the stream and the group, as far as there are none
+// SubscribeInitialize creates the stream and the group if they do not exist
 // (any more).
 func (s *subscriber) SubscribeInitialize(topic string) error {
 	ctx, cancel := context.WithTimeout(s.closing, publishTimeout)
@@ -61,7 +61,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		topic:      topic,
 		consumer:   consumerName(),
 		messages:   make(chan *message.Message),
-		recovered:  true, // nobody has had this name
+		recovered:  true, // the name is new
 	}
 	s.running.Go(func() {
 		defer end()
@@ -72,7 +72,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 }
 
 // consumerName returns a new name: two subscriptions with the same one would
-// take each other's entries for their own.
+// take each other's entries.
 func consumerName() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -81,8 +81,9 @@ func consumerName() string {
 	return host + "-" + uuid.NewString()[:13]
 }
 
-// Close ends the subscriptions. What was handed on and is not acknowledged goes
-// to another subscription at its next look for such, within seconds.
+// Close ends the subscriptions. Messages that were delivered but not
+// acknowledged go to another subscription when it next looks for overdue
+// entries, within seconds.
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true

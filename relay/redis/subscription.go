@@ -10,26 +10,26 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// A subscription is one consumer of a group. All of it runs on one goroutine,
-// which has one entry at a time in hand: an entry's time runs from when it is
-// read, so that nothing is read before somebody is free for it.
+// A subscription is one consumer of a group. It runs on one goroutine, which
+// holds one entry at a time: an entry's time runs from when it is read, so it
+// reads none before a worker is free.
 type subscription struct {
 	*subscriber
 	topic    string
 	consumer string
 	messages chan *message.Message
 
-	acked     string        // an entry that the server is to be told of with the next read
+	acked     string        // an entry to acknowledge with the next read
 	block     time.Duration // how long the next read waits
-	recovered bool          // no answer got lost since the last look at one's own entries
-	failures  int           // reads that have failed in a row
+	recovered bool          // no answer got lost since it last read its own entries
+	failures  int           // consecutive failed reads
 	looked    time.Time     // when it last looked for overdue entries
-	cleaned   time.Time     // when it last looked for consumers that are gone
+	cleaned   time.Time     // when it last looked for dead consumers
 }
 
-// A read cannot be interrupted (the client has no way, and the server might hand
-// an entry to a connection that is just being closed), so that Close waits for
-// it. It is short where there was traffic and grows in silence.
+// A read cannot be interrupted (the client has no way, and the server might
+// deliver an entry to a connection that is being closed), so Close waits for
+// it. It is short after traffic and grows during silence.
 const (
 	shortestBlock = 25 * time.Millisecond
 	longestBlock  = time.Second
@@ -46,7 +46,7 @@ const (
 
 func (s *subscription) lookInterval() time.Duration { return min(longestLook, s.ackWait/4) }
 
-// run fetches and hands on entries until ctx ends.
+// run fetches and passes on entries until ctx ends.
 func (s *subscription) run(ctx context.Context) {
 	defer close(s.messages)
 	defer s.leave(ctx)
@@ -66,8 +66,8 @@ func (s *subscription) run(ctx context.Context) {
 	}
 }
 
-// next returns an entry: an overdue one, one whose answer got lost, or a new one;
-// nil if there is none yet.
+// next returns an entry: an overdue one, one whose answer got lost, or a new
+// one; nil if there is none yet.
 func (s *subscription) next(ctx context.Context) (*goredis.XMessage, error) {
 	if time.Since(s.looked) >= s.lookInterval() {
 		entry, err := s.overdue(ctx)
@@ -86,7 +86,7 @@ func (s *subscription) next(ctx context.Context) (*goredis.XMessage, error) {
 	return s.read(ctx, ">", s.block)
 }
 
-// read fetches an entry: a new one from ">", one's own from "0".
+// read fetches an entry: a new one from ">", the consumer's own from "0".
 func (s *subscription) read(ctx context.Context, from string, block time.Duration) (*goredis.XMessage, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(block, 0)+answerMargin)
 	defer cancel()
@@ -108,7 +108,7 @@ func (s *subscription) read(ctx context.Context, from string, block time.Duratio
 }
 
 // withAck acknowledges the last entry and sends a command, in one round trip.
-// All that fetches an entry goes through it: there is one to acknowledge at most.
+// All fetches use it, so there is at most one entry to acknowledge.
 func (s *subscription) withAck(ctx context.Context, command func(goredis.Pipeliner)) error {
 	pipe := s.broker.reads.Pipeline()
 	acks := s.acknowledge(ctx, pipe)
@@ -123,8 +123,8 @@ func (s *subscription) withAck(ctx context.Context, command func(goredis.Pipelin
 	return err
 }
 
-// acknowledge adds what tells the server of the last entry: that the group is
-// done with it, and in a stream of the group's own that it can go.
+// acknowledge adds the commands for the last entry: the group has handled it
+// and, in a group's own stream, it can be deleted.
 func (s *subscription) acknowledge(ctx context.Context, pipe goredis.Pipeliner) (commands []goredis.Cmder) {
 	if s.acked == "" {
 		return nil
@@ -136,7 +136,7 @@ func (s *subscription) acknowledge(ctx context.Context, pipe goredis.Pipeliner) 
 	return commands
 }
 
-// acknowledged is called when the server has been told.
+// acknowledged is called when the server has the acknowledgement.
 func (s *subscription) acknowledged() {
 	s.acked = ""
 	if !s.queue {
@@ -153,8 +153,8 @@ func firstError(commands []goredis.Cmder) error {
 	return nil
 }
 
-// existing returns the entry, or nil if it was deleted while it was pending,
-// which is then forgotten.
+// existing returns the entry, or nil if it was deleted while it was pending;
+// then it acknowledges the entry.
 func (s *subscription) existing(ctx context.Context, entry goredis.XMessage) (*goredis.XMessage, error) {
 	if len(entry.Values) > 0 {
 		return &entry, nil
@@ -174,8 +174,8 @@ func (s *subscription) deleted(id string) {
 	s.broker.logger.Error("relay/redis: a message was deleted before it was handled", errDeleted, fields)
 }
 
-// overdue returns an entry that somebody in the group has been silent about for
-// too long.
+// overdue returns an entry that a consumer of the group has not acknowledged in
+// time.
 func (s *subscription) overdue(ctx context.Context) (*goredis.XMessage, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 	defer cancel()
@@ -189,7 +189,7 @@ func (s *subscription) overdue(ctx context.Context) (*goredis.XMessage, error) {
 		return nil, err
 	}
 	for _, p := range pending.Val() {
-		// Others look at the same time: the first one gets it.
+		// Several consumers may claim it; the first one wins.
 		if entry, err := s.claim(ctx, p.ID); entry != nil || err != nil {
 			return entry, err
 		}
@@ -213,19 +213,19 @@ func (s *subscription) claim(ctx context.Context, id string) (*goredis.XMessage,
 	if len(entries) > 0 || s.queue {
 		return nil, nil
 	}
-	// Somebody else was faster, or a server from Redis 7 on has dropped what
-	// does not exist any more, of which the client does not tell.
+	// Another consumer was faster, or a server from Redis 7 on has dropped an
+	// entry that no longer exists, which the client does not report.
 	if found, err := s.broker.reads.XRangeN(ctx, s.topic, id, id, 1).Result(); err == nil && len(found) == 0 {
 		s.deleted(id)
 	}
 	return nil, nil
 }
 
-// repair does what can be done after a read has failed, and waits a little.
+// repair handles a failed read, and waits a little.
 //
-// The server may have handed out an entry in an answer that got lost, so the next
-// read is of one's own. And it may have forgotten the group, if it was restarted
-// and stores nothing.
+// The server may have delivered an entry in an answer that got lost, so the
+// next read fetches the consumer's own entries. And it may have lost the group,
+// if it was restarted and stores nothing.
 func (s *subscription) repair(ctx context.Context, err error) {
 	s.recovered, s.block = false, 0
 	if s.failures++; s.failures == 1 {

@@ -16,13 +16,15 @@ import (
 )
 
 // An acknowledged entry stays in its stream until that is trimmed. A trimmer
-// removes what every group has acknowledged from the streams of events that this
-// process has used lately, and leaves the queues of single groups alone.
+// removes the entries that every group has acknowledged from the streams of
+// events that this process has used recently. It does not change the queues of
+// single groups.
 //
-// A group that the server has lost comes back: its process declares it again. Until
-// then it needs what it has not read yet, although the server does not know that.
-// So the trimmer leaves a stream alone while a group is missing that it has seen
-// there, and until it has watched the stream for long enough to have seen all.
+// A group that the server has lost comes back: its process declares it again.
+// Until then it needs the entries that it has not read yet, although the server
+// does not know that. So the trimmer does not trim a stream while a group is
+// missing that it has seen there, and until it has watched the stream long
+// enough to have seen all.
 type trimmer struct {
 	client  goredis.UniversalClient
 	logger  watermill.LoggerAdapter
@@ -33,42 +35,42 @@ type trimmer struct {
 	mu        sync.Mutex // held while a stream is trimmed
 	settle    time.Duration
 	missedFor time.Duration
-	lastErr   string // of the last round, in order not to repeat it
+	lastErr   string // of the last round, so as not to repeat it
 	warned    map[groupKey]time.Time
 }
 
-// A trimmed is what the trimmer knows of a stream.
+// A trimmed is what the trimmer knows about a stream.
 type trimmed struct {
 	used   atomic.Bool          // since the last round
 	since  time.Time            // of the first round
-	groups map[string]time.Time // since when each is missing; zero if it is there
+	groups map[string]time.Time // when each went missing; zero if it is there
 }
 
 const (
 	trimInterval = 5 * time.Second
 
-	// settleTime is after how long all groups of live processes have declared
-	// themselves.
+	// settleTime is the time after which all groups of live processes have
+	// declared themselves.
 	settleTime = 3 * relay.DeclareEvery
 
-	// missedFor is how long a missing group is waited for. Afterwards somebody
-	// has destroyed it on purpose.
+	// missedFor is how long to wait for a missing group. Afterwards it counts
+	// as destroyed on purpose.
 	missedFor = 5 * time.Minute
 
-	// keptWithoutGroup is how many entries stay in a stream that no group has
-	// subscribed to.
+	// keptWithoutGroup is how many entries stay in a stream without groups.
 	keptWithoutGroup = 10_000
 
-	// trimAtMost is when the script gives others a chance, after about 5 ms.
+	// trimAtMost limits one run of the script to about 5 ms, to let others run.
 	trimAtMost = 100_000
 )
 
 // trimScript finds the oldest entry that a group still needs, and removes those
-// before it: all in one step, so that a group that comes meanwhile loses nothing.
-// It leaves some, since it removes whole nodes of the stream (of 100 entries by
-// default), which is cheap. It removes nothing if a group is missing (ARGV[3] and
-// so on), or if ARGV[2] is 0. It returns how many are removed, a group that needs
-// entries from before the oldest that there is (or an empty text), and all groups.
+// before it: all in one step, so that a group that is added meanwhile loses
+// nothing. It leaves some, since it removes whole nodes of the stream (of 100
+// entries by default), which is cheap. It removes nothing if a group is missing
+// (ARGV[3] and so on), or if ARGV[2] is 0. It returns how many it has removed,
+// a group that needs entries from before the oldest one (or an empty text), and
+// all groups.
 var trimScript = goredis.NewScript(`
 local function before(a, b)
 	local ams, aseq = string.match(a, '(%d+)%-?(%d*)')
@@ -111,7 +113,7 @@ func newTrimmer(client goredis.UniversalClient, logger watermill.LoggerAdapter) 
 	return t
 }
 
-// mark has a stream trimmed in the next round.
+// mark makes the next round trim a stream.
 func (t *trimmer) mark(stream string) {
 	if s := t.stream(stream); !s.used.Load() {
 		s.used.Store(true)
@@ -171,7 +173,7 @@ func (t *trimmer) trim(ctx context.Context, name string) {
 	}
 }
 
-// once trims a stream, unless it is to be left alone.
+// once trims a stream, unless it must be left alone.
 func (t *trimmer) once(ctx context.Context, name string, s *trimmed) (removed int64, held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
@@ -203,7 +205,7 @@ func (t *trimmer) once(ctx context.Context, name string, s *trimmed) (removed in
 
 var errBehind = errors.New("the stream does not reach back to where the group is: was it cut by maxlen, or by somebody?")
 
-// warn says something of a group, once in missedFor.
+// warn logs a warning about a group, once in missedFor.
 func (t *trimmer) warn(stream, group string, err error, text string) {
 	key := groupKey{stream, group}
 	if time.Since(t.warned[key]) < t.missedFor {
@@ -213,8 +215,8 @@ func (t *trimmer) warn(stream, group string, err error, text string) {
 	t.logger.Error(text, err, watermill.LogFields{"topic": stream, "group": group})
 }
 
-// note takes down which groups there are. It returns those that were there in the
-// last round and are not now, and whether one is missed.
+// note records which groups exist. It returns the groups that existed in the
+// last round and do not now, and whether one is missing.
 func (s *trimmed) note(present []any, now time.Time, missedFor time.Duration) (lost []string, missing bool) {
 	for _, group := range present {
 		s.groups[fmt.Sprint(group)] = time.Time{}

@@ -10,7 +10,7 @@ import (
 )
 
 // All returns the events of type E for which every match is true, in their
-// order; none is no failure. E may be an interface.
+// order. It does not fail if there are none. E may be an interface.
 func All[E tidings.Event](events Events, match ...func(E) bool) []E {
 	var found []E
 	for _, event := range events {
@@ -30,9 +30,9 @@ func as[E tidings.Event](event tidings.Event, match []func(E) bool) (E, bool) {
 	return e, ok
 }
 
-// Require returns the first of events that is an E and for which every
-// match is true. The test fails at once if there is none. There may be
-// more: see [All] and [RequireSequence]. E may be an interface.
+// Require returns the first of events that is an E and for which every match is
+// true. The test fails at once if there is none. There may be more: see [All]
+// and [RequireSequence]. E may be an interface.
 //
 //	accepted := tidingstest.Require(t, rec.Delivered(), func(e crm.ProposalAccepted) bool {
 //		return e.ProposalID == 7
@@ -63,8 +63,8 @@ func RequireNone[E tidings.Event](t testing.TB, events Events, match ...func(E) 
 	}
 }
 
-// RequireSequence fails the test at once unless events are as many as want,
-// and each fits the Matcher in its place.
+// RequireSequence fails the test at once unless there are as many events as
+// Matchers in want, and each event fits the Matcher in its place.
 //
 //	tidingstest.RequireSequence(t, rec.Delivered(),
 //		tidingstest.Of[crm.ProposalAccepted](),
@@ -84,12 +84,12 @@ func RequireSequence(t testing.TB, events Events, want ...Matcher) {
 	}
 }
 
-// RequireSubsequence fails the test at once unless events contain one that
-// fits each Matcher of want, in this order; there may be others before,
-// between and after them. It returns those that fit, one for each Matcher.
+// RequireSubsequence fails the test at once unless events contain one that fits
+// each Matcher of want, in this order; there may be others before, between and
+// after them. It returns the matching events, one for each Matcher.
 func RequireSubsequence(t testing.TB, events Events, want ...Matcher) Events {
 	t.Helper()
-	// Taking the earliest that fits leaves the most for those that follow.
+	// The earliest match leaves the most events for the next Matchers.
 	var found Events
 	last := 0
 	for i, event := range events {
@@ -120,7 +120,7 @@ func compared(events Events, want []Matcher) string {
 	return b.String()
 }
 
-// A Matcher says which events fit one place of a sequence. Make one with
+// A Matcher decides which events fit one place of a sequence. Make one with
 // [Of]; the zero Matcher fits no event.
 type Matcher struct {
 	name  string
@@ -140,7 +140,7 @@ func Of[E tidings.Event](match ...func(E) bool) Matcher {
 	}}
 }
 
-// String returns the name of the type of events that m fits.
+// String returns the type of the events that m fits.
 func (m Matcher) String() string {
 	if m.match == nil {
 		return "(zero Matcher)"

@@ -14,14 +14,14 @@ import (
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
-// patience is how long to wait for handlers that ought to end.
+// patience limits the wait for handlers that should end.
 const patience = 10 * time.Second
 
-// NewBus returns a bus that is closed at the end of the test. The test
-// fails if handlers do not end then within ten seconds, and for every
-// failure that has no caller left: of a handler that ran after a commit or
-// rollback, or asynchronously. A [tidings.WithErrorHandler] among opts
-// takes these failures instead.
+// NewBus returns a bus that is closed at the end of the test. The test fails if
+// the handlers do not end within ten seconds then, and for every failure that
+// has no caller left: from a handler that ran after a commit or rollback, or
+// asynchronously. A [tidings.WithErrorHandler] among opts gets these failures
+// instead.
 func NewBus(t testing.TB, opts ...tidings.Option) *tidings.EventBus {
 	t.Helper()
 	r := &reporter{t: t}
@@ -37,7 +37,7 @@ func NewBus(t testing.TB, opts ...tidings.Option) *tidings.EventBus {
 	return bus
 }
 
-// A reporter fails its test for what a bus reports.
+// A reporter fails its test for the errors that a bus reports.
 type reporter struct {
 	mu    sync.Mutex
 	t     testing.TB
@@ -64,10 +64,10 @@ func (r *reporter) end() {
 	r.ended = true
 }
 
-// Drain waits until no handler of bus runs and no queue of an
-// [tidings.Async] handler holds an event. The test fails at once if that
-// takes longer than ten seconds. Do not call it inside a handler, which it
-// would wait for, nor while the test holds what a handler needs.
+// Drain waits until no handler of bus runs and no queue of an [tidings.Async]
+// handler holds an event. The test fails at once if that takes longer than ten
+// seconds. Do not call it inside a handler, because it would wait for that
+// handler, nor while the test holds what a handler needs.
 func Drain(t testing.TB, bus *tidings.EventBus) {
 	t.Helper()
 	if bus == nil {
@@ -80,8 +80,8 @@ func Drain(t testing.TB, bus *tidings.EventBus) {
 	}
 }
 
-// running returns the stacks of the goroutines that are inside a handler,
-// of whatever bus, to show what these are waiting for.
+// running returns the stacks of the goroutines that are inside a handler of any
+// bus, to show what they wait for.
 func running() string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]

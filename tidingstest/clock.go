@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Clock is a time that moves when the test says so:
+// A Clock is a time that only the test moves:
 //
 //	clock := tidingstest.NewClock(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))
 //	bus := tidingstest.NewBus(t, tidings.WithClock(clock.Now))
@@ -19,7 +19,7 @@ type Clock struct {
 // NewClock returns a Clock that shows start.
 func NewClock(start time.Time) *Clock { return &Clock{now: start} }
 
-// Now returns what the clock shows.
+// Now returns the time of the clock.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,38 +13,38 @@ import (
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
-// Commit runs fn as if in a transaction of its own that commits, although
-// tx, which the test has begun on db, stays open, for the test to roll back
-// at its end. The handlers of what fn publishes run, of every phase, and so
-// do those of what these publish in turn:
+// Commit runs fn as if in a transaction of its own that commits, although tx,
+// which the test has begun on db, stays open, for the test to roll back at its
+// end. It runs the handlers, of every phase, of the events that fn publishes,
+// and of the events that these handlers publish:
 //
-//   - fn's context is inside of tx: [tidings.TxFrom] finds it, and events
-//     wait. Once fn has returned nil, the BeforeCommit handlers run, and
-//     after them the others.
+//   - fn's context is inside tx: [tidings.TxFrom] finds it, and events wait.
+//     Once fn has returned nil, the BeforeCommit handlers run, and after them
+//     the others.
 //   - Code in fn or in a handler that begins a transaction on db, with
-//     [tidings.InTx], or with [tidings.Transact] and a TxFunc that uses what
-//     TxFrom finds, gets a savepoint in tx. Its events wait for the end of
-//     fn inside of fn, and else for the release of this savepoint.
-//   - Code that uses db itself is outside of tx and sees nothing of it.
+//     [tidings.InTx], or with [tidings.Transact] and a TxFunc that uses the
+//     result of TxFrom, gets a savepoint in tx. In fn its events wait for the
+//     end of fn, elsewhere for the release of this savepoint.
+//   - Code that uses db itself is outside tx and does not see its changes.
 //
-// db and tx are a [*sql.DB] and [*sql.Tx], or what takes their place in
-// another library: a *pgxpool.Pool and pgx.Tx, a *gorm.DB and *gorm.DB.
+// db and tx are a [*sql.DB] and [*sql.Tx], or their equivalents in another
+// library: a *pgxpool.Pool and pgx.Tx, a *gorm.DB and *gorm.DB.
 //
-// Commit returns the error of fn or of a BeforeCommit handler, and the
-// AfterRollback handlers have run then; or else the errors of the handlers
-// after the commit, joined. Where tx has the ExecContext of database/sql,
-// what fn wrote before it failed is undone.
+// Commit returns the error of fn or of a BeforeCommit handler, after the
+// AfterRollback handlers have run; otherwise the errors of the handlers after
+// the commit, joined. If tx has the ExecContext of database/sql, the writes of
+// a failed fn are undone.
 //
-// Where tx is a [*sql.Tx], it is also an error that a constraint does not hold
-// which the database checks at the COMMIT: one that is deferred, on Postgres and
-// SQLite. The same goes for transactions that InTx begins on db. With another
-// library, and for a TxFunc of one's own, such a constraint counts as kept: end
+// If tx is a [*sql.Tx], Commit also returns an error if a constraint does not
+// hold that the database checks at COMMIT: a deferred one, on Postgres and
+// SQLite. The same applies to transactions that InTx begins on db. With another
+// library, and for a TxFunc of your own, such a constraint is not checked: end
 // the test with SET CONSTRAINTS ALL IMMEDIATE, or PRAGMA foreign_key_check.
 //
-// Everybody shares the connection of tx here, where otherwise each
-// transaction has its own. Those that InTx begins take turns; the test
-// itself should wait ([Drain]) for [tidings.Async] handlers before it goes
-// on to use tx, and so should code that has TxFuncs of its own.
+// All code shares the connection of tx here, where otherwise each transaction
+// has its own. Transactions that InTx begins take turns; the test itself should
+// wait ([Drain]) for [tidings.Async] handlers before it uses tx again, and so
+// should code with its own TxFuncs.
 func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) error {
 	if db == nil || tx == nil || fn == nil {
 		return errors.New("tidingstest: Commit with a nil database, transaction or function")
@@ -71,10 +71,10 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 	return hook.Commit(outside)
 }
 
-// withBase returns a context in which tx stands for new transactions on db.
+// withBase returns a context in which tx replaces new transactions on db.
 func withBase(ctx context.Context, db, tx any) (context.Context, *testhook.Base) {
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		// Those in handlers that still run wait for this one.
+		// Transactions in handlers that still run wait for this one.
 		if same(b.DB, db) && same(b.Tx, tx) {
 			return ctx, b
 		}
@@ -89,8 +89,8 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// undoable runs fn in a savepoint of base's transaction, if that can set
-// one, while no handler in another goroutine has one there.
+// undoable runs fn in a savepoint of base's transaction, if that supports
+// savepoints, while no handler in another goroutine has one there.
 func undoable(ctx context.Context, base *testhook.Base, fn func(context.Context) error) (err error) {
 	base.Mu.Lock()
 	defer base.Mu.Unlock()
@@ -110,21 +110,21 @@ func undoable(ctx context.Context, base *testhook.Base, fn func(context.Context)
 	}.Run(ctx, fn)
 }
 
-// Sandbox begins a transaction on db, to be rolled back at the end of the
-// test, and returns a context in which this stands for db: where code
-// begins a transaction with [tidings.InTx], it gets a savepoint, and counts
-// as committed when that is released, and when constraints hold that are checked
-// at a COMMIT. So code that is written to commit can be tested, with all of its
-// handlers, and leaves no trace:
+// Sandbox begins a transaction on db, rolls it back at the end of the test, and
+// returns a context in which the transaction replaces db: where code begins a
+// transaction with [tidings.InTx], it gets a savepoint, and counts as committed
+// when the savepoint is released and the constraints hold that are checked at
+// COMMIT. So code that commits can be tested, with all of its handlers, and
+// leaves no trace:
 //
 //	ctx, tx := tidingstest.Sandbox(t, db)
 //	err := crm.Accept(ctx, 7) // calls tidings.InTx(ctx, db, ...)
 //	...
 //	tx.QueryRow("SELECT state FROM proposals WHERE id = 7") // sees it
 //
-// See [Commit] for code that is called inside a transaction, and for the
-// rules. Call Sandbox before [NewBus], so that the bus is closed while
-// handlers can still use the transaction.
+// See [Commit] for code that is called inside a transaction, and for the rules.
+// Call Sandbox before [NewBus], so that the bus is closed while handlers can
+// still use the transaction.
 func Sandbox(t testing.TB, db *sql.DB) (context.Context, *sql.Tx) {
 	t.Helper()
 	// Not t.Context(), which ends before the bus is closed.

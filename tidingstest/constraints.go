@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// constraints checks at the end of what counts as a transaction what a database
-// checks at a COMMIT, which never comes in a test: constraints that are
-// deferred, on Postgres and SQLite. MySQL and SQL Server have none.
+// constraints checks, at the end of what counts as a transaction, what a
+// database checks at COMMIT, which never happens in a test: deferred
+// constraints, on Postgres and SQLite. MySQL and SQL Server have none.
 type constraints struct {
 	tx       *sql.Tx
-	database func(*constraints, context.Context) (commitCheck, error) // what begin does there; nil: not known yet
+	database func(*constraints, context.Context) (commitCheck, error) // implements begin for that database; nil: not known yet
 }
 
 // A commitCheck fails as the COMMIT would.
@@ -28,7 +28,7 @@ func checksOf(tx any) func(context.Context) (commitCheck, error) {
 	return c.begin
 }
 
-// begin returns what to call in place of a COMMIT. It is called in a
+// begin returns the function to call in place of a COMMIT. It is called in a
 // transaction in which no statement has failed.
 func (c *constraints) begin(ctx context.Context) (check commitCheck, err error) {
 	if c.database == nil {
@@ -39,8 +39,8 @@ func (c *constraints) begin(ctx context.Context) (check commitCheck, err error) 
 	return c.database(c, ctx)
 }
 
-// detect asks for the version in the words of Postgres, which an error would
-// cost the transaction, and after that in those of SQLite.
+// detect asks for the version with the function of Postgres first, where an
+// error would abort the transaction, and then with the one of SQLite.
 func (c *constraints) detect(ctx context.Context) (func(*constraints, context.Context) (commitCheck, error), error) {
 	var version string
 	if err := c.tx.QueryRowContext(ctx, "SELECT version()").Scan(&version); err == nil {
@@ -49,7 +49,7 @@ func (c *constraints) detect(ctx context.Context) (func(*constraints, context.Co
 		}
 		return (*constraints).none, nil
 	}
-	if err := ctx.Err(); err != nil { // which says nothing about the database
+	if err := ctx.Err(); err != nil { // says nothing about the database
 		return nil, err
 	}
 	if err := c.tx.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err == nil {
@@ -62,8 +62,8 @@ func (c *constraints) none(context.Context) (commitCheck, error) {
 	return func(context.Context) error { return nil }, nil
 }
 
-// postgres checks what may be deferred. Further transactions of the test begin
-// as one does, with what is INITIALLY DEFERRED deferred.
+// postgres checks the constraints that may be deferred. Later transactions of
+// the test begin like new ones, with INITIALLY DEFERRED constraints deferred.
 func (c *constraints) postgres(context.Context) (commitCheck, error) {
 	return func(ctx context.Context) error {
 		var all, deferred sql.NullString
@@ -86,8 +86,9 @@ func (c *constraints) postgres(context.Context) (commitCheck, error) {
 }
 
 // postgresConstraints returns two lists of constraints in the syntax of SET
-// CONSTRAINTS, of the tables that the transaction has used: it has locked those,
-// so nobody drops them meanwhile, as tests do with tables of their own.
+// CONSTRAINTS, for the tables that the transaction has used: it has locked
+// those, so they cannot be dropped meanwhile, as other tests do with their own
+// tables.
 const postgresConstraints = `
 SELECT string_agg(DISTINCT name, ', '), string_agg(DISTINCT name, ', ') FILTER (WHERE condeferred)
 FROM (
@@ -99,8 +100,8 @@ FROM (
 	)
 ) used`
 
-// sqlite looks for foreign keys that the transaction has broken. Rows that were
-// broken before it are not its affair.
+// sqlite looks for foreign keys that the transaction has broken. It ignores
+// rows that were broken before.
 func (c *constraints) sqlite(ctx context.Context) (commitCheck, error) {
 	before, err := c.broken(ctx)
 	if err != nil {
@@ -116,7 +117,7 @@ func (c *constraints) sqlite(ctx context.Context) (commitCheck, error) {
 				return fmt.Errorf("FOREIGN KEY constraint failed: a row of the table %s refers to one that is not in %s", row.table, row.parent)
 			}
 		}
-		// What was asked for until the COMMIT ends here.
+		// A deferral until the COMMIT ends here.
 		_, err = c.tx.ExecContext(ctx, "PRAGMA defer_foreign_keys = OFF")
 		return err
 	}, nil

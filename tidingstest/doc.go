@@ -1,4 +1,4 @@
-// Package tidingstest tests code that publishes and handles events.
+// Package tidingstest helps to test code that publishes and handles events.
 //
 //	func TestAcceptCreatesClient(t *testing.T) {
 //		bus := tidingstest.NewBus(t)
@@ -13,21 +13,21 @@
 //		tidingstest.RequireNone[clients.Rejected](t, rec.Delivered())
 //	}
 //
-// Nothing here sleeps or polls. Handlers run in the goroutine of the
-// publisher, so that everything has happened when Publish, InTx or [Commit]
-// returns; for [tidings.Async] handlers there is [Drain].
+// Nothing here sleeps or polls. Handlers run in the goroutine of the publisher,
+// so everything has happened when Publish, InTx or [Commit] returns; for
+// [tidings.Async] handlers call [Drain].
 //
-// # What is there
+// # Overview
 //
-//   - [NewBus] makes a bus that ends with the test, and fails it for errors
-//     that no caller gets.
-//   - [Record] notes what was delivered, and what was published but rolled
-//     back.
+//   - [NewBus] makes a bus that ends with the test, and fails the test for
+//     errors that no caller gets.
+//   - [Record] records the events that were delivered, and those that were
+//     published but rolled back.
 //   - [Require], [RequireNone], [RequireSequence], [RequireSubsequence] and
-//     [All] look for events by type, and return what they found. A failure
-//     lists all events with their fields.
+//     [All] find events by type, and return them. A failure lists all events
+//     with their fields.
 //   - [Sandbox] and [Commit] run code that commits in a transaction that the
 //     test rolls back.
-//   - [Clock] is the time of a bus, at the test's command.
+//   - [Clock] sets the time of a bus.
 //   - [TestTransport] checks a [tidings.Transport].
 package tidingstest

@@ -10,11 +10,11 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Events are events in the order in which they were recorded.
+// Events lists events in the order in which they were recorded.
 type Events []tidings.Event
 
-// String returns one numbered line per event: its type and fields, the end
-// of its ID and, where another event led to it, that of the cause.
+// String returns one numbered line per event: its type and fields, the end of
+// its ID and, if another event caused it, the end of that event's ID.
 //
 //  1. crm.ProposalAccepted{ProposalID: 7, Number: "PROP-007"} …31f0a2bc
 //  2. clients.ClientCreated{ClientID: 3} …9d02ee17, caused by …31f0a2bc
@@ -37,7 +37,7 @@ func describe(event tidings.Event) string {
 	if event == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		return "nil"
 	}
-	v = reflect.Indirect(v) // the bus refuses pointers, tests need not
+	v = reflect.Indirect(v) // the bus rejects pointers, tests need not
 	s := v.Type().String() + "{" + strings.Join(appendFields(nil, v), ", ") + "} " + short(event.EventID())
 	if cause := event.CausationID(); cause != uuid.Nil {
 		s += ", caused by " + short(cause)
@@ -56,8 +56,8 @@ func short(id uuid.UUID) string {
 
 var headerType = reflect.TypeFor[tidings.DomainEvent]()
 
-// appendFields appends the fields of a struct but for the header, those of
-// embedded structs in their place.
+// appendFields appends the fields of a struct except the header, with the
+// fields of embedded structs in their place.
 func appendFields(fields []string, v reflect.Value) []string {
 	for i := range v.NumField() {
 		switch f := v.Type().Field(i); {

@@ -10,47 +10,47 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Features says what a transport does not promise, so that [TestTransport]
-// does not ask for it. The zero Features asks for everything.
+// Features lists what a transport does not promise, so that [TestTransport]
+// does not require it. The zero Features requires everything.
 type Features struct {
 	Unordered   bool // events may overtake each other on their way to a handler
 	AtLeastOnce bool // an event may reach a handler twice, although it did not fail
 	NoRetry     bool // a handler that fails is not called again for that event
 
-	// NoDrain: Close of the bus does not wait for what was sent. It does
-	// for [tidings.Async] only.
+	// NoDrain reports that Close of the bus does not wait for sent events. It
+	// waits only for [tidings.Async].
 	NoDrain bool
 
-	// NeedsTx: events can be published inside of Subject.InTx only.
+	// NeedsTx reports that events can be published only inside of Subject.InTx.
 	NeedsTx bool
 
-	// OneWriter: nobody else can publish while a transaction that has
-	// published is open, as on SQLite.
+	// OneWriter reports that no other publisher can publish while a transaction
+	// that has published is open, as on SQLite.
 	OneWriter bool
 
-	// Patience is how long to wait for one event; 0 means ten seconds.
-	// Where handlers are called again, that has to happen within it.
+	// Patience limits the wait for one event; 0 means ten seconds. Retries must
+	// happen within it.
 	Patience time.Duration
 }
 
-// A Subject is a transport under test, as opened for one subtest.
+// A Subject is a transport under test, opened for one subtest.
 type Subject struct {
 	// Via makes the transport run a handler: Async(), or Via(t).
 	Via tidings.SubscribeOption
 
-	// InTx runs fn in a transaction that the transport can take part in:
-	// with [tidings.InTx] or [tidings.Transact], so inside of another one in
-	// a savepoint. It is needed where the transport sends before the commit;
-	// nil stands for a transaction without a database.
+	// InTx runs fn in a transaction that the transport can take part in: with
+	// [tidings.InTx] or [tidings.Transact], so inside of another one in a
+	// savepoint. It is required if the transport sends before the commit; nil
+	// means a transaction without a database.
 	InTx func(ctx context.Context, fn func(context.Context) error) error
 
 	// Start, unless nil, is called when all handlers of the subtest are
-	// subscribed, and before anything is published.
+	// subscribed, and before any event is published.
 	Start func(ctx context.Context) error
 }
 
 // Counted is the event of most subtests of [TestTransport]. A transport that
-// encodes events has to know this type, and [Described].
+// encodes events must know this type, and [Described].
 type Counted struct {
 	tidings.DomainEvent
 	Number int64
@@ -75,10 +75,10 @@ type Described struct {
 func (Counted) ofSuite()   {}
 func (Described) ofSuite() {}
 
-// TestTransport checks that a transport does what [tidings.Transport] asks
-// of it, and that handlers and events are the same there as anywhere. Each
-// requirement is a subtest, for which open is called anew; what open starts
-// it stops with t.Cleanup.
+// TestTransport checks that a transport does what [tidings.Transport] requires,
+// and that handlers and events behave as without it. Each requirement is a
+// subtest, for which open is called anew; open must stop what it starts with
+// t.Cleanup.
 //
 //	func TestAsync(t *testing.T) {
 //		tidingstest.TestTransport(t, tidingstest.Features{NoRetry: true},
@@ -87,9 +87,9 @@ func (Described) ofSuite() {}
 //			})
 //	}
 //
-// What is stored where the subtests send to may be from an earlier run, and
-// is ignored; two runs at once need a store each. The names of handlers,
-// which begin with "tidingstest.", are the same in each run.
+// The transport may still store events of an earlier run, which are ignored;
+// two runs at once need separate stores. The names of handlers, which begin
+// with "tidingstest.", are the same in each run.
 func TestTransport(t *testing.T, features Features, open func(t *testing.T) Subject) {
 	t.Helper()
 	if features.Patience == 0 {
@@ -106,7 +106,7 @@ func TestTransport(t *testing.T, features Features, open func(t *testing.T) Subj
 type transportCheck struct {
 	name string
 	run  func(*rig)
-	skip func(Features) bool // nil: it is for all
+	skip func(Features) bool // nil: it applies to all
 }
 
 var transportChecks = []transportCheck{

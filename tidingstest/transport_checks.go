@@ -17,8 +17,8 @@ import (
 
 var errOnPurpose = errors.New("failing on purpose")
 
-// want fails the subtest unless in has exactly these events, each as often
-// as the transport may deliver it, and in this order if it keeps one.
+// want fails the subtest unless in has exactly these events, each as often as
+// the transport may deliver it, and in this order if the transport keeps one.
 func (in *inbox) want(events []tidings.Event) {
 	in.rig.Helper()
 	have := in.events()
@@ -37,8 +37,8 @@ func indexOf(events []tidings.Event, event tidings.Event) int {
 	return slices.IndexFunc(events, func(e tidings.Event) bool { return e.EventID() == event.EventID() })
 }
 
-// wantCalls fails the subtest unless the handler was called n times for
-// each of its events, where the transport delivers exactly once.
+// wantCalls fails the subtest unless the handler was called n times for each of
+// its events, if the transport delivers exactly once.
 func (in *inbox) wantCalls(n int) {
 	in.rig.Helper()
 	if in.rig.features.AtLeastOnce {
@@ -111,9 +111,8 @@ func checkHandlerPanics(r *rig) {
 	checkFailure(r, func() error { panic(errOnPurpose) })
 }
 
-// A handler that fails does so alone: the publisher does not notice, nor
-// do other handlers, nor does the next event. It is called again, unless
-// the transport does not retry.
+// A failing handler does not affect the publisher, other handlers, or the next
+// event. It is called again, unless the transport does not retry.
 func checkFailure(r *rig, fail func() error) {
 	r.tolerant = true
 	flaky := handle(r, "flaky", func(_ context.Context, e Counted, attempt int) error {
@@ -173,8 +172,8 @@ func checkOrder(r *rig) {
 	}
 }
 
-// What a handler publishes belongs to the workflow of its event, and names
-// that as the cause; also where it goes to the same handler.
+// Events that a handler publishes belong to the workflow of its event, and name
+// that as the cause, even if they go to the same handler.
 func checkCausation(r *rig) {
 	const last = 5
 	answers := handle[Counted](r, "answers", nil)
@@ -280,7 +279,7 @@ func checkInterfaces(r *rig) {
 	none.want(nil)
 }
 
-// After Unsubscribe a handler gets nothing, and the others go on.
+// After Unsubscribe a handler gets nothing, and the others continue.
 func checkUnsubscribe(r *rig) {
 	leaving := handle[Counted](r, "leaving", nil)
 	staying := handle[Counted](r, "staying", nil)
@@ -297,7 +296,7 @@ func checkUnsubscribe(r *rig) {
 	leaving.want(sent[:1])
 }
 
-// A name can be subscribed anew; the handler that has it now gets the events.
+// A name can be subscribed again; the new handler gets the events.
 func checkSubscribeAgain(r *rig) {
 	before := handle[Counted](r, "handler", nil)
 	before.sub.Unsubscribe()
@@ -311,7 +310,7 @@ func checkSubscribeAgain(r *rig) {
 	before.want(nil)
 }
 
-// Many publishers at once lose nothing and double nothing.
+// Many concurrent publishers lose no event and double none.
 func checkParallel(r *rig) {
 	first := handle[Counted](r, "first", nil)
 	second := handle[Counted](r, "second", nil)
@@ -335,7 +334,7 @@ func checkParallel(r *rig) {
 	for _, in := range []*inbox{first, second} {
 		in.await(len(sent))
 		r.settle(in)
-		// The order is that of each publisher alone.
+		// Only the events of each publisher have an order.
 		if missing := without(sent, in.events()); len(missing) > 0 {
 			r.Errorf("%s did not get\n%v", in.name, missing)
 		}
@@ -356,7 +355,7 @@ func without(events []tidings.Event, others []tidings.Event) Events {
 	return slices.DeleteFunc(slices.Clone(events), func(e tidings.Event) bool { return indexOf(others, e) >= 0 })
 }
 
-// Close of the bus refuses new events, and waits for what was sent before.
+// Close of the bus refuses new events, and waits for those sent before.
 func checkClose(r *rig) {
 	closing := make(chan struct{})
 	in := handle(r, "handler", func(ctx context.Context, _ Counted, _ int) error {

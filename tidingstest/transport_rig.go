@@ -20,15 +20,15 @@ type rig struct {
 	features Features
 	subject  Subject
 	bus      *tidings.EventBus
-	ctx      context.Context // of the workflow, which tells its events from leftovers
+	ctx      context.Context // of the workflow, which distinguishes its events from leftovers
 	workflow uuid.UUID
 	numbers  int64
 
 	problems reporter // fails the subtest from any goroutine
 
 	mu       sync.Mutex
-	tolerant bool    // failures of handlers are meant to happen
-	failures []error // what the bus reported of them
+	tolerant bool    // failures of handlers are expected
+	failures []error // the failures that the bus reported
 }
 
 func newRig(t *testing.T, name string, features Features, open func(*testing.T) Subject) *rig {
@@ -36,7 +36,7 @@ func newRig(t *testing.T, name string, features Features, open func(*testing.T) 
 	r.ctx = tidings.WithCorrelationID(t.Context(), r.workflow)
 	r.problems.t = t
 	t.Cleanup(r.problems.end)
-	// The transport is opened after the bus, and so it ends before it.
+	// The transport is opened after the bus, so it ends before the bus.
 	r.bus = NewBus(t, tidings.WithErrorHandler(r.reported))
 	r.subject = open(t)
 	if r.subject.Via == nil {
@@ -55,7 +55,7 @@ func (r *rig) reported(ctx context.Context, err error) {
 	}
 }
 
-// start begins the test proper. No handler is subscribed after it.
+// start begins the actual test. No handler is subscribed after it.
 func (r *rig) start() {
 	r.Helper()
 	if r.subject.Start == nil {
@@ -66,7 +66,7 @@ func (r *rig) start() {
 	}
 }
 
-// inTx runs fn in a transaction, or a savepoint of the one that ctx is in.
+// inTx runs fn in a transaction, or in a savepoint of the one that ctx is in.
 func (r *rig) inTx(ctx context.Context, fn func(context.Context) error) error {
 	if r.subject.InTx != nil {
 		return r.subject.InTx(ctx, fn)
@@ -75,8 +75,8 @@ func (r *rig) inTx(ctx context.Context, fn func(context.Context) error) error {
 	return tidings.Transact(ctx, none, fn)
 }
 
-// inTxUntil is inTx with something to do last, when all that precedes the
-// commit has been done; if last fails, the commit has failed.
+// inTxUntil is inTx with a last step, after everything that precedes the
+// commit; if last fails, the commit has failed.
 func (r *rig) inTxUntil(ctx context.Context, fn func(context.Context) error, last func() error) error {
 	run := func(ctx context.Context, body func(context.Context) error) error {
 		if err := body(ctx); err != nil {
@@ -132,8 +132,9 @@ func (r *rig) must(err error) {
 	}
 }
 
-// settle waits until the inboxes have what was sent to them before, as far
-// as a transport without order lets one know: until they have some more.
+// settle waits until the inboxes have the events sent to them before. A
+// transport without order does not show that: there it waits for some later
+// events.
 func (r *rig) settle(inboxes ...*inbox) {
 	r.Helper()
 	events := make([]tidings.Event, 10)
@@ -153,11 +154,11 @@ func (r *rig) settle(inboxes ...*inbox) {
 	}
 }
 
-// settling is the number of events that checks do not see.
+// settling is the number of events that checks ignore.
 const settling = -1
 
-// wait waits for something to happen, and fails the subtest if that takes
-// too long. It is for handlers.
+// wait waits for an event in the test, and fails the subtest if that takes too
+// long. Handlers call it.
 func (r *rig) wait(ctx context.Context, what string, happened <-chan struct{}) {
 	timer := time.NewTimer(r.features.Patience)
 	defer timer.Stop()
@@ -168,7 +169,7 @@ func (r *rig) wait(ctx context.Context, what string, happened <-chan struct{}) {
 	}
 }
 
-// An inbox holds what reached one handler.
+// An inbox holds the events that reached one handler.
 type inbox struct {
 	rig  *rig
 	name string
@@ -181,8 +182,8 @@ type inbox struct {
 	attempts map[uuid.UUID]int
 }
 
-// handle subscribes a handler by way of the transport. handler is called
-// for all but settling events, with the number of the attempt, from 1.
+// handle subscribes a handler through the transport. handler is called for all
+// but settling events, with the number of the attempt, from 1.
 func handle[E tidings.Event](r *rig, name string, handler func(ctx context.Context, event E, attempt int) error) *inbox {
 	in := &inbox{
 		rig:      r,
@@ -204,8 +205,8 @@ func handle[E tidings.Event](r *rig, name string, handler func(ctx context.Conte
 	return in
 }
 
-// add notes a call of the handler, and returns how many there were with
-// this event; 0 if it is for settling.
+// add records a call of the handler, and returns how many there were with this
+// event; 0 if the event is for settling.
 func (in *inbox) add(event tidings.Event) int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -240,15 +241,15 @@ func (in *inbox) until(what string, ok func() bool) {
 	}
 }
 
-// await waits for n events, and returns what there is by then, each once,
-// in order of their first arrival.
+// await waits for n events, and returns all received so far, each once, in
+// order of their first arrival.
 func (in *inbox) await(n int) Events {
 	in.rig.Helper()
 	in.until(fmt.Sprintf("%d events", n), func() bool { return len(in.attempts) >= n })
 	return in.events()
 }
 
-// all returns what the handler was called with.
+// all returns the events with which the handler was called.
 func (in *inbox) all() Events {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// Events of a transaction arrive, once it has committed.
+// Events of a transaction arrive once it has committed.
 func checkCommit(r *rig) {
 	var committing atomic.Bool
 	in := handle(r, "handler", func(ctx context.Context, e Counted, _ int) error {
@@ -46,7 +46,7 @@ func checkRollback(r *rig) {
 	in.want(nil)
 }
 
-// Nor do they if it fails after everything was handed over.
+// Events do not arrive if the transaction fails after they were handed over.
 func checkFailedCommit(r *rig) {
 	in := handle[Counted](r, "handler", nil)
 	r.start()

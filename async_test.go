@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,42 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
-
-// inBubble runs a test in a synctest bubble, which fails if a goroutine is
-// left at the end: workers go when there is nothing to do, Close or not.
-func inBubble(t *testing.T, test func(t *testing.T)) {
-	t.Parallel()
-	synctest.Test(t, test)
-}
-
-// blocked is a handler of a running bus that waits until it is released.
-type blocked struct {
-	entered  chan context.Context
-	released chan struct{}
-	release  func()
-}
-
-func newBlocked() *blocked {
-	released := make(chan struct{})
-	return &blocked{
-		entered:  make(chan context.Context, 100),
-		released: released, release: sync.OnceFunc(func() { close(released) }),
-	}
-}
-
-func (b *blocked) handle(ctx context.Context, _ proposalAccepted) error {
-	b.entered <- ctx
-	<-b.released
-	return nil
-}
-
-func publish[E tidings.Event](t *testing.T, bus *tidings.EventBus, events ...E) {
-	t.Helper()
-	for _, e := range events {
-		require.NoError(t, tidings.Publish(t.Context(), bus, e))
-	}
-}
 
 func numbered(from, to int64) (events []clientCreated) {
 	for i := from; i <= to; i++ {
@@ -186,7 +153,7 @@ func TestAsyncCircleIsBounded(t *testing.T) {
 			return tidings.Publish(ctx, bus, clientCreated{})
 		}},
 		{"in a transaction of the handler", func(ctx context.Context, bus *tidings.EventBus) error {
-			return tidings.Transact(ctx, bare, func(ctx context.Context) error { return tidings.Publish(ctx, bus, clientCreated{}) })
+			return tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error { return tidings.Publish(ctx, bus, clientCreated{}) })
 		}},
 		{"in a context that was detached", func(ctx context.Context, bus *tidings.EventBus) error {
 			return tidings.Publish(context.WithoutCancel(ctx), bus, clientCreated{})
@@ -226,26 +193,6 @@ func TestAsyncChainWithAContextFromOutside(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 10, calls)
 		require.NoError(t, bus.Close(t.Context()))
-	})
-}
-
-// What goes on for ever ends with a Close that has given up.
-func TestAsyncChainDoesNotOutliveClose(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		f, calls := &failures{}, 0
-		bus := tidings.New(tidings.WithMaxDepth(1_000_000), tidings.WithErrorHandler(f.handle))
-		tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
-			calls++
-			time.Sleep(time.Second)
-			return tidings.Publish(ctx, bus, clientCreated{})
-		}, tidings.Async())
-		publish(t, bus, clientCreated{})
-		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
-		defer cancel()
-		require.ErrorIs(t, bus.Close(ctx), context.DeadlineExceeded)
-		require.NoError(t, bus.Close(t.Context()), "a second call waits for what still runs")
-		require.Equal(t, 4, calls)
-		require.ErrorIs(t, errors.Join(f.errs...), tidings.ErrClosed)
 	})
 }
 
@@ -369,7 +316,7 @@ func TestAsyncContext(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "tenant 7"), time.Hour)
 		ctx = tidings.WithCorrelationID(ctx, uuid.New())
-		require.NoError(t, tidings.Transact(ctx, bare, func(ctx context.Context) error {
+		require.NoError(t, tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
 			return tidings.Publish(tidings.WithTx(ctx, "the transaction"), bus, clientCreated{})
 		}))
 		cancel()
@@ -449,5 +396,96 @@ func TestAsyncAndFailuresHere(t *testing.T) {
 		require.True(t, errors.Is(err, errDeclined))
 		require.NoError(t, bus.Close(t.Context()))
 		require.Equal(t, []string{"async"}, d.read())
+	})
+}
+
+func TestAsyncQueueLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus, b, d := tidings.New(tidings.WithQueueLimit(2)), newBlocked(), &diary{}
+		defer b.release()
+		tidings.Subscribe(bus, b.handle, tidings.Async())
+		tidings.Subscribe(bus, b.handle, tidings.Async(), tidings.Named("crm.slow"))
+		tidings.Subscribe(bus, writes[proposalAccepted](d, "fast"), tidings.Async())
+		tidings.Subscribe(bus, writes[proposalAccepted](d, "here"))
+		publish(t, bus, proposalAccepted{}) // taken by workers
+		synctest.Wait()
+		publish(t, bus, proposalAccepted{}, proposalAccepted{}) // waiting
+		synctest.Wait()
+
+		err := tidings.Publish(t.Context(), bus, proposalAccepted{})
+		require.ErrorIs(t, err, tidings.ErrQueueFull)
+		errs := handlerErrors(t, err)
+		require.Len(t, errs, 2)
+		require.EqualError(t, errs[0], "tidings: tidings_test.(*blocked).handle handling tidings_test.proposalAccepted: tidings: queue full")
+		require.EqualError(t, errs[1], "tidings: crm.slow handling tidings_test.proposalAccepted: tidings: queue full")
+		synctest.Wait()
+		require.Equal(t, 4, count(d.read(), "here"), "the others get the event")
+		require.Equal(t, 4, count(d.read(), "fast"))
+
+		b.release()
+		synctest.Wait()
+		require.Len(t, b.entered, 6)
+		publish(t, bus, proposalAccepted{})
+		require.NoError(t, bus.Close(t.Context()))
+		require.Len(t, b.entered, 8)
+	})
+}
+
+func count(lines []string, line string) int {
+	return len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l != line }))
+}
+
+func TestAsyncQueuesGrowByDefault(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus, b, calls := tidings.New(), newBlocked(), 0
+		defer b.release()
+		tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
+			if calls++; calls == 1 {
+				return b.handle(ctx, proposalAccepted{})
+			}
+			return nil
+		}, tidings.Async())
+		publish(t, bus, numbered(1, 20_000)...)
+		b.release()
+		require.NoError(t, bus.Close(t.Context()))
+		require.Equal(t, 20_000, calls)
+	})
+}
+
+func TestAsyncUnsubscribedWhileQueued(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus, b := tidings.New(), newBlocked()
+		defer b.release()
+		var got []int64
+		sub := tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
+			got = append(got, e.ClientID)
+			return b.handle(ctx, proposalAccepted{})
+		}, tidings.Async(), tidings.Named("clients.onboard"))
+		publish(t, bus, numbered(1, 3)...)
+		<-b.entered
+		sub.Unsubscribe()
+		sub.Unsubscribe()
+		publish(t, bus, numbered(4, 5)...)
+		tidings.Subscribe(bus, onAny[clientCreated], tidings.Async(), tidings.Named("clients.onboard"))
+		publish(t, bus, numbered(6, 6)...)
+		b.release()
+		require.NoError(t, bus.Close(t.Context()))
+		require.Equal(t, []int64{1, 2, 3}, got, "what was accepted is delivered, nothing else")
+	})
+}
+
+func TestAsyncUnsubscribedWhileTheEventIsPublished(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus, calls := tidings.New(), 0
+		var sub *tidings.Subscription
+		c := &courier{send: func(context.Context, []tidings.Outgoing) error {
+			sub.Unsubscribe()
+			return nil
+		}}
+		tidings.Subscribe(bus, onAny[clientCreated], tidings.Via(c), tidings.Named("first"))
+		sub = tidings.Subscribe(bus, countCalls(&calls), tidings.Async())
+		publish(t, bus, clientCreated{})
+		require.NoError(t, bus.Close(t.Context()))
+		require.Zero(t, calls, "the queue is gone, and nothing waits for it")
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 var sum int64 // keeps handlers from being optimized away
@@ -147,4 +150,80 @@ func BenchmarkEncode(b *testing.B) {
 			}
 		}
 	})
+}
+
+// raceDetector reports whether the test was built with -race.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// A million events wait in one transaction, some of them in inner scopes.
+func TestAMillionEventsInOneTransaction(t *testing.T) {
+	t.Parallel()
+	const each = 1000
+	scopes := 1000
+	if raceDetector() {
+		scopes = 100 // it takes 20 times as long
+	}
+	bus := tidings.New()
+	before, after, dropped := 0, 0, 0
+	tidings.Subscribe(bus, func(context.Context, txtest.Event) error { before++; return nil }, tidings.BeforeCommit)
+	tidings.Subscribe(bus, func(_ context.Context, e txtest.Event) error {
+		if e.N != after {
+			return fmt.Errorf("want %d, got %d", after, e.N)
+		}
+		after++
+		return nil
+	})
+	tidings.Subscribe(bus, func(context.Context, txtest.Event) error { dropped++; return nil }, tidings.AfterRollback)
+	ctx, hook := tidings.Begin(t.Context())
+	for s := range scopes {
+		inner, innerHook := tidings.Begin(ctx)
+		for i := range each {
+			if err := tidings.Publish(inner, bus, txtest.Event{N: s/2*each + i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s%2 == 0 {
+			require.NoError(t, innerHook.Commit(inner))
+		} else {
+			innerHook.Rollback(inner)
+		}
+	}
+	require.NoError(t, hook.Prepare(ctx))
+	require.NoError(t, hook.Commit(ctx))
+	half := scopes * each / 2
+	require.Equal(t, []int{half, half, half}, []int{before, after, dropped})
+}
+
+// TestCostOfAQueuedEvent pins what an event costs that waits for the commit.
+// It measures the whole process, so nothing may run beside it.
+func TestCostOfAQueuedEvent(t *testing.T) {
+	if raceDetector() {
+		t.Skip("the race detector allocates")
+	}
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(context.Context, txWide) error { return nil })
+	ctx, hook := tidings.Begin(t.Context())
+	defer hook.Rollback(ctx)
+	e := tidings.Stamp(t.Context(), txWide{})
+
+	result := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := tidings.Publish(ctx, bus, e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	require.LessOrEqual(t, result.AllocsPerOp(), int64(2))
+	require.LessOrEqual(t, result.AllocedBytesPerOp(), int64(300))
+	t.Logf("%d allocations and %d bytes an event", result.AllocsPerOp(), result.AllocedBytesPerOp())
+}
+
+// txWide is an event of 72 bytes, as in the benchmarks.
+type txWide struct {
+	tidings.DomainEvent
+	OrderID, Lane int64
 }

@@ -2,229 +2,17 @@ package tidings_test
 
 import (
 	"context"
-	"fmt"
-	"runtime"
-	"runtime/debug"
-	"slices"
-	"strings"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 )
-
-// The events of most tests.
-type (
-	proposalAccepted struct {
-		tidings.DomainEvent
-		ProposalID int64
-		Number     string
-	}
-	clientCreated struct {
-		tidings.DomainEvent
-		ClientID int64
-	}
-	projectCreated struct {
-		tidings.DomainEvent
-		ProjectID int64
-	}
-)
-
-// audited is a family of events: clientCreated and projectCreated.
-type audited interface {
-	tidings.Event
-	AuditLine() string
-}
-
-func (e clientCreated) AuditLine() string  { return fmt.Sprintf("client %d created", e.ClientID) }
-func (e projectCreated) AuditLine() string { return fmt.Sprintf("project %d created", e.ProjectID) }
-
-// A diary holds lines in the order in which handlers wrote them.
-type diary struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (d *diary) add(format string, args ...any) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lines = append(d.lines, fmt.Sprintf(format, args...))
-}
-
-func (d *diary) read() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.lines)
-}
-
-// writes returns a handler that writes line and succeeds.
-func writes[E tidings.Event](d *diary, line string) func(context.Context, E) error {
-	return func(context.Context, E) error {
-		d.add("%s", line)
-		return nil
-	}
-}
-
-// timeLimit turns a deadlock into a failure that shows every goroutine, long
-// before the limit of go test does.
-func timeLimit(t *testing.T) {
-	t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() {
-		debug.SetTraceback("all")
-		panic(t.Name() + " is deadlocked")
-	})
-	t.Cleanup(func() { timer.Stop() })
-}
-
-func TestPublishGivesEveryHandlerTheEventInOrderOfSubscription(t *testing.T) {
-	t.Parallel()
-	bus, d := tidings.New(), &diary{}
-	for i := range 5 {
-		tidings.Subscribe(bus, func(_ context.Context, e proposalAccepted) error {
-			d.add("%d: %d %s", i, e.ProposalID, e.Number)
-			return nil
-		})
-	}
-	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{ProposalID: 7, Number: "PROP-007"}))
-	require.Equal(t, []string{"0: 7 PROP-007", "1: 7 PROP-007", "2: 7 PROP-007", "3: 7 PROP-007", "4: 7 PROP-007"}, d.read())
-}
-
-func TestPublishWithoutHandlersSucceeds(t *testing.T) {
-	t.Parallel()
-	bus := tidings.New()
-	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
-	require.NoError(t, tidings.Publish[tidings.Event](t.Context(), bus, clientCreated{}))
-}
-
-func TestPublishReachesOnlyItsBusAndType(t *testing.T) {
-	t.Parallel()
-	bus, other, d := tidings.New(), tidings.New(), &diary{}
-	tidings.Subscribe(bus, writes[proposalAccepted](d, "accepted"))
-	tidings.Subscribe(bus, writes[clientCreated](d, "created"))
-	tidings.Subscribe(other, writes[proposalAccepted](d, "other bus"))
-	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
-	require.Equal(t, []string{"accepted"}, d.read())
-}
-
-// goroutineID is the number in the first line of a stack trace.
-func goroutineID() string {
-	buf := make([]byte, 64)
-	return strings.Fields(string(buf[:runtime.Stack(buf, false)]))[1]
-}
-
-func TestHandlersRunInTheCallersGoroutine(t *testing.T) {
-	t.Parallel()
-	withDeadline, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	for name, ctx := range map[string]context.Context{"plain": t.Context(), "with a deadline": withDeadline} {
-		t.Run(name, func(t *testing.T) {
-			bus, id := tidings.New(), ""
-			tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
-				id = goroutineID()
-				return nil
-			})
-			require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}))
-			require.Equal(t, goroutineID(), id)
-		})
-	}
-}
-
-func TestHandlersSeeTheContextOfThePublisher(t *testing.T) {
-	t.Parallel()
-	type key struct{}
-	deadline := time.Now().Add(time.Hour)
-	ctx, cancel := context.WithDeadline(context.WithValue(t.Context(), key{}, "tenant 7"), deadline)
-	defer cancel()
-	bus := tidings.New()
-	called := false
-	tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
-		called = true
-		require.Equal(t, "tenant 7", ctx.Value(key{}))
-		got, ok := ctx.Deadline()
-		require.True(t, ok)
-		require.Equal(t, deadline, got)
-		require.NoError(t, ctx.Err())
-		cancel()
-		require.ErrorIs(t, ctx.Err(), context.Canceled)
-		<-ctx.Done()
-		return nil
-	})
-	require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}), "nothing was skipped")
-	require.True(t, called)
-}
-
-func TestEveryHandlerHasItsOwnCopy(t *testing.T) {
-	t.Parallel()
-	bus := tidings.New()
-	var seen []string
-	for range 3 {
-		tidings.Subscribe(bus, func(ctx context.Context, e proposalAccepted) error {
-			seen = append(seen, e.Number)
-			e.Number = "changed"
-			from, _ := tidings.EventFrom(ctx)
-			seen = append(seen, from.(proposalAccepted).Number)
-			return nil
-		})
-	}
-	event := proposalAccepted{Number: "PROP-007"}
-	require.NoError(t, tidings.Publish(t.Context(), bus, event))
-	require.Equal(t, slices.Repeat([]string{"PROP-007"}, 6), seen)
-	require.Equal(t, proposalAccepted{Number: "PROP-007"}, event)
-}
-
-func TestPublishOfNothing(t *testing.T) {
-	t.Parallel()
-	require.EqualError(t, tidings.Publish(t.Context(), nil, proposalAccepted{}), "tidings: Publish on a nil *EventBus")
-	var none context.Context
-	require.EqualError(t, tidings.Publish(none, tidings.New(), proposalAccepted{}), "tidings: Publish with a nil context")
-	bus := tidings.New()
-	tidings.Subscribe(bus, func(context.Context, tidings.Event) error {
-		t.Error("a handler was called")
-		return nil
-	})
-	require.EqualError(t, tidings.Publish[tidings.Event](t.Context(), bus, nil), "tidings: Publish of a nil event")
-	require.EqualError(t, tidings.Publish[audited](t.Context(), bus, nil), "tidings: Publish of a nil event")
-	require.ErrorContains(t, tidings.Publish[tidings.Event](t.Context(), bus, (*proposalAccepted)(nil)), "is a pointer")
-}
-
-func TestCancelledContextIsNotDelivered(t *testing.T) {
-	t.Parallel()
-	bus := tidings.New()
-	tidings.Subscribe(bus, func(context.Context, proposalAccepted) error {
-		t.Error("a handler was called")
-		return nil
-	})
-	cancelled, cancel := context.WithCancelCause(t.Context())
-	cancel(fmt.Errorf("the client hung up"))
-	require.Equal(t, context.Canceled, tidings.Publish(cancelled, bus, proposalAccepted{}))
-	require.Equal(t, context.Canceled, tidings.Publish(cancelled, bus, clientCreated{}), "nobody subscribes to it")
-
-	late, cancelLate := context.WithDeadline(t.Context(), time.Unix(0, 0))
-	defer cancelLate()
-	require.Equal(t, context.DeadlineExceeded, tidings.Publish(late, bus, proposalAccepted{}))
-}
-
-func TestCancelledMidwaySkipsTheRest(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	bus, d := tidings.New(), &diary{}
-	tidings.Subscribe(bus, writes[proposalAccepted](d, "first"))
-	tidings.Subscribe(bus, func(context.Context, proposalAccepted) error {
-		cancel()
-		return fmt.Errorf("card declined")
-	}, tidings.Named("crm.cancels"))
-	tidings.Subscribe(bus, writes[proposalAccepted](d, "third"))
-	tidings.Subscribe(bus, writes[proposalAccepted](d, "fourth"))
-
-	err := tidings.Publish(ctx, bus, proposalAccepted{})
-	require.EqualError(t, err, "tidings: crm.cancels handling tidings_test.proposalAccepted: card declined\n"+
-		"tidings: 2 of 4 handlers of tidings_test.proposalAccepted skipped: context canceled")
-	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, []string{"first"}, d.read())
-}
 
 func TestDefault(t *testing.T) {
 	was := tidings.Default()
@@ -270,4 +58,333 @@ func TestZeroBus(t *testing.T) {
 	require.PanicsWithValue(t, "tidings: SetDefault"+remedy, func() { tidings.SetDefault(&bus) })
 	require.Empty(t, bus.Subscriptions())
 	require.NoError(t, bus.Close(t.Context()))
+}
+
+func TestCloseRefusesNewEvents(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	calls := 0
+	tidings.Subscribe(bus, countCalls(&calls))
+	require.NoError(t, bus.Close(t.Context()))
+	for _, publish := range []func(context.Context, *tidings.EventBus) error{asItself, asEvent, asAudited} {
+		require.Equal(t, tidings.ErrClosed, publish(t.Context(), bus))
+	}
+	require.Equal(t, tidings.ErrClosed, tidings.Publish(t.Context(), bus, proposalAccepted{}), "nobody subscribes to it")
+	require.Zero(t, calls)
+
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, bus.Close(cancelled), "nothing to wait for")
+}
+
+// inBackground runs fn and returns where its result will be.
+func inBackground(fn func() error) <-chan error {
+	result := make(chan error, 1)
+	go func() { result <- fn() }()
+	return result
+}
+
+// requireWaiting checks, inside a synctest bubble, that fn has not returned.
+func requireWaiting(t *testing.T, result <-chan error, what string) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-result:
+		require.Failf(t, "returned", "%s: %v", what, err)
+	default:
+	}
+}
+
+func TestCloseWaitsForRunningHandlers(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]tidings.SubscribeOption{"in the publisher": nil, "asynchronous": {tidings.Async()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bus, b := tidings.New(), newBlocked()
+				defer b.release()
+				tidings.Subscribe(bus, b.handle, opts...)
+				published := inBackground(func() error { return tidings.Publish(context.Background(), bus, proposalAccepted{}) })
+				<-b.entered
+				first := inBackground(func() error { return bus.Close(context.Background()) })
+				requireWaiting(t, first, "Close")
+				require.Equal(t, tidings.ErrClosed, tidings.Publish(t.Context(), bus, proposalAccepted{}), "while Close waits")
+				second := inBackground(func() error { return bus.Close(context.Background()) })
+				requireWaiting(t, second, "the second Close")
+				b.release()
+				require.NoError(t, <-published)
+				require.NoError(t, <-first)
+				require.NoError(t, <-second)
+				require.NoError(t, bus.Close(t.Context()), "and again")
+			})
+		})
+	}
+}
+
+func TestCloseReturnsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bus, b := tidings.New(), newBlocked()
+		defer b.release()
+		tidings.Subscribe(bus, b.handle)
+		published := inBackground(func() error { return tidings.Publish(context.Background(), bus, proposalAccepted{}) })
+		<-b.entered
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		started := time.Now()
+		require.Equal(t, context.DeadlineExceeded, bus.Close(ctx))
+		require.Equal(t, time.Minute, time.Since(started))
+		require.Equal(t, context.DeadlineExceeded, bus.Close(ctx), "and does not forget what still runs")
+		require.Equal(t, tidings.ErrClosed, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+
+		again := inBackground(func() error { return bus.Close(context.Background()) })
+		requireWaiting(t, again, "Close")
+		b.release()
+		require.NoError(t, <-published)
+		require.NoError(t, <-again)
+	})
+}
+
+func TestHandlersStillRunningMayPublish(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]tidings.SubscribeOption{"in the publisher": nil, "asynchronous": {tidings.Async()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bus, d := tidings.New(tidings.WithWorkers(1)), &diary{}
+				entered, release := make(chan struct{}), make(chan struct{})
+				tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+					close(entered)
+					<-release
+					if err := tidings.Publish(ctx, bus, clientCreated{}); err != nil {
+						return err
+					}
+					return tidings.Publish[tidings.Event](ctx, bus, changed[int]{})
+				}, opts...)
+				tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
+					d.add("client")
+					return tidings.Publish(ctx, bus, projectCreated{})
+				})
+				tidings.Subscribe(bus, func(ctx context.Context, _ projectCreated) error {
+					d.add("project")
+					return nil
+				}, tidings.Async())
+				tidings.Subscribe(bus, writes[changed[int]](d, "changed"))
+
+				published := inBackground(func() error { return tidings.Publish(context.Background(), bus, proposalAccepted{}) })
+				<-entered
+				closed := inBackground(func() error { return bus.Close(context.Background()) })
+				requireWaiting(t, closed, "Close")
+				close(release)
+				require.NoError(t, <-published)
+				require.NoError(t, <-closed)
+				require.ElementsMatch(t, []string{"client", "changed", "project"}, d.read(), "all of it is drained")
+			})
+		})
+	}
+}
+
+// A context that a handler kept is no licence to publish when nobody waits for
+// it any more.
+func TestAContextThatOutlivedItsHandlerMayNotPublish(t *testing.T) {
+	t.Parallel()
+	t.Run("after Close", func(t *testing.T) {
+		bus := tidings.New()
+		var kept []context.Context
+		tidings.Subscribe(bus, func(ctx context.Context, _ tidings.Event) error {
+			kept = append(kept, ctx, tidings.WithCorrelationID(ctx, tidings.Stamp(ctx, clientCreated{}).EventID()), context.WithoutCancel(ctx))
+			return nil
+		})
+		require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+		require.NoError(t, tidings.Publish(t.Context(), bus, placed(nil)))
+		require.NoError(t, bus.Close(t.Context()))
+		require.Len(t, kept, 6)
+		for _, ctx := range kept {
+			require.Equal(t, tidings.ErrClosed, tidings.Publish(ctx, bus, proposalAccepted{}))
+			require.Equal(t, tidings.ErrClosed, tidings.Publish(ctx, bus, placed(nil)))
+			require.Equal(t, tidings.ErrClosed, tidings.Publish(ctx, bus, changed[int]{}))
+		}
+		require.Len(t, kept, 6)
+	})
+	t.Run("after Close, while others are refused", func(t *testing.T) {
+		timeLimit(t)
+		bus := tidings.New()
+		var kept atomic.Pointer[context.Context]
+		var calls atomic.Int32
+		tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+			calls.Add(1)
+			kept.Store(&ctx)
+			return nil
+		})
+		require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+		require.NoError(t, bus.Close(t.Context()))
+		ctx := *kept.Load()
+		var wg sync.WaitGroup
+		for _, ctx := range []context.Context{ctx, ctx, context.Background(), context.Background()} {
+			wg.Go(func() {
+				for range 20_000 {
+					if tidings.Publish(ctx, bus, proposalAccepted{}) == nil {
+						t.Error("published")
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, int32(1), calls.Load())
+	})
+	t.Run("but while Close waits it is part of what Close waits for", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			bus, b := tidings.New(), newBlocked()
+			defer b.release()
+			running := tidings.Subscribe(bus, b.handle)
+			late := newBlocked()
+			defer late.release()
+			var kept context.Context
+			tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
+				kept = ctx
+				return nil
+			})
+			require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+			first := inBackground(func() error { return tidings.Publish(context.Background(), bus, proposalAccepted{}) })
+			<-b.entered
+			closed := inBackground(func() error { return bus.Close(context.Background()) })
+			requireWaiting(t, closed, "Close")
+			running.Unsubscribe()
+			tidings.Subscribe(bus, late.handle)
+			second := inBackground(func() error { return tidings.Publish(kept, bus, proposalAccepted{}) })
+			<-late.entered
+			b.release()
+			require.NoError(t, <-first)
+			requireWaiting(t, closed, "Close")
+			late.release()
+			require.NoError(t, <-second)
+			require.NoError(t, <-closed)
+			require.Equal(t, tidings.ErrClosed, tidings.Publish(kept, bus, proposalAccepted{}))
+		})
+	})
+}
+
+func TestCloseInsideAHandler(t *testing.T) {
+	t.Parallel()
+	const message = "tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)"
+	for name, opts := range map[string][]tidings.SubscribeOption{"in the publisher": nil, "asynchronous": {tidings.Async()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bus, d := tidings.New(), &diary{}
+				tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+					require.EqualError(t, bus.Close(ctx), message)
+					require.EqualError(t, bus.Close(context.WithoutCancel(ctx)), message)
+					require.Equal(t, tidings.ErrClosed, tidings.Publish(t.Context(), bus, clientCreated{}), "from outside")
+					return tidings.Publish(ctx, bus, clientCreated{})
+				}, opts...)
+				tidings.Subscribe(bus, writes[clientCreated](d, "client"))
+				require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+				require.NoError(t, bus.Close(t.Context()))
+				require.Equal(t, []string{"client"}, d.read())
+			})
+		})
+	}
+	t.Run("of another bus", func(t *testing.T) {
+		timeLimit(t)
+		bus, other := tidings.New(), tidings.New()
+		tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+			return other.Close(ctx)
+		})
+		require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+		require.Equal(t, tidings.ErrClosed, tidings.Publish(t.Context(), other, proposalAccepted{}))
+		require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+	})
+	t.Run("of another bus, inside one of this", func(t *testing.T) {
+		timeLimit(t)
+		bus, other := tidings.New(), tidings.New()
+		tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+			return tidings.Publish(ctx, other, proposalAccepted{})
+		})
+		tidings.Subscribe(other, func(ctx context.Context, _ proposalAccepted) error {
+			require.EqualError(t, bus.Close(ctx), message)
+			return nil
+		})
+		require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+	})
+}
+
+// Publishers race with Close: each event is either handled before Close
+// returns, or refused.
+func TestCloseWhileEventsFly(t *testing.T) {
+	t.Parallel()
+	timeLimit(t)
+	for range 100 {
+		bus := tidings.New()
+		var handled, accepted, closed atomic.Int32
+		for _, opts := range [][]tidings.SubscribeOption{nil, {tidings.Async()}} {
+			tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+				if closed.Load() != 0 {
+					t.Error("a handler runs after Close has returned")
+				}
+				handled.Add(1)
+				return nil
+			}, opts...)
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for {
+					switch err := tidings.Publish(context.Background(), bus, clientCreated{}); err {
+					case nil:
+						accepted.Add(1)
+					case tidings.ErrClosed:
+						return
+					default:
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		require.NoError(t, bus.Close(t.Context()))
+		closed.Store(1)
+		wg.Wait()
+		require.Equal(t, 2*accepted.Load(), handled.Load())
+	}
+}
+
+// A transaction that was open when the bus closed commits: its events can
+// only be queued for workers that are gone, so they are refused, and named.
+func TestAsyncAfterClose(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		bus := tidings.New()
+		for _, opts := range [][]tidings.SubscribeOption{{tidings.Async()}, {tidings.Async(), tidings.Named("clients.onboard")}} {
+			tidings.Subscribe(bus, onAny[clientCreated], opts...)
+		}
+		ctx, hook := tidings.Begin(t.Context())
+		require.NoError(t, tidings.Publish(ctx, bus, clientCreated{}))
+		require.NoError(t, hook.Prepare(ctx))
+		require.NoError(t, bus.Close(t.Context()))
+		err := hook.Commit(ctx)
+		require.ErrorIs(t, err, tidings.ErrClosed)
+		errs := handlerErrors(t, err)
+		require.Len(t, errs, 2)
+		require.EqualError(t, errs[0], "tidings: tidings_test.onAny[...] handling tidings_test.clientCreated: tidings: bus closed")
+		require.EqualError(t, errs[1], "tidings: clients.onboard handling tidings_test.clientCreated: tidings: bus closed")
+	})
+}
+
+// What goes on for ever ends with a Close that has given up.
+func TestAsyncChainDoesNotOutliveClose(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f, calls := &failures{}, 0
+		bus := tidings.New(tidings.WithMaxDepth(1_000_000), tidings.WithErrorHandler(f.handle))
+		tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
+			calls++
+			time.Sleep(time.Second)
+			return tidings.Publish(ctx, bus, clientCreated{})
+		}, tidings.Async())
+		publish(t, bus, clientCreated{})
+		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, bus.Close(ctx), context.DeadlineExceeded)
+		require.NoError(t, bus.Close(t.Context()), "a second call waits for what still runs")
+		require.Equal(t, 4, calls)
+		require.ErrorIs(t, errors.Join(f.errs...), tidings.ErrClosed)
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 func TestDeliverCallsOneHandlerByItsName(t *testing.T) {
@@ -114,11 +115,11 @@ func TestDeliverRefuses(t *testing.T) {
 
 func TestDeliverInATransaction(t *testing.T) {
 	t.Parallel()
-	r := newSQLRig(t)
-	r.sql.Reset()
+	r := txtest.NewSQLRig(t)
+	r.SQL.Reset()
 	type arrived struct{ tidings.DomainEvent }
 	for _, phase := range []tidings.Phase{tidings.AfterCommit, tidings.InTransaction, tidings.BeforeCommit, tidings.AfterRollback} {
-		tidings.Subscribe(r.bus, func(ctx context.Context, _ arrived) error {
+		tidings.Subscribe(r.Bus, func(ctx context.Context, _ arrived) error {
 			tx, ok := tidings.TxFrom[*sql.Tx](ctx)
 			if !ok {
 				return errors.New("not in a transaction")
@@ -126,14 +127,14 @@ func TestDeliverInATransaction(t *testing.T) {
 			if _, err := tx.ExecContext(ctx, "effect"); err != nil {
 				return err
 			}
-			return r.publish(ctx, 1)
+			return r.Publish(ctx, 1)
 		}, tidings.Named(phase.String()), phase)
 		event := tidings.Stamp(t.Context(), arrived{})
-		require.NoError(t, r.inTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
-			return r.bus.Deliver(ctx, phase.String(), event)
+		require.NoError(t, r.InTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
+			return r.Bus.Deliver(ctx, phase.String(), event)
 		}))
-		require.Equal(t, []string{"BEGIN", "effect", "I1", "B1", "COMMIT", "C1"}, r.statements(), "now, whatever the phase of the handler is")
-		require.ErrorContains(t, r.bus.Deliver(t.Context(), phase.String(), event), "not in a transaction")
+		require.Equal(t, []string{"BEGIN", "effect", "I1", "B1", "COMMIT", "C1"}, r.Statements(), "now, whatever the phase of the handler is")
+		require.ErrorContains(t, r.Bus.Deliver(t.Context(), phase.String(), event), "not in a transaction")
 	}
 }
 

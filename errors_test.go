@@ -19,8 +19,6 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-var errDeclined = errors.New("card declined")
-
 func onAccepted(context.Context, proposalAccepted) error { return errDeclined }
 
 func TestHandlerError(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"testing"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest/fakedb"
 )
 
 // What is published in a transaction is delivered once it has committed,
@@ -178,3 +180,17 @@ func ExampleTxFrom() {
 	// <nil>
 	// tidings: audit handling tidings_test.OrderPlaced: orders are placed in a transaction
 }
+
+// openShop returns the database of the examples. There is no test at whose
+// end to close it.
+func openShop() *sql.DB {
+	db, _ := fakedb.Open(exampleTB{})
+	return db
+}
+
+// exampleTB is what fakedb.Open needs of a test.
+type exampleTB struct{ testing.TB }
+
+func (exampleTB) Helper() {}
+
+func (exampleTB) Cleanup(func()) {}

@@ -2,6 +2,7 @@ package tidings_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -44,10 +45,6 @@ func TestUnsubscribe(t *testing.T) {
 	subs[3].Unsubscribe()
 	require.Equal(t, []string{"new"}, publish())
 	require.Len(t, bus.Subscriptions(), 1)
-}
-
-func countCalls(calls *int) func(context.Context, clientCreated) error {
-	return func(context.Context, clientCreated) error { *calls++; return nil }
 }
 
 // Closures of one literal have one entry point, so a bus that tells handlers
@@ -189,8 +186,6 @@ type accountant struct{}
 
 func (*accountant) onCreated(context.Context, clientCreated) error { return nil }
 
-func onAny[E tidings.Event](context.Context, E) error { return nil }
-
 // register stands for a module that wires its handlers in a small function,
 // which the compiler inlines. It returns the line of its Subscribe.
 func register(bus *tidings.EventBus) int {
@@ -228,17 +223,6 @@ func TestSubscriptions(t *testing.T) {
 
 	infos[0].Handler = "changed"
 	require.Equal(t, "tidings_test.(*accountant).onCreated", bus.Subscriptions()[0].Handler, "the caller has a copy")
-}
-
-func TestPhasesHaveNames(t *testing.T) {
-	t.Parallel()
-	for phase, name := range map[tidings.Phase]string{
-		tidings.AfterCommit: "AfterCommit", tidings.InTransaction: "InTransaction",
-		tidings.BeforeCommit: "BeforeCommit", tidings.AfterRollback: "AfterRollback", 9: "Phase(9)",
-	} {
-		require.Equal(t, name, fmt.Sprint(phase))
-	}
-	require.Zero(t, tidings.AfterCommit, "the default")
 }
 
 func TestNames(t *testing.T) {
@@ -301,4 +285,195 @@ func TestSubscribePanicsOnProgrammerErrors(t *testing.T) {
 	require.Empty(t, bus.Subscriptions(), "what panicked is not subscribed")
 	tidings.Subscribe(bus, onAny[clientCreated], tidings.RequireName("inbox"), tidings.Named("clients.named")).Unsubscribe()
 	require.NotPanics(t, subscribe(option(tidings.Named("a")), option(tidings.Named("a")), option(tidings.InTransaction), option(tidings.InTransaction)), "twice the same is no contradiction")
+}
+
+// Active is for all subscriptions.
+func TestActive(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	plain := tidings.Subscribe(bus, onAny[clientCreated])
+	once := tidings.Subscribe(bus, onAny[clientCreated], tidings.Once())
+	async := tidings.Subscribe(bus, onAny[clientCreated], tidings.Async())
+	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+	require.True(t, plain.Active())
+	require.False(t, once.Active(), "it has had its event")
+	require.True(t, async.Active())
+	async.Unsubscribe()
+	require.False(t, async.Active())
+	require.NoError(t, bus.Close(t.Context()))
+	require.True(t, plain.Active(), "Close ends no subscription")
+}
+
+// Several options as one are those, also nested; none are none.
+func TestSubscribeOptions(t *testing.T) {
+	t.Parallel()
+	r, bus := &radio{}, tidings.New()
+	calls := 0
+	count := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error {
+			calls++
+			return next(ctx, d)
+		}
+	})
+	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.SubscribeOptions{
+		tidings.Named("a"), tidings.SubscribeOptions{tidings.Via(r), count}, tidings.SubscribeOptions(nil),
+	})
+	require.Equal(t, "a", sub.Info().Handler)
+	require.Same(t, r, sub.Info().Transport)
+	require.NoError(t, r.handlers["a"](t.Context(), tidings.Stamp(t.Context(), clientCreated{})))
+	require.Equal(t, 1, calls)
+	require.PanicsWithValue(t, "tidings: Subscribe with a nil SubscribeOption", func() {
+		tidings.Subscribe(bus, onAny[clientCreated], tidings.SubscribeOptions{nil})
+	})
+}
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	bus, d := tidings.New(), &diary{}
+	middleware := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, e tidings.Delivery) error {
+			d.add("wrapped")
+			return next(ctx, e)
+		}
+	})
+	tidings.Subscribe(bus, writes[clientCreated](d, "typed"), tidings.Once(), middleware)
+	tidings.Subscribe(bus, writes[tidings.Event](d, "all"), tidings.Once())
+	tidings.Subscribe(bus, writes[audited](d, "always"))
+	require.Len(t, bus.Subscriptions(), 3)
+	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+	require.Equal(t, []string{"all"}, d.read(), "the first event that reaches it, whatever its type")
+	for range 2 {
+		require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+	}
+	require.Equal(t, []string{"all", "wrapped", "typed", "always", "always"}, d.read())
+	require.Len(t, bus.Subscriptions(), 1)
+}
+
+func TestOnceEndsWithAFailureToo(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func() error{
+		"an error": func() error { return errors.New("card declined") },
+		"a panic":  func() error { panic("card declined") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := tidings.New()
+			tidings.Subscribe(bus, func(context.Context, clientCreated) error { return fail() }, tidings.Once())
+			require.ErrorContains(t, tidings.Publish(t.Context(), bus, clientCreated{}), "card declined")
+			require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+		})
+	}
+}
+
+// An event that a middleware keeps from the handler does not use it up, and a
+// second attempt belongs to the call that did.
+func TestOnceCountsCallsOfTheHandler(t *testing.T) {
+	t.Parallel()
+	even := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error {
+			if d.Event().(clientCreated).ClientID%2 != 0 {
+				return nil
+			}
+			return next(ctx, d)
+		}
+	})
+	twice := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
+		return func(ctx context.Context, d tidings.Delivery) error { return errors.Join(next(ctx, d), next(ctx, d)) }
+	})
+	for _, tt := range []struct {
+		reason    string
+		subscribe func(*tidings.EventBus, func(int64))
+	}{
+		{"a struct", func(bus *tidings.EventBus, got func(int64)) {
+			tidings.Subscribe(bus, func(_ context.Context, e clientCreated) error { got(e.ClientID); return nil }, tidings.Once(), even, twice)
+		}},
+		{"an interface", func(bus *tidings.EventBus, got func(int64)) {
+			tidings.Subscribe(bus, func(_ context.Context, e tidings.Event) error { got(e.(clientCreated).ClientID); return nil }, even, twice, tidings.Once())
+		}},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			bus := tidings.New()
+			var got []int64
+			tt.subscribe(bus, func(id int64) { got = append(got, id) })
+			for id := range int64(5) {
+				require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{ClientID: id + 1}))
+			}
+			require.Equal(t, []int64{2, 2}, got)
+			require.Empty(t, bus.Subscriptions())
+		})
+	}
+}
+
+func TestOnceIsNotReentered(t *testing.T) {
+	t.Parallel()
+	timeLimit(t)
+	bus, calls := tidings.New(), 0
+	tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
+		calls++
+		return tidings.Publish(ctx, bus, clientCreated{})
+	}, tidings.Once())
+	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+	require.Equal(t, 1, calls)
+}
+
+// The outer event keeps to the handlers that it began with, Once among them.
+func TestOnceIsNotCalledAgainByAnEventUnderWay(t *testing.T) {
+	t.Parallel()
+	timeLimit(t)
+	bus, d := tidings.New(), &diary{}
+	tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
+		if e.ClientID == 1 {
+			return tidings.Publish(ctx, bus, clientCreated{ClientID: 2})
+		}
+		return nil
+	})
+	tidings.Subscribe(bus, func(_ context.Context, e clientCreated) error {
+		d.add("once %d", e.ClientID)
+		return nil
+	}, tidings.Once())
+	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{ClientID: 1}))
+	require.Equal(t, []string{"once 2"}, d.read())
+}
+
+func TestOnceUnderConcurrency(t *testing.T) {
+	t.Parallel()
+	timeLimit(t)
+	for range 1000 {
+		bus := tidings.New()
+		var calls, steady, ready atomic.Int32
+		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			ready.Add(1)
+			for ready.Load() < 2 { // so that both reach the next one at the same moment
+				runtime.Gosched()
+			}
+			return nil
+		})
+		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			calls.Add(1)
+			return nil
+		}, tidings.Once())
+		tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			steady.Add(1)
+			return nil
+		})
+		var done sync.WaitGroup
+		for range 2 {
+			done.Go(func() {
+				if err := tidings.Publish(context.Background(), bus, clientCreated{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		done.Wait()
+		require.Equal(t, int32(1), calls.Load())
+		require.Equal(t, int32(2), steady.Load())
+		require.Len(t, bus.Subscriptions(), 2)
+	}
+}
+
+func TestOnceThatWasUnsubscribedIsNeverCalled(t *testing.T) {
+	t.Parallel()
+	bus, calls := tidings.New(), 0
+	tidings.Subscribe(bus, countCalls(&calls), tidings.Once()).Unsubscribe()
+	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
+	require.Zero(t, calls)
 }

@@ -13,7 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
+
+func (c *courier) deliver(name string, event tidings.Event) error {
+	return c.handlers[name](context.Background(), event)
+}
 
 // A courier is a small Transport: it keeps what it is sent, and hands it to
 // the handlers when a test asks it to.
@@ -221,7 +226,8 @@ func TestTransportsComeBeforeLocalHandlers(t *testing.T) {
 // manyErrors is what some libraries join errors with.
 type manyErrors []error
 
-func (e manyErrors) Error() string   { return "many errors" }
+func (e manyErrors) Error() string { return "many errors" }
+
 func (e manyErrors) Unwrap() []error { return e }
 
 func TestFailuresOfSend(t *testing.T) {
@@ -286,7 +292,7 @@ func TestFailuresOfSend(t *testing.T) {
 			})
 			t.Run("after a commit they are reported", func(t *testing.T) {
 				bus, f, d := wire(2)
-				require.NoError(t, tidings.Transact(t.Context(), bare, func(ctx context.Context) error {
+				require.NoError(t, tidings.Transact(t.Context(), txtest.Bare, func(ctx context.Context) error {
 					return errors.Join(tidings.Publish(ctx, bus, clientCreated{}), tidings.Publish(ctx, bus, projectCreated{}))
 				}))
 				require.Equal(t, tt.want, f.messages())
@@ -440,38 +446,38 @@ func TestHandleComesBeforeSend(t *testing.T) {
 	require.Equal(t, []string{"clientCreated>a"}, c.sent())
 }
 
-// A binder is a courier that wants to know the subscription.
-type binder struct {
-	courier
-	bound []*tidings.Subscription
-}
-
-func (b *binder) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
-	for _, other := range b.bound {
-		if other.Active() && other.Info().Handler == sub.Info().Handler {
-			return fmt.Errorf("%s has that name, at %s:%d", other.Info().EventType, other.Info().File, other.Info().Line)
-		}
-	}
-	b.bound = append(b.bound, sub)
-	return b.Handle(sub.Info().Handler, deliver)
-}
-
-func TestABinderKnowsTheSubscription(t *testing.T) {
+// What a transport delivers to a handler that has gone is not the handler's
+// failure, and says whose it would have been.
+func TestErrUnsubscribed(t *testing.T) {
 	t.Parallel()
-	b := &binder{}
-	one, two := tidings.New(), tidings.New()
-	var calls int
-	sub := tidings.Subscribe(one, func(context.Context, clientCreated) error { calls++; return nil }, tidings.Via(b), tidings.Named("a"))
-	require.Equal(t, []*tidings.Subscription{sub}, b.bound)
-	require.NoError(t, b.handlers["a"](t.Context(), tidings.Stamp(t.Context(), clientCreated{})))
-	require.Equal(t, 1, calls)
+	for _, transport := range []interface {
+		tidings.Transport
+		deliver(name string, event tidings.Event) error
+	}{&radio{}, &courier{}} {
+		bus := tidings.New()
+		called := false
+		sub := tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			called = true
+			return nil
+		}, tidings.Named("crm.onboard"), tidings.Via(transport))
+		sub.Unsubscribe()
+		err := transport.deliver("crm.onboard", tidings.Stamp(t.Context(), clientCreated{}))
+		require.ErrorIs(t, err, tidings.ErrUnsubscribed)
+		require.EqualError(t, err, "tidings: crm.onboard is no longer subscribed")
+		he := (*tidings.HandlerError)(nil)
+		require.False(t, errors.As(err, &he))
+		require.False(t, called)
+	}
+}
 
-	subscribe := func() { tidings.Subscribe(two, onAny[projectCreated], tidings.Via(b), tidings.Named("a")) }
-	require.PanicsWithValue(t, fmt.Sprintf(`tidings: Subscribe: *tidings_test.binder does not take the handler "a": tidings_test.clientCreated has that name, at %s:%d`,
-		sub.Info().File, sub.Info().Line), subscribe)
-	require.Empty(t, two.Subscriptions())
-	sub.Unsubscribe()
-	require.NotPanics(t, subscribe)
-	require.Len(t, b.bound, 2)
-	require.Equal(t, "tidings_test.projectCreated", b.bound[1].Info().EventType.String())
+// Subscriptions tells what Via was given.
+func TestSubscriptionsShowTheTransport(t *testing.T) {
+	t.Parallel()
+	r := &radio{}
+	view := &channel{r}
+	bus := tidings.New()
+	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"), tidings.Via(view))
+	require.Same(t, view, sub.Info().Transport, "the view, and not its Sender")
+	require.Equal(t, bus.Subscriptions()[0], sub.Info())
+	require.True(t, strings.HasSuffix(sub.Info().File, "transport_test.go"), fmt.Sprint(sub.Info()))
 }

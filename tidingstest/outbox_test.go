@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/internal/fakedb"
+	"github.com/tidings-go/tidings/internal/txtest/fakedb"
 	"github.com/tidings-go/tidings/tidingstest"
 )
 

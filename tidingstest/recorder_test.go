@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/internal/fakedb"
+	"github.com/tidings-go/tidings/internal/txtest/fakedb"
 	"github.com/tidings-go/tidings/tidingstest"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tidings-go/tidings/internal/fakedb"
+	"github.com/tidings-go/tidings/internal/txtest/fakedb"
 )
 
 func exec(t *testing.T, tx *sql.Tx, statements ...string) {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,30 @@ import (
 
 	"github.com/tidings-go/tidings"
 )
+
+type parcelLined struct {
+	tidings.DomainEvent
+	SKU    string
+	Copies int
+}
+
+func TestTypeOf(t *testing.T) {
+	t.Parallel()
+	var registry tidings.Registry
+	tidings.Register[clientCreated](&registry, "crm.client_created", 2)
+	tidings.Upcast(&registry, "crm.only_upcast", 1, func(e clientCreated) (clientCreated, error) { return e, nil })
+	typ, ok := registry.TypeOf("crm.client_created")
+	require.True(t, ok)
+	require.Equal(t, reflect.TypeFor[clientCreated](), typ)
+	for _, name := range []string{"", "crm.unknown", "CRM.CLIENT_CREATED", "crm.only_upcast"} {
+		typ, ok = registry.TypeOf(name)
+		require.False(t, ok, name)
+		require.Nil(t, typ, name)
+	}
+	var zero tidings.Registry
+	_, ok = zero.TypeOf("x")
+	require.False(t, ok)
+}
 
 // The shapes of one event: an amount that was a number, then a text, then
 // one with a currency, which is the registered type.
@@ -34,7 +59,9 @@ type (
 )
 
 func priceV1to2(old priceV1) (priceV2, error) { return priceV2{strconv.Itoa(old.Euros)}, nil }
+
 func priceV2to3(old priceV2) (priceV3, error) { return priceV3{Amount: old.Amount}, nil }
+
 func priceV3to4(old priceV3) (priceSet, error) {
 	if old.EventID() == uuid.Nil {
 		return priceSet{}, errors.New("an event type has its header in an Upcast")
@@ -343,4 +370,31 @@ func TestMistakesInRegisteringPanic(t *testing.T) {
 	for i, s := range []string{"a", "ProposalAccepted", "crm.proposal_accepted", "crm.v2.proposal__accepted", "com.example/crm:proposal-accepted", "7"} {
 		tidings.Upcast(r, s, i+1, priceV1to2)
 	}
+}
+
+func TestARegistryIsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	r := parcelRegistry()
+	event := stamped(t, time.Now(), parcelGeneric[int]{Value: 7})
+	data, err := r.Encode(event)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 50 {
+				decoded, err := r.Decode(data)
+				if err != nil || decoded != tidings.Event(event) {
+					t.Errorf("%v, %v", decoded, err)
+				}
+				if _, err := r.Encode(event); err != nil {
+					t.Error(err)
+				}
+				tidings.Upcast(r, fmt.Sprintf("shop.late_%d", g), i+1, func(a any) (any, error) { return a, nil })
+				if r.Validate() == nil || r.Decodable("shop.parcel_int", 1) != nil || len(r.Registrations()) != 10 {
+					t.Error("not as registered")
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

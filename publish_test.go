@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,147 @@ import (
 
 	"github.com/tidings-go/tidings"
 )
+
+func TestPublishGivesEveryHandlerTheEventInOrderOfSubscription(t *testing.T) {
+	t.Parallel()
+	bus, d := tidings.New(), &diary{}
+	for i := range 5 {
+		tidings.Subscribe(bus, func(_ context.Context, e proposalAccepted) error {
+			d.add("%d: %d %s", i, e.ProposalID, e.Number)
+			return nil
+		})
+	}
+	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{ProposalID: 7, Number: "PROP-007"}))
+	require.Equal(t, []string{"0: 7 PROP-007", "1: 7 PROP-007", "2: 7 PROP-007", "3: 7 PROP-007", "4: 7 PROP-007"}, d.read())
+}
+
+func TestPublishWithoutHandlersSucceeds(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+	require.NoError(t, tidings.Publish[tidings.Event](t.Context(), bus, clientCreated{}))
+}
+
+func TestPublishReachesOnlyItsBusAndType(t *testing.T) {
+	t.Parallel()
+	bus, other, d := tidings.New(), tidings.New(), &diary{}
+	tidings.Subscribe(bus, writes[proposalAccepted](d, "accepted"))
+	tidings.Subscribe(bus, writes[clientCreated](d, "created"))
+	tidings.Subscribe(other, writes[proposalAccepted](d, "other bus"))
+	require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
+	require.Equal(t, []string{"accepted"}, d.read())
+}
+
+func TestHandlersRunInTheCallersGoroutine(t *testing.T) {
+	t.Parallel()
+	withDeadline, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	for name, ctx := range map[string]context.Context{"plain": t.Context(), "with a deadline": withDeadline} {
+		t.Run(name, func(t *testing.T) {
+			bus, id := tidings.New(), ""
+			tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+				id = goroutineID()
+				return nil
+			})
+			require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}))
+			require.Equal(t, goroutineID(), id)
+		})
+	}
+}
+
+func TestHandlersSeeTheContextOfThePublisher(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	deadline := time.Now().Add(time.Hour)
+	ctx, cancel := context.WithDeadline(context.WithValue(t.Context(), key{}, "tenant 7"), deadline)
+	defer cancel()
+	bus := tidings.New()
+	called := false
+	tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
+		called = true
+		require.Equal(t, "tenant 7", ctx.Value(key{}))
+		got, ok := ctx.Deadline()
+		require.True(t, ok)
+		require.Equal(t, deadline, got)
+		require.NoError(t, ctx.Err())
+		cancel()
+		require.ErrorIs(t, ctx.Err(), context.Canceled)
+		<-ctx.Done()
+		return nil
+	})
+	require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}), "nothing was skipped")
+	require.True(t, called)
+}
+
+func TestEveryHandlerHasItsOwnCopy(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	var seen []string
+	for range 3 {
+		tidings.Subscribe(bus, func(ctx context.Context, e proposalAccepted) error {
+			seen = append(seen, e.Number)
+			e.Number = "changed"
+			from, _ := tidings.EventFrom(ctx)
+			seen = append(seen, from.(proposalAccepted).Number)
+			return nil
+		})
+	}
+	event := proposalAccepted{Number: "PROP-007"}
+	require.NoError(t, tidings.Publish(t.Context(), bus, event))
+	require.Equal(t, slices.Repeat([]string{"PROP-007"}, 6), seen)
+	require.Equal(t, proposalAccepted{Number: "PROP-007"}, event)
+}
+
+func TestPublishOfNothing(t *testing.T) {
+	t.Parallel()
+	require.EqualError(t, tidings.Publish(t.Context(), nil, proposalAccepted{}), "tidings: Publish on a nil *EventBus")
+	var none context.Context
+	require.EqualError(t, tidings.Publish(none, tidings.New(), proposalAccepted{}), "tidings: Publish with a nil context")
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(context.Context, tidings.Event) error {
+		t.Error("a handler was called")
+		return nil
+	})
+	require.EqualError(t, tidings.Publish[tidings.Event](t.Context(), bus, nil), "tidings: Publish of a nil event")
+	require.EqualError(t, tidings.Publish[audited](t.Context(), bus, nil), "tidings: Publish of a nil event")
+	require.ErrorContains(t, tidings.Publish[tidings.Event](t.Context(), bus, (*proposalAccepted)(nil)), "is a pointer")
+}
+
+func TestCancelledContextIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(context.Context, proposalAccepted) error {
+		t.Error("a handler was called")
+		return nil
+	})
+	cancelled, cancel := context.WithCancelCause(t.Context())
+	cancel(fmt.Errorf("the client hung up"))
+	require.Equal(t, context.Canceled, tidings.Publish(cancelled, bus, proposalAccepted{}))
+	require.Equal(t, context.Canceled, tidings.Publish(cancelled, bus, clientCreated{}), "nobody subscribes to it")
+
+	late, cancelLate := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancelLate()
+	require.Equal(t, context.DeadlineExceeded, tidings.Publish(late, bus, proposalAccepted{}))
+}
+
+func TestCancelledMidwaySkipsTheRest(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	bus, d := tidings.New(), &diary{}
+	tidings.Subscribe(bus, writes[proposalAccepted](d, "first"))
+	tidings.Subscribe(bus, func(context.Context, proposalAccepted) error {
+		cancel()
+		return fmt.Errorf("card declined")
+	}, tidings.Named("crm.cancels"))
+	tidings.Subscribe(bus, writes[proposalAccepted](d, "third"))
+	tidings.Subscribe(bus, writes[proposalAccepted](d, "fourth"))
+
+	err := tidings.Publish(ctx, bus, proposalAccepted{})
+	require.EqualError(t, err, "tidings: crm.cancels handling tidings_test.proposalAccepted: card declined\n"+
+		"tidings: 2 of 4 handlers of tidings_test.proposalAccepted skipped: context canceled")
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, []string{"first"}, d.read())
+}
 
 func TestPublishInsideAHandlerIsDepthFirst(t *testing.T) {
 	t.Parallel()

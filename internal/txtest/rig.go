@@ -1,0 +1,160 @@
+// Package txtest has the tests of transactions, and what they share with other
+// tests: a bus that notes in which order things happen, and the same with a
+// database.
+package txtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tidings-go/tidings"
+)
+
+// Event is what the tests of transactions publish.
+type Event struct {
+	tidings.DomainEvent
+	N int
+}
+
+// Other is a second type of event.
+type Other struct {
+	tidings.DomainEvent
+	N int
+}
+
+// A Rig is a bus whose handlers and error handler write words into one
+// log, in the order in which things happen. A failure that reaches the
+// error handler is the word "!".
+type Rig struct {
+	Bus *tidings.EventBus
+
+	mu       sync.Mutex
+	words    []string
+	failures []error
+}
+
+// NewRig returns a rig without handlers.
+func NewRig(opts ...tidings.Option) *Rig {
+	r := &Rig{}
+	r.Bus = tidings.New(append(opts, tidings.WithErrorHandler(r.failed))...)
+	return r
+}
+
+func (r *Rig) failed(_ context.Context, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.words = append(r.words, "!")
+	r.failures = append(r.failures, err)
+}
+
+// Note writes a word.
+func (r *Rig) Note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.words = append(r.words, fmt.Sprintf(format, args...))
+}
+
+// Log returns the words so far, and forgets them.
+func (r *Rig) Log() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	words := strings.Join(r.words, " ")
+	r.words = nil
+	return words
+}
+
+// Reported returns what reached the error handler so far, and forgets it.
+func (r *Rig) Reported() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	failures := r.failures
+	r.failures = nil
+	return failures
+}
+
+// Publish publishes the event of that number.
+func (r *Rig) Publish(ctx context.Context, n int) error {
+	return tidings.Publish(ctx, r.Bus, Event{N: n})
+}
+
+// MustPublish publishes several events, none of which may fail.
+func (r *Rig) MustPublish(ctx context.Context, t testing.TB, numbers ...int) {
+	t.Helper()
+	for _, n := range numbers {
+		if err := r.Publish(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// On subscribes a handler that notes word and the number of the event, and
+// returns what then returns.
+func (r *Rig) On(phase tidings.Phase, word string, then func(context.Context, Event) error, opts ...tidings.SubscribeOption) *tidings.Subscription {
+	return tidings.Subscribe(r.Bus, func(ctx context.Context, e Event) error {
+		r.Note("%s%d", word, e.N)
+		if then == nil {
+			return nil
+		}
+		return then(ctx, e)
+	}, append(opts, phase)...)
+}
+
+// Phases subscribes I, B, C and R, one handler a phase.
+func (r *Rig) Phases() *Rig {
+	r.On(tidings.AfterRollback, "R", nil)
+	r.On(tidings.AfterCommit, "C", nil)
+	r.On(tidings.BeforeCommit, "B", nil)
+	r.On(tidings.InTransaction, "I", nil)
+	return r
+}
+
+// Run is a TxFunc like that of any library: savepoints inside of a
+// transaction.
+func (r *Rig) Run(ctx context.Context, body func(context.Context) error) error {
+	begin, commit, rollback := "begin", "commit", "rollback"
+	if _, ok := tidings.TxFrom[Handle](ctx); ok {
+		begin, commit, rollback = "save", "release", "back"
+	}
+	r.Note("%s", begin)
+	done := false
+	defer func() {
+		if !done {
+			r.Note("%s", rollback)
+		}
+	}()
+	if err := body(tidings.WithTx(ctx, Handle{Name: "of " + begin})); err != nil {
+		return err
+	}
+	done = true
+	r.Note("%s", commit)
+	return nil
+}
+
+// Transact runs fn in a transaction of Run.
+func (r *Rig) Transact(ctx context.Context, fn func(context.Context) error) error {
+	return tidings.Transact(ctx, r.Run, fn)
+}
+
+// A Handle stands for a library's transaction.
+type Handle struct{ Name string }
+
+// Bare is the shortest TxFunc.
+func Bare(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+
+// ErrTx is what fails in most tests.
+var ErrTx = errors.New("out of stock")
+
+// Fail is a handler that returns ErrTx.
+func Fail(context.Context, Event) error { return ErrTx }
+
+// InGoroutine calls fn in a goroutine of its own, which it may end, and
+// waits for that.
+func InGoroutine(fn func()) {
+	var wg sync.WaitGroup
+	wg.Go(fn)
+	wg.Wait()
+}

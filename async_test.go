@@ -75,14 +75,15 @@ func TestAsyncKeepsTheOrderAndDoesNotOverlap(t *testing.T) {
 }
 
 func TestAsyncSubscriptionsRunInParallelUpToWithWorkers(t *testing.T) {
-	for name, tt := range map[string]struct {
+	for _, tt := range []struct {
+		name string
 		opts []tidings.Option
 		want int
 	}{
-		"two":         {[]tidings.Option{tidings.WithWorkers(2)}, 2},
-		"the default": {nil, 4 * runtime.GOMAXPROCS(0)},
+		{"two", []tidings.Option{tidings.WithWorkers(2)}, 2},
+		{"the default", nil, 4 * runtime.GOMAXPROCS(0)},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				bus, b := tidings.New(tt.opts...), newBlocked()
 				defer b.release()
@@ -119,14 +120,17 @@ func TestAsyncQueuesTakeTurns(t *testing.T) {
 }
 
 func TestAsyncHandlerPublishesToItsOwnQueue(t *testing.T) {
-	for name, opts := range map[string][]tidings.Option{
-		"one worker": {tidings.WithWorkers(1), tidings.WithMaxDepth(500)},
-		"four":       {tidings.WithWorkers(4), tidings.WithMaxDepth(500)},
-		"a limit":    {tidings.WithWorkers(1), tidings.WithQueueLimit(1), tidings.WithMaxDepth(500)},
+	for _, tt := range []struct {
+		name string
+		opts []tidings.Option
+	}{
+		{"one worker", []tidings.Option{tidings.WithWorkers(1), tidings.WithMaxDepth(500)}},
+		{"four", []tidings.Option{tidings.WithWorkers(4), tidings.WithMaxDepth(500)}},
+		{"a limit", []tidings.Option{tidings.WithWorkers(1), tidings.WithQueueLimit(1), tidings.WithMaxDepth(500)}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				bus := tidings.New(opts...)
+				bus := tidings.New(tt.opts...)
 				var got []int64
 				tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
 					got = append(got, e.ClientID)
@@ -230,16 +234,17 @@ func heapInUse() int64 {
 }
 
 func TestAsyncContainsFailures(t *testing.T) {
-	for name, fail := range map[string]struct {
+	for _, fail := range []struct {
+		name    string
 		with    func() error
 		message string
 	}{
-		"an error": {func() error { return errDeclined }, "tidings: fails handling tidings_test.clientCreated: card declined"},
-		"a panic":  {func() error { panic("boom") }, "tidings: fails handling tidings_test.clientCreated: panic: boom"},
-		"Goexit": {func() error { runtime.Goexit(); return nil },
+		{"an error", func() error { return errDeclined }, "tidings: fails handling tidings_test.clientCreated: card declined"},
+		{"a panic", func() error { panic("boom") }, "tidings: fails handling tidings_test.clientCreated: panic: boom"},
+		{"Goexit", func() error { runtime.Goexit(); return nil },
 			"tidings: fails handling tidings_test.clientCreated: runtime.Goexit was called (t.FailNow, t.Skip and the like do)"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(fail.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				f, d := &failures{}, &diary{}
 				bus := tidings.New(tidings.WithWorkers(1), tidings.WithErrorHandler(f.handle))
@@ -268,15 +273,18 @@ func TestAsyncContainsFailures(t *testing.T) {
 }
 
 func TestAsyncErrorHandlerThatFailsIsContained(t *testing.T) {
-	for name, fail := range map[string]func(){
-		"a panic": func() { panic("no metrics") },
-		"Goexit":  runtime.Goexit,
+	for _, tt := range []struct {
+		name string
+		fail func()
+	}{
+		{"a panic", func() { panic("no metrics") }},
+		{"Goexit", runtime.Goexit},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				d := &diary{}
 				logged(t, func(logger *slog.Logger) {
-					bus := tidings.New(tidings.WithWorkers(1), tidings.WithLogger(logger), tidings.WithErrorHandler(func(context.Context, error) { fail() }))
+					bus := tidings.New(tidings.WithWorkers(1), tidings.WithLogger(logger), tidings.WithErrorHandler(func(context.Context, error) { tt.fail() }))
 					tidings.Subscribe(bus, func(context.Context, clientCreated) error {
 						d.add("handled")
 						return errDeclined

@@ -28,18 +28,21 @@ func TestDefault(t *testing.T) {
 
 func TestNewPanicsOnImpossibleOptions(t *testing.T) {
 	t.Parallel()
-	for message, option := range map[string]func() tidings.Option{
-		"tidings: New with a nil Option":                  func() tidings.Option { return nil },
-		"tidings: WithLogger with a nil *slog.Logger":     func() tidings.Option { return tidings.WithLogger(nil) },
-		"tidings: WithErrorHandler with a nil function":   func() tidings.Option { return tidings.WithErrorHandler(nil) },
-		"tidings: WithMiddleware with a nil Middleware":   func() tidings.Option { return tidings.WithMiddleware(nil) },
-		"tidings: WithWorkers(0): must be at least 1":     func() tidings.Option { return tidings.WithWorkers(0) },
-		"tidings: WithQueueLimit(-1): must be at least 1": func() tidings.Option { return tidings.WithQueueLimit(-1) },
-		"tidings: WithMaxDepth(0): must be at least 1":    func() tidings.Option { return tidings.WithMaxDepth(0) },
-		"tidings: WithClock with a nil function":          func() tidings.Option { return tidings.WithClock(nil) },
-		"tidings: WithTransport with a nil Transport":     func() tidings.Option { return tidings.WithTransport(nil) },
+	for _, tt := range []struct {
+		message string
+		option  func() tidings.Option
+	}{
+		{"tidings: New with a nil Option", func() tidings.Option { return nil }},
+		{"tidings: WithLogger with a nil *slog.Logger", func() tidings.Option { return tidings.WithLogger(nil) }},
+		{"tidings: WithErrorHandler with a nil function", func() tidings.Option { return tidings.WithErrorHandler(nil) }},
+		{"tidings: WithMiddleware with a nil Middleware", func() tidings.Option { return tidings.WithMiddleware(nil) }},
+		{"tidings: WithWorkers(0): must be at least 1", func() tidings.Option { return tidings.WithWorkers(0) }},
+		{"tidings: WithQueueLimit(-1): must be at least 1", func() tidings.Option { return tidings.WithQueueLimit(-1) }},
+		{"tidings: WithMaxDepth(0): must be at least 1", func() tidings.Option { return tidings.WithMaxDepth(0) }},
+		{"tidings: WithClock with a nil function", func() tidings.Option { return tidings.WithClock(nil) }},
+		{"tidings: WithTransport with a nil Transport", func() tidings.Option { return tidings.WithTransport(nil) }},
 	} {
-		require.PanicsWithValue(t, message, func() { tidings.New(option()) })
+		require.PanicsWithValue(t, tt.message, func() { tidings.New(tt.option()) })
 	}
 }
 
@@ -97,12 +100,15 @@ func requireWaiting(t *testing.T, result <-chan error, what string) {
 
 func TestCloseWaitsForRunningHandlers(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string][]tidings.SubscribeOption{"in the publisher": nil, "asynchronous": {tidings.Async()}} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		opts []tidings.SubscribeOption
+	}{{"in the publisher", nil}, {"asynchronous", []tidings.SubscribeOption{tidings.Async()}}} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bus, b := tidings.New(), newBlocked()
 				defer b.release()
-				tidings.Subscribe(bus, b.handle, opts...)
+				tidings.Subscribe(bus, b.handle, tt.opts...)
 				published := inBackground(func() error { return tidings.Publish(context.Background(), bus, proposalAccepted{}) })
 				<-b.entered
 				first := inBackground(func() error { return bus.Close(context.Background()) })
@@ -147,8 +153,11 @@ func TestCloseReturnsWithItsContext(t *testing.T) {
 
 func TestHandlersStillRunningMayPublish(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string][]tidings.SubscribeOption{"in the publisher": nil, "asynchronous": {tidings.Async()}} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		opts []tidings.SubscribeOption
+	}{{"in the publisher", nil}, {"asynchronous", []tidings.SubscribeOption{tidings.Async()}}} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bus, d := tidings.New(tidings.WithWorkers(1)), &diary{}
 				entered, release := make(chan struct{}), make(chan struct{})
@@ -159,7 +168,7 @@ func TestHandlersStillRunningMayPublish(t *testing.T) {
 						return err
 					}
 					return tidings.Publish[tidings.Event](ctx, bus, changed[int]{})
-				}, opts...)
+				}, tt.opts...)
 				tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
 					d.add("client")
 					return tidings.Publish(ctx, bus, projectCreated{})
@@ -267,8 +276,11 @@ func TestAContextThatOutlivedItsHandlerMayNotPublish(t *testing.T) {
 func TestCloseInsideAHandler(t *testing.T) {
 	t.Parallel()
 	const message = "tidings: Close inside a handler of the same bus would wait for itself: call it with a context from outside (new events are refused from now on)"
-	for name, opts := range map[string][]tidings.SubscribeOption{"in the publisher": nil, "asynchronous": {tidings.Async()}} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		opts []tidings.SubscribeOption
+	}{{"in the publisher", nil}, {"asynchronous", []tidings.SubscribeOption{tidings.Async()}}} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bus, d := tidings.New(), &diary{}
 				tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
@@ -276,7 +288,7 @@ func TestCloseInsideAHandler(t *testing.T) {
 					require.EqualError(t, bus.Close(context.WithoutCancel(ctx)), message)
 					require.Equal(t, tidings.ErrClosed, tidings.Publish(t.Context(), bus, clientCreated{}), "from outside")
 					return tidings.Publish(ctx, bus, clientCreated{})
-				}, opts...)
+				}, tt.opts...)
 				tidings.Subscribe(bus, writes[clientCreated](d, "client"))
 				require.NoError(t, tidings.Publish(t.Context(), bus, proposalAccepted{}))
 				require.NoError(t, bus.Close(t.Context()))

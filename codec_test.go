@@ -165,17 +165,20 @@ func TestTheHeaderIsRestoredExactly(t *testing.T) {
 		time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC),
 		time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
 	} {
-		for name, event := range map[string]parcelGeneric[int]{
-			"caused": stamped(t, at, parcelGeneric[int]{}),
-			"first":  tidings.Stamp(t.Context(), parcelGeneric[int]{}),
+		for _, tt := range []struct {
+			name  string
+			event parcelGeneric[int]
+		}{
+			{"caused", stamped(t, at, parcelGeneric[int]{})},
+			{"first", tidings.Stamp(t.Context(), parcelGeneric[int]{})},
 		} {
-			data, err := r.Encode(event)
+			data, err := r.Encode(tt.event)
 			require.NoError(t, err)
 			decoded, err := r.Decode(data)
 			require.NoError(t, err)
-			require.True(t, event == decoded.(parcelGeneric[int]), "%s: %v != %v", name, header(event), header(decoded))
-			require.True(t, event.OccurredAt() == decoded.OccurredAt(), "not only the same instant")
-			require.Equal(t, event.DomainEvent, decoded.(parcelGeneric[int]).DomainEvent)
+			require.True(t, tt.event == decoded.(parcelGeneric[int]), "%s: %v != %v", tt.name, header(tt.event), header(decoded))
+			require.True(t, tt.event.OccurredAt() == decoded.OccurredAt(), "not only the same instant")
+			require.Equal(t, tt.event.DomainEvent, decoded.(parcelGeneric[int]).DomainEvent)
 		}
 	}
 }

@@ -65,9 +65,12 @@ func TestDeliverReturnsTheHandlersError(t *testing.T) {
 	tidings.Subscribe(bus, func(context.Context, proposalAccepted) error { return errDeclined }, tidings.Named("fails"))
 	tidings.Subscribe(bus, func(context.Context, proposalAccepted) error { panic(errDeclined) }, tidings.Named("panics"))
 	event := tidings.Stamp(t.Context(), proposalAccepted{})
-	for name, want := range map[string]string{"fails": "card declined", "panics": "panic: card declined"} {
-		err := bus.Deliver(t.Context(), name, event)
-		require.EqualError(t, err, "tidings: "+name+" handling tidings_test.proposalAccepted: "+want)
+	for _, tt := range []struct {
+		name string
+		want string
+	}{{"fails", "card declined"}, {"panics", "panic: card declined"}} {
+		err := bus.Deliver(t.Context(), tt.name, event)
+		require.EqualError(t, err, "tidings: "+tt.name+" handling tidings_test.proposalAccepted: "+tt.want)
 		require.ErrorIs(t, err, errDeclined)
 		var failed *tidings.HandlerError
 		require.ErrorAs(t, err, &failed)

@@ -177,21 +177,24 @@ func idBytes(e tidings.Event) []byte {
 func TestStampedEventsArePublishedAsTheyAre(t *testing.T) {
 	t.Parallel()
 	recorded := tidings.Stamp(tidings.WithCorrelationID(t.Context(), uuid.New()), clientCreated{ClientID: 3})
-	for name, publish := range map[string]func(context.Context, *tidings.EventBus) error{
-		"statically": func(ctx context.Context, bus *tidings.EventBus) error { return tidings.Publish(ctx, bus, recorded) },
-		"behind an interface": func(ctx context.Context, bus *tidings.EventBus) error {
+	for _, tt := range []struct {
+		name    string
+		publish func(context.Context, *tidings.EventBus) error
+	}{
+		{"statically", func(ctx context.Context, bus *tidings.EventBus) error { return tidings.Publish(ctx, bus, recorded) }},
+		{"behind an interface", func(ctx context.Context, bus *tidings.EventBus) error {
 			return tidings.Publish[audited](ctx, bus, recorded)
-		},
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			bus := tidings.New(tidings.WithClock(func() time.Time { return time.Unix(1, 0) }))
 			var got []tidings.Event
 			tidings.Subscribe(bus, func(_ context.Context, e tidings.Event) error {
 				got = append(got, e)
 				return nil
 			})
-			require.NoError(t, publish(t.Context(), bus))
-			require.NoError(t, publish(tidings.WithCorrelationID(t.Context(), uuid.New()), bus))
+			require.NoError(t, tt.publish(t.Context(), bus))
+			require.NoError(t, tt.publish(tidings.WithCorrelationID(t.Context(), uuid.New()), bus))
 			require.Equal(t, []tidings.Event{recorded, recorded}, got)
 		})
 	}

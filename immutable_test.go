@@ -180,13 +180,16 @@ func TestWithImmutable(t *testing.T) {
 	type priced = holding[decimal]
 	row := shares[priced]("", "Field.value", "*big.Int", "")
 	row.requireRefused(t)
-	for reason, option := range map[string]tidings.Option{
-		"the type of the field":     tidings.WithImmutable[decimal](),
-		"the type behind the field": tidings.WithImmutable[*big.Int](),
-		"the event itself":          tidings.WithImmutable[priced](),
+	for _, tt := range []struct {
+		name   string
+		option tidings.Option
+	}{
+		{"the type of the field", tidings.WithImmutable[decimal]()},
+		{"the type behind the field", tidings.WithImmutable[*big.Int]()},
+		{"the event itself", tidings.WithImmutable[priced]()},
 	} {
-		t.Run(reason, func(t *testing.T) {
-			bus, called := tidings.New(tidings.WithImmutable[octets](), option), false
+		t.Run(tt.name, func(t *testing.T) {
+			bus, called := tidings.New(tidings.WithImmutable[octets](), tt.option), false
 			tidings.Subscribe(bus, func(_ context.Context, e priced) error {
 				called = e.Field.value.Int64() == 42
 				return nil

@@ -102,18 +102,21 @@ func TestMiddlewareGetsACopyOfTheEvent(t *testing.T) {
 
 func TestMiddlewareSeesPanicsAsErrors(t *testing.T) {
 	t.Parallel()
-	for name, subscribe := range map[string]func(*tidings.EventBus, tidings.Middleware){
-		"typed": func(bus *tidings.EventBus, m tidings.Middleware) {
+	for _, tt := range []struct {
+		name      string
+		subscribe func(*tidings.EventBus, tidings.Middleware)
+	}{
+		{"typed", func(bus *tidings.EventBus, m tidings.Middleware) {
 			tidings.Subscribe(bus, func(context.Context, clientCreated) error { panic(errDeclined) }, m)
-		},
-		"interface": func(bus *tidings.EventBus, m tidings.Middleware) {
+		}},
+		{"interface", func(bus *tidings.EventBus, m tidings.Middleware) {
 			tidings.Subscribe(bus, func(context.Context, tidings.Event) error { panic(errDeclined) }, m)
-		},
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			bus := tidings.New()
 			var seen error
-			subscribe(bus, func(next tidings.HandlerFunc) tidings.HandlerFunc {
+			tt.subscribe(bus, func(next tidings.HandlerFunc) tidings.HandlerFunc {
 				return func(ctx context.Context, e tidings.Delivery) error {
 					seen = next(ctx, e)
 					return seen

@@ -51,14 +51,17 @@ func TestHandlersRunInTheCallersGoroutine(t *testing.T) {
 	t.Parallel()
 	withDeadline, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	for name, ctx := range map[string]context.Context{"plain": t.Context(), "with a deadline": withDeadline} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+	}{{"plain", t.Context()}, {"with a deadline", withDeadline}} {
+		t.Run(tt.name, func(t *testing.T) {
 			bus, id := tidings.New(), ""
 			tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
 				id = goroutineID()
 				return nil
 			})
-			require.NoError(t, tidings.Publish(ctx, bus, proposalAccepted{}))
+			require.NoError(t, tidings.Publish(tt.ctx, bus, proposalAccepted{}))
 			require.Equal(t, goroutineID(), id)
 		})
 	}

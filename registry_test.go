@@ -111,44 +111,47 @@ func TestUpcastsBringOldDataUpToDate(t *testing.T) {
 
 func TestAnUpcastReadsWhateverShapeTheOldDataHad(t *testing.T) {
 	t.Parallel()
-	for name, upcast := range map[string]func(*tidings.Registry){
-		"map": func(r *tidings.Registry) {
+	for _, tt := range []struct {
+		name   string
+		upcast func(*tidings.Registry)
+	}{
+		{"map", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old map[string]any) (priceSet, error) {
 				return priceSet{Amount: fmt.Sprint(old["Euros"]), Note: old["Extra"].(string)}, nil
 			})
-		},
-		"raw": func(r *tidings.Registry) {
+		}},
+		{"raw", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old json.RawMessage) (priceSet, error) {
 				return priceSet{Amount: string(old[9:11]), Note: "kept"}, nil
 			})
-		},
-		"any": func(r *tidings.Registry) {
+		}},
+		{"any", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old any) (priceSet, error) {
 				return priceSet{Amount: fmt.Sprint(old.(map[string]any)["Euros"]), Note: "kept"}, nil
 			})
-		},
-		"pointer": func(r *tidings.Registry) {
+		}},
+		{"pointer", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old *priceV1) (priceSet, error) {
 				return priceSet{Amount: strconv.Itoa(old.Euros), Note: "kept"}, nil
 			})
-		},
-		"the same type": func(r *tidings.Registry) {
+		}},
+		{"the same type", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old priceSet) (priceSet, error) {
 				old.Amount, old.Note = "12", "kept"
 				return old, nil
 			})
-		},
-		"a header of its own is not kept": func(r *tidings.Registry) {
+		}},
+		{"a header of its own is not kept", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(priceV1) (priceSet, error) {
 				return tidings.Stamp(t.Context(), priceSet{Amount: "12", Note: "kept"}), nil
 			})
-		},
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := &tidings.Registry{}
 			tidings.Register[priceSet](r, "shop.price_set", 2)
-			upcast(r)
+			tt.upcast(r)
 			e := priceEnvelope(1, `{"Euros":12,"Extra":"kept"}`)
 			event, err := r.Unwrap(e)
 			require.NoError(t, err)
@@ -173,21 +176,22 @@ func TestAnUpcastKeepsEveryDigitOfANumber(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
-	for name, tt := range map[string]struct {
+	for _, tt := range []struct {
+		name   string
 		upcast func(*tidings.Registry)
 		data   string
 	}{
-		"map": {func(r *tidings.Registry) {
+		{"map", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old map[string]any) (numbered, error) { return numbered{ID: id(old["ID"])}, nil })
 		}, `{"ID":9007199254740993}`},
-		"any": {func(r *tidings.Registry) {
+		{"any", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old any) (numbered, error) { return numbered{ID: id(old.([]any)[0])}, nil })
 		}, `[9007199254740993]`},
-		"a map in a struct": {func(r *tidings.Registry) {
+		{"a map in a struct", func(r *tidings.Registry) {
 			type v1 struct{ Order map[string]any }
 			tidings.Upcast(r, "shop.price_set", 1, func(old v1) (numbered, error) { return numbered{ID: id(old.Order["ID"])}, nil })
 		}, `{"Order":{"ID":9007199254740993}}`},
-		"a map written again": {func(r *tidings.Registry) {
+		{"a map written again", func(r *tidings.Registry) {
 			tidings.Upcast(r, "shop.price_set", 1, func(old map[string]any) (next numbered, err error) {
 				data, err := json.Marshal(old)
 				if err != nil {
@@ -201,10 +205,10 @@ func TestAnUpcastKeepsEveryDigitOfANumber(t *testing.T) {
 		tidings.Register[numbered](r, "shop.price_set", 2)
 		tt.upcast(r)
 		event, err := r.Unwrap(priceEnvelope(1, tt.data))
-		require.NoError(t, err, name)
-		require.Equal(t, int64(large), event.(numbered).ID, name)
+		require.NoError(t, err, tt.name)
+		require.Equal(t, int64(large), event.(numbered).ID, tt.name)
 		_, err = r.Unwrap(priceEnvelope(1, tt.data+" {}"))
-		require.ErrorContains(t, err, "more than one JSON value", name)
+		require.ErrorContains(t, err, "more than one JSON value", tt.name)
 	}
 
 	r := &tidings.Registry{}

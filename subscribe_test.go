@@ -351,13 +351,16 @@ func TestOnce(t *testing.T) {
 
 func TestOnceEndsWithAFailureToo(t *testing.T) {
 	t.Parallel()
-	for name, fail := range map[string]func() error{
-		"an error": func() error { return errors.New("card declined") },
-		"a panic":  func() error { panic("card declined") },
+	for _, tt := range []struct {
+		name string
+		fail func() error
+	}{
+		{"an error", func() error { return errors.New("card declined") }},
+		{"a panic", func() error { panic("card declined") }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			bus := tidings.New()
-			tidings.Subscribe(bus, func(context.Context, clientCreated) error { return fail() }, tidings.Once())
+			tidings.Subscribe(bus, func(context.Context, clientCreated) error { return tt.fail() }, tidings.Once())
 			require.ErrorContains(t, tidings.Publish(t.Context(), bus, clientCreated{}), "card declined")
 			require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
 		})

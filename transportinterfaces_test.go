@@ -99,11 +99,14 @@ func TestAnEncoderWithoutOtherHandlers(t *testing.T) {
 func TestAnEventThatCannotBeEncodedIsNotPublished(t *testing.T) {
 	t.Parallel()
 	for _, phase := range []tidings.Phase{tidings.InTransaction, tidings.BeforeCommit, tidings.AfterCommit} {
-		for name, then := range map[string]func(tidings.Event) (any, error){
-			"error": func(tidings.Event) (any, error) { return "half", errDeclined },
-			"panic": func(tidings.Event) (any, error) { panic(errDeclined) },
+		for _, tt := range []struct {
+			name string
+			then func(tidings.Event) (any, error)
+		}{
+			{"error", func(tidings.Event) (any, error) { return "half", errDeclined }},
+			{"panic", func(tidings.Event) (any, error) { panic(errDeclined) }},
 		} {
-			t.Run(phase.String()+"/"+name, func(t *testing.T) {
+			t.Run(phase.String()+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
 				r := newEncoderRig(phase)
 				plain := &courier{phase: phase}
@@ -115,7 +118,7 @@ func TestAnEventThatCannotBeEncodedIsNotPublished(t *testing.T) {
 				}, tidings.Async())
 				r.then = func(e tidings.Event) (any, error) {
 					if e.(txtest.Event).N == 1 {
-						return then(e)
+						return tt.then(e)
 					}
 					return "ok", nil
 				}
@@ -126,7 +129,7 @@ func TestAnEventThatCannotBeEncodedIsNotPublished(t *testing.T) {
 					var failed *tidings.HandlerError
 					require.NotErrorAs(t, err, &failed, "no handler has failed")
 					var panicked *tidings.PanicError
-					require.Equal(t, name == "panic", errors.As(err, &panicked))
+					require.Equal(t, tt.name == "panic", errors.As(err, &panicked))
 					require.Equal(t, "enc1", r.Log())
 				}
 				check(r.Publish(t.Context(), 1))

@@ -130,21 +130,24 @@ func TestTransportFails(t *testing.T) {
 		{tidings.BeforeCommit, "I1 B1 send(1@a+b) R1", "begin I1 I2 B1 B2 send(1@a+b,2@a+b) rollback R1 R2", true, []int{1, 2}},
 		{tidings.AfterCommit, "I1 B1 send(1@a+b) C1", "begin I1 I2 B1 B2 commit send(1@a+b,2@a+b) C1 C2", false, []int{1, 2}},
 	} {
-		for how, then := range map[string]func(context.Context, []tidings.Outgoing) error{
-			"error":   func(context.Context, []tidings.Outgoing) error { return errDown },
-			"wrapped": func(context.Context, []tidings.Outgoing) error { return fmt.Errorf("%w: %w", errDown, io.EOF) },
-			"panic":   func(context.Context, []tidings.Outgoing) error { panic(errDown) },
-			"by event": func(_ context.Context, deliveries []tidings.Outgoing) error {
+		for _, tt := range []struct {
+			name string
+			then func(context.Context, []tidings.Outgoing) error
+		}{
+			{"error", func(context.Context, []tidings.Outgoing) error { return errDown }},
+			{"wrapped", func(context.Context, []tidings.Outgoing) error { return fmt.Errorf("%w: %w", errDown, io.EOF) }},
+			{"panic", func(context.Context, []tidings.Outgoing) error { panic(errDown) }},
+			{"by event", func(_ context.Context, deliveries []tidings.Outgoing) error {
 				var errs []error
 				for _, d := range deliveries {
 					errs = append(errs, &tidings.HandlerError{Handler: strings.Join(d.Handlers, ", "), Event: d.Event, Err: errDown})
 				}
 				return errors.Join(errs...)
-			},
+			}},
 		} {
-			t.Run(fmt.Sprintf("%v by %s", c.phase, how), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v by %s", c.phase, tt.name), func(t *testing.T) {
 				t.Parallel()
-				s := newTxTransport(c.phase, then)
+				s := newTxTransport(c.phase, tt.then)
 				check := func(err error) (event int) {
 					t.Helper()
 					require.ErrorIs(t, err, errDown)

@@ -63,45 +63,52 @@ func TestRequire(t *testing.T) {
 	}))
 	require.Equal(t, events[3], tidingstest.Require(t, events, has(8), nil, func(e accepted) bool { return e.Number != "" }))
 
-	tests := map[string]struct {
+	tests := []struct {
+		name    string
 		events  tidingstest.Events
 		require func(*fakeTB, tidingstest.Events)
 		message string
 	}{
-		"none of the type": {
+		{
+			"none of the type",
 			events[1:3],
 			func(t *fakeTB, e tidingstest.Events) { tidingstest.Require[accepted](t, e) },
 			"no tidingstest_test.accepted in these events:\n" +
 				"\t1. tidingstest_test.created{ClientID: 3} …ID\n\t2. tidingstest_test.signed{} …ID",
 		},
-		"none of the interface": {
+		{
+			"none of the interface",
 			events[1:2],
 			func(t *fakeTB, e tidingstest.Events) { tidingstest.Require[withNumber](t, e) },
 			"no tidingstest_test.withNumber in these events:\n\t1. tidingstest_test.created{ClientID: 3} …ID",
 		},
-		"none that matches": {
+		{
+			"none that matches",
 			events,
 			func(t *fakeTB, e tidingstest.Events) { tidingstest.Require(t, e, has(9)) },
 			"2 tidingstest_test.accepted, but none that matches, in these events:\n" + storyTold,
 		},
-		"one of two conditions": {
+		{
+			"one of two conditions",
 			events[:1],
 			func(t *fakeTB, e tidingstest.Events) { tidingstest.Require(t, e, has(7), has(8)) },
 			"1 tidingstest_test.accepted, but none that matches, in these events:\n" + firstTold,
 		},
-		"no events": {
+		{
+			"no events",
 			nil,
 			func(t *fakeTB, e tidingstest.Events) { tidingstest.Require[tidings.Event](t, e) },
 			"no tidings.Event in these events:\n\t(no events)",
 		},
-		"a nil event": {
+		{
+			"a nil event",
 			tidingstest.Events{nil},
 			func(t *fakeTB, e tidingstest.Events) { tidingstest.Require[tidings.Event](t, e) },
 			"no tidings.Event in these events:\n\t1. nil",
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			returned := false
 			messages := try(t, func(t *fakeTB) {
@@ -147,42 +154,49 @@ func TestRequireSequence(t *testing.T) {
 	tidingstest.RequireSequence(t, events, tidingstest.Of(has(7)), b, tidingstest.Of[tidings.Event](), tidingstest.Of[withNumber]())
 	tidingstest.RequireSequence(t, nil)
 
-	tests := map[string]struct {
+	tests := []struct {
+		name    string
 		events  tidingstest.Events
 		want    []tidingstest.Matcher
 		message string
 	}{
-		"wrong order": {
+		{
+			"wrong order",
 			events, []tidingstest.Matcher{a, c, b, a},
 			"event 2 is no tidingstest_test.signed; want\n" +
 				"\t1. tidingstest_test.accepted\n\t2. tidingstest_test.signed\n\t3. tidingstest_test.created\n\t4. tidingstest_test.accepted\n" +
 				"have\n" + storyTold,
 		},
-		"does not match": {
+		{
+			"does not match",
 			events[:1], []tidingstest.Matcher{tidingstest.Of(has(8))},
 			"event 1 is no tidingstest_test.accepted that matches; want\n\t1. tidingstest_test.accepted that matches\nhave\n" + firstTold,
 		},
-		"one too few": {
+		{
+			"one too few",
 			events[1:2], []tidingstest.Matcher{b, c},
 			"event 2, tidingstest_test.signed, is missing; want\n\t1. tidingstest_test.created\n\t2. tidingstest_test.signed\n" +
 				"have\n\t1. tidingstest_test.created{ClientID: 3} …ID",
 		},
-		"one too many": {
+		{
+			"one too many",
 			events[1:3], []tidingstest.Matcher{b},
 			"event 2 was not expected; want\n\t1. tidingstest_test.created\n" +
 				"have\n\t1. tidingstest_test.created{ClientID: 3} …ID\n\t2. tidingstest_test.signed{} …ID",
 		},
-		"none wanted": {
+		{
+			"none wanted",
 			events[2:3], nil,
 			"event 1 was not expected; want\n\t(no events)\nhave\n\t1. tidingstest_test.signed{} …ID",
 		},
-		"zero matcher": {
+		{
+			"zero matcher",
 			events[2:3], []tidingstest.Matcher{{}},
 			"event 1 is no (zero Matcher); want\n\t1. (zero Matcher)\nhave\n\t1. tidingstest_test.signed{} …ID",
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			messages := try(t, func(t *fakeTB) { tidingstest.RequireSequence(t, tt.events, tt.want...) })
 			require.Equal(t, []string{tt.message}, withoutIDs(messages))
@@ -200,25 +214,29 @@ func TestRequireSubsequence(t *testing.T) {
 	require.Equal(t, events[3:], tidingstest.RequireSubsequence(t, events, tidingstest.Of(has(8))))
 	require.Empty(t, tidingstest.RequireSubsequence(t, events))
 
-	tests := map[string]struct {
+	tests := []struct {
+		name    string
 		want    []tidingstest.Matcher
 		message string
 	}{
-		"wrong order": {
+		{
+			"wrong order",
 			[]tidingstest.Matcher{c, b},
 			"no tidingstest_test.created after event 3; want\n\t1. tidingstest_test.signed\n\t2. tidingstest_test.created\nhave\n" + storyTold,
 		},
-		"an event counts once": {
+		{
+			"an event counts once",
 			[]tidingstest.Matcher{b, b},
 			"no tidingstest_test.created after event 2; want\n\t1. tidingstest_test.created\n\t2. tidingstest_test.created\nhave\n" + storyTold,
 		},
-		"not there at all": {
+		{
+			"not there at all",
 			[]tidingstest.Matcher{tidingstest.Of(has(9))},
 			"no tidingstest_test.accepted that matches; want\n\t1. tidingstest_test.accepted that matches\nhave\n" + storyTold,
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			messages := try(t, func(t *fakeTB) { tidingstest.RequireSubsequence(t, events, tt.want...) })
 			require.Equal(t, []string{tt.message}, withoutIDs(messages))

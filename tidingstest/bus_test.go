@@ -35,15 +35,16 @@ func TestNewBusCloses(t *testing.T) {
 
 func TestNewBusReports(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	tests := []struct {
+		name   string
 		option tidings.SubscribeOption
 		tx     func(context.Context, func(context.Context) error) error
 	}{
-		"async":        {option: tidings.Async()},
-		"after commit": {option: tidings.AfterCommit, tx: transact},
+		{name: "async", option: tidings.Async()},
+		{name: "after commit", option: tidings.AfterCommit, tx: transact},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			publish := func(t *fakeTB, bus *tidings.EventBus) {
 				run := tt.tx

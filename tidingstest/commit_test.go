@@ -83,19 +83,22 @@ func TestCommit(t *testing.T) {
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	no := errors.New("no")
-	tests := map[string]struct {
+	tests := []struct {
+		name  string
 		fail  func(*fakedb.Log)
 		fn    func(ctx context.Context, cancel func()) error
 		phase tidings.Phase // of a handler that fails
 		want  string
 		last  string // statement
 	}{
-		"in fn": {
+		{
+			name: "in fn",
 			fn:   func(context.Context, func()) error { return no },
 			want: "no",
 			last: "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
 		},
-		"in fn, cancelled": {
+		{
+			name: "in fn, cancelled",
 			fn: func(ctx context.Context, cancel func()) error {
 				cancel()
 				return insert(ctx, "something")
@@ -103,35 +106,40 @@ func TestCommitFails(t *testing.T) {
 			want: "context canceled",
 			last: "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
 		},
-		"in a handler in the transaction": {
+		{
+			name:  "in a handler in the transaction",
 			phase: tidings.InTransaction,
 			want:  "tidings: billing handling tidingstest_test.signed: card declined",
 			last:  "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
 		},
-		"in a handler before the commit": {
+		{
+			name:  "in a handler before the commit",
 			phase: tidings.BeforeCommit,
 			want:  "tidings: billing handling tidingstest_test.signed: card declined",
 			last:  "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
 		},
-		"setting the savepoint": {
+		{
+			name: "setting the savepoint",
 			fail: func(log *fakedb.Log) { log.Fail("SAVEPOINT", no) },
 			want: "tidingstest: Commit: setting a savepoint: no",
 			last: "SAVEPOINT tidings_1",
 		},
-		"releasing the savepoint": {
+		{
+			name: "releasing the savepoint",
 			fail: func(log *fakedb.Log) { log.Fail("RELEASE", no) },
 			want: "tidingstest: Commit: releasing the savepoint: no",
 			last: "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
 		},
-		"undoing": {
+		{
+			name: "undoing",
 			fail: func(log *fakedb.Log) { log.Fail("ROLLBACK TO", errors.New("connection lost")) },
 			fn:   func(context.Context, func()) error { return no },
 			want: "no\ntidingstest: Commit: undoing what failed: connection lost",
 			last: "ROLLBACK TO SAVEPOINT tidings_1",
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			db, tx, log := begin(t)
 			bus := tidingstest.NewBus(t)
@@ -208,12 +216,15 @@ func TestCommitHandlersContext(t *testing.T) {
 
 func TestCommitPanic(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(){
-		"panic":  func() { panic("oops") },
-		"goexit": func() { new(fakeTB).Fatal("goexit") },
+	tests := []struct {
+		name  string
+		leave func()
+	}{
+		{"panic", func() { panic("oops") }},
+		{"goexit", func() { new(fakeTB).Fatal("goexit") }},
 	}
-	for name, leave := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			db, tx, log := begin(t)
 			bus := tidingstest.NewBus(t)
@@ -225,13 +236,13 @@ func TestCommitPanic(t *testing.T) {
 				defer func() { recovered = recover() }()
 				_ = tidingstest.Commit(t.Context(), db, tx, func(ctx context.Context) error {
 					require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: 1}))
-					leave()
+					tt.leave()
 					return nil
 				})
 				t.Error("Commit returned")
 			}()
 			<-ended
-			if name == "panic" {
+			if tt.name == "panic" {
 				require.Equal(t, "oops", recovered)
 			} else {
 				require.Nil(t, recovered)

@@ -25,25 +25,26 @@ func TestTransportAsync(t *testing.T) {
 // Sound transports of every phase pass.
 func TestTransportSound(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	tests := []struct {
+		name     string
 		phase    tidings.Phase
 		retries  bool
 		features tidingstest.Features
 		sin      string
 	}{
-		"after commit":   {tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}, ""},
-		"retries":        {tidings.AfterCommit, true, tidingstest.Features{NoDrain: true}, ""},
-		"before commit":  {tidings.BeforeCommit, true, tidingstest.Features{NoDrain: true, NeedsTx: true}, ""},
-		"in transaction": {tidings.InTransaction, true, tidingstest.Features{NoDrain: true, NeedsTx: true}, ""},
-		"asks for less": {tidings.InTransaction, true, tidingstest.Features{
+		{"after commit", tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}, ""},
+		{"retries", tidings.AfterCommit, true, tidingstest.Features{NoDrain: true}, ""},
+		{"before commit", tidings.BeforeCommit, true, tidingstest.Features{NoDrain: true, NeedsTx: true}, ""},
+		{"in transaction", tidings.InTransaction, true, tidingstest.Features{NoDrain: true, NeedsTx: true}, ""},
+		{"asks for less", tidings.InTransaction, true, tidingstest.Features{
 			NoDrain: true, NeedsTx: true, OneWriter: true, Unordered: true, AtLeastOnce: true,
 		}, ""},
-		"has leftovers": {tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}, "has leftovers"},
-		"doubles":       {tidings.AfterCommit, true, tidingstest.Features{NoDrain: true, AtLeastOnce: true}, "doubles"},
-		"reorders":      {tidings.AfterCommit, true, tidingstest.Features{NoDrain: true, Unordered: true}, "reorders"},
+		{"has leftovers", tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}, "has leftovers"},
+		{"doubles", tidings.AfterCommit, true, tidingstest.Features{NoDrain: true, AtLeastOnce: true}, "doubles"},
+		{"reorders", tidings.AfterCommit, true, tidingstest.Features{NoDrain: true, Unordered: true}, "reorders"},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tidingstest.TestTransport(t, tt.features, func(t *testing.T) tidingstest.Subject {
 				return newPost(t, tt.phase, tt.retries, tt.sin).subject()

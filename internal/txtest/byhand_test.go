@@ -100,14 +100,15 @@ func TestByHandPrepareFails(t *testing.T) {
 
 func TestByHandCommitWithoutPrepare(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name   string
 		before bool
 		want   string
 	}{
-		"no BeforeCommit handler": {false, ""},
-		"a BeforeCommit handler":  {true, "without Prepare: BeforeCommit handlers of txtest.Event did not run"},
+		{"no BeforeCommit handler", false, ""},
+		{"a BeforeCommit handler", true, "without Prepare: BeforeCommit handlers of txtest.Event did not run"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig()
 			r.On(tidings.AfterCommit, "C", nil)

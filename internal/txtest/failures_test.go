@@ -166,20 +166,21 @@ func TestFailuresAreReportedWithTheHandlersContext(t *testing.T) {
 			_ = hook.Commit(ctx)
 		}
 	}
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name  string
 		tx    func(ctx context.Context, publish func(context.Context) error, end error)
 		phase tidings.Phase
 		fail  func() error
 		end   error
 	}{
-		"error after the commit":            {transact, tidings.AfterCommit, func() error { return txtest.ErrTx }, nil},
-		"panic after the commit":            {transact, tidings.AfterCommit, func() error { panic("boom") }, nil},
-		"Goexit after the commit":           {transact, tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
-		"error after the rollback":          {transact, tidings.AfterRollback, func() error { return txtest.ErrTx }, txtest.ErrTx},
-		"Goexit after the commit, by hand":  {byHand, tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
-		"error after the rollback, by hand": {byHand, tidings.AfterRollback, func() error { return txtest.ErrTx }, txtest.ErrTx},
+		{"error after the commit", transact, tidings.AfterCommit, func() error { return txtest.ErrTx }, nil},
+		{"panic after the commit", transact, tidings.AfterCommit, func() error { panic("boom") }, nil},
+		{"Goexit after the commit", transact, tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
+		{"error after the rollback", transact, tidings.AfterRollback, func() error { return txtest.ErrTx }, txtest.ErrTx},
+		{"Goexit after the commit, by hand", byHand, tidings.AfterCommit, func() error { runtime.Goexit(); return nil }, nil},
+		{"error after the rollback, by hand", byHand, tidings.AfterRollback, func() error { return txtest.ErrTx }, txtest.ErrTx},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			reports := 0
 			var bus *tidings.EventBus

@@ -16,63 +16,66 @@ import (
 
 func TestFinishedTransactions(t *testing.T) {
 	t.Parallel()
-	finished := map[string]func(t *testing.T, r *txtest.Rig) context.Context{
-		"committed": func(t *testing.T, r *txtest.Rig) (done context.Context) {
+	finished := []struct {
+		name   string
+		finish func(t *testing.T, r *txtest.Rig) context.Context
+	}{
+		{"committed", func(t *testing.T, r *txtest.Rig) (done context.Context) {
 			require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error { done = ctx; return nil }))
 			return done
-		},
-		"rolled back": func(t *testing.T, r *txtest.Rig) (done context.Context) {
+		}},
+		{"rolled back", func(t *testing.T, r *txtest.Rig) (done context.Context) {
 			require.Error(t, r.Transact(t.Context(), func(ctx context.Context) error { done = ctx; return txtest.ErrTx }))
 			return done
-		},
-		"committed by hand": func(t *testing.T, _ *txtest.Rig) context.Context {
+		}},
+		{"committed by hand", func(t *testing.T, _ *txtest.Rig) context.Context {
 			ctx, hook := tidings.Begin(t.Context())
 			require.NoError(t, hook.Commit(ctx))
 			return ctx
-		},
-		"rolled back by hand": func(t *testing.T, _ *txtest.Rig) context.Context {
+		}},
+		{"rolled back by hand", func(t *testing.T, _ *txtest.Rig) context.Context {
 			ctx, hook := tidings.Begin(t.Context())
 			hook.Rollback(ctx)
 			return ctx
-		},
-		"prepared": func(t *testing.T, _ *txtest.Rig) context.Context {
+		}},
+		{"prepared", func(t *testing.T, _ *txtest.Rig) context.Context {
 			ctx, hook := tidings.Begin(t.Context())
 			require.NoError(t, hook.Prepare(ctx))
 			return ctx
-		},
-		"begun in a finished one": func(t *testing.T, _ *txtest.Rig) context.Context {
+		}},
+		{"begun in a finished one", func(t *testing.T, _ *txtest.Rig) context.Context {
 			ctx, hook := tidings.Begin(t.Context())
 			hook.Rollback(ctx)
 			ctx, _ = tidings.Begin(ctx)
 			return ctx
-		},
-		"committed inner scope": func(t *testing.T, r *txtest.Rig) (done context.Context) {
+		}},
+		{"committed inner scope", func(t *testing.T, r *txtest.Rig) (done context.Context) {
 			require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error {
 				return r.Transact(ctx, func(ctx context.Context) error { done = ctx; return nil })
 			}))
 			return done
-		},
-		"inner scope left open": func(t *testing.T, _ *txtest.Rig) context.Context {
+		}},
+		{"inner scope left open", func(t *testing.T, _ *txtest.Rig) context.Context {
 			outer, hook := tidings.Begin(t.Context())
 			inner, _ := tidings.Begin(outer)
 			hook.Rollback(outer)
 			return inner
-		},
-		"derived": func(t *testing.T, _ *txtest.Rig) context.Context {
+		}},
+		{"derived", func(t *testing.T, _ *txtest.Rig) context.Context {
 			ctx, hook := tidings.Begin(t.Context())
 			hook.Rollback(ctx)
 			return context.WithoutCancel(tidings.WithTx(ctx, txtest.Handle{}))
-		},
+		}},
 	}
-	for name, finish := range finished {
+	for _, tt := range finished {
 		for _, subscribed := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, subscribed: %v", name, subscribed), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, subscribed: %v", tt.name, subscribed), func(t *testing.T) {
 				t.Parallel()
 				r := txtest.NewRig()
 				if subscribed {
 					r.Phases()
 				}
-				done := finish(t, r)
+				done := tt.finish(t, r)
 				r.Log()
 				require.ErrorIs(t, r.Publish(done, 1), tidings.ErrTxDone, "never silence")
 				require.ErrorIs(t, tidings.Publish[tidings.Event](done, r.Bus, txtest.Other{}), tidings.ErrTxDone)

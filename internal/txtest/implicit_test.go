@@ -14,17 +14,18 @@ import (
 
 func TestImplicitTransaction(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name  string
 		fails tidings.Phase // of the second handler for event 1
 		log   string
 	}{
 		// Whatever a handler of 1 publishes is delivered or dropped with 1.
-		"InTransaction fails": {tidings.InTransaction, "I1 I2 J1 R1 R2"},
-		"BeforeCommit fails":  {tidings.BeforeCommit, "I1 I2 J1 D1 R1 R2"},
-		"AfterCommit fails":   {tidings.AfterCommit, "I1 I2 J1 D1 C1 E1 C2"},
-		"AfterRollback":       {tidings.AfterRollback, "I1 I2 J1 D1 C1 E1 C2"},
+		{"InTransaction fails", tidings.InTransaction, "I1 I2 J1 R1 R2"},
+		{"BeforeCommit fails", tidings.BeforeCommit, "I1 I2 J1 D1 R1 R2"},
+		{"AfterCommit fails", tidings.AfterCommit, "I1 I2 J1 D1 C1 E1 C2"},
+		{"AfterRollback", tidings.AfterRollback, "I1 I2 J1 D1 C1 E1 C2"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig()
 			on1 := func(phase tidings.Phase, word string) {

@@ -151,15 +151,18 @@ func TestInTxEndedByItsOwnFunction(t *testing.T) {
 	t.Parallel()
 	// It is not for fn to end the transaction. If it does, what follows is
 	// not known to be committed.
-	for name, end := range map[string]func(*sql.Tx) error{"commit": (*sql.Tx).Commit, "rollback": (*sql.Tx).Rollback} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*sql.Tx) error
+	}{{"commit", (*sql.Tx).Commit}, {"rollback", (*sql.Tx).Rollback}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig()
 			r.On(tidings.AfterCommit, "C", nil)
 			r.On(tidings.AfterRollback, "R", nil)
 			db, _ := fakedb.Open(t)
 			err := tidings.InTx(t.Context(), db, nil, func(ctx context.Context, tx *sql.Tx) error {
-				return errors.Join(r.Publish(ctx, 1), end(tx))
+				return errors.Join(r.Publish(ctx, 1), tt.end(tx))
 			})
 			require.ErrorIs(t, err, sql.ErrTxDone)
 			require.Equal(t, "R1", r.Log())

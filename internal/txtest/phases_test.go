@@ -70,8 +70,11 @@ func TestPhaseFails(t *testing.T) {
 		{tidings.BeforeCommit, "i1 I1 b1 r1 R1", "begin i1 I1 b1 rollback r1 R1", true},
 		{tidings.AfterCommit, "i1 I1 b1 B1 c1 C1", "begin i1 I1 b1 B1 commit c1 C1", false},
 	} {
-		for how, fail := range map[string]func(){"error": nil, "panic": func() { panic(txtest.ErrTx) }} {
-			t.Run(fmt.Sprintf("%v by %s", c.fails, how), func(t *testing.T) {
+		for _, tt := range []struct {
+			name string
+			fail func()
+		}{{"error", nil}, {"panic", func() { panic(txtest.ErrTx) }}} {
+			t.Run(fmt.Sprintf("%v by %s", c.fails, tt.name), func(t *testing.T) {
 				t.Parallel()
 				r := txtest.NewRig()
 				words := []string{"c", "i", "b", "r"} // by Phase
@@ -80,8 +83,8 @@ func TestPhaseFails(t *testing.T) {
 						if phase != c.fails {
 							return nil
 						}
-						if fail != nil {
-							fail()
+						if tt.fail != nil {
+							tt.fail()
 						}
 						return txtest.ErrTx
 					}, tidings.Named("first in "+phase.String()))
@@ -95,7 +98,7 @@ func TestPhaseFails(t *testing.T) {
 					require.Equal(t, "first in "+c.fails.String(), failed.Handler)
 					require.Equal(t, 1, failed.Event.(txtest.Event).N)
 					var panicked *tidings.PanicError
-					require.Equal(t, fail != nil, errors.As(err, &panicked))
+					require.Equal(t, tt.fail != nil, errors.As(err, &panicked))
 				}
 
 				check(r.Publish(t.Context(), 1))
@@ -235,15 +238,18 @@ func TestPublishInsideHandlersOfATransaction(t *testing.T) {
 
 func TestBeforeCommitPublishesWithinTheDepthBound(t *testing.T) {
 	t.Parallel()
-	for name, inTx := range map[string]bool{"in a transaction": true, "outside": false} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		inTx bool
+	}{{"in a transaction", true}, {"outside", false}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig(tidings.WithMaxDepth(4))
 			r.On(tidings.BeforeCommit, "B", func(ctx context.Context, e txtest.Event) error { return r.Publish(ctx, e.N+1) })
 			r.On(tidings.AfterCommit, "C", nil)
 			r.On(tidings.AfterRollback, "R", nil)
 			var err error
-			if inTx {
+			if tt.inTx {
 				err = r.Transact(t.Context(), func(ctx context.Context) error { return r.Publish(ctx, 1) })
 				require.Equal(t, "begin B1 B2 B3 B4 rollback R1 R2 R3 R4", r.Log())
 			} else {
@@ -259,8 +265,11 @@ func TestBeforeCommitPublishesWithinTheDepthBound(t *testing.T) {
 func TestDepthBoundInEveryPhase(t *testing.T) {
 	t.Parallel()
 	for _, phase := range allPhases {
-		for name, tx := range map[string]bool{"publishing": false, "in transactions of their own": true} {
-			t.Run(fmt.Sprintf("%v, %s", phase, name), func(t *testing.T) {
+		for _, tt := range []struct {
+			name string
+			tx   bool
+		}{{"publishing", false}, {"in transactions of their own", true}} {
+			t.Run(fmt.Sprintf("%v, %s", phase, tt.name), func(t *testing.T) {
 				t.Parallel()
 				const limit = 7
 				r := txtest.NewRig(tidings.WithMaxDepth(limit))
@@ -276,7 +285,7 @@ func TestDepthBoundInEveryPhase(t *testing.T) {
 						}
 						return err
 					}
-					if tx || phase == tidings.AfterRollback { // which only a transaction that fails has
+					if tt.tx || phase == tidings.AfterRollback { // which only a transaction that fails has
 						return tidings.Transact(ctx, txtest.Bare, send)
 					}
 					return send(ctx)

@@ -12,8 +12,11 @@ import (
 
 func TestRetry(t *testing.T) {
 	t.Parallel()
-	for name, nested := range map[string]bool{"outermost": false, "nested": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		nested bool
+	}{{"outermost", false}, {"nested", true}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig().Phases()
 			retrying := func(ctx context.Context, body func(context.Context) error) (err error) {
@@ -33,7 +36,7 @@ func TestRetry(t *testing.T) {
 				}
 				return nil
 			}
-			if nested {
+			if tt.nested {
 				require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error {
 					return tidings.Transact(ctx, retrying, fn)
 				}))

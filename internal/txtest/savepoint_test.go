@@ -16,24 +16,25 @@ import (
 
 func TestInTxNested(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name         string
 		inner, outer error
 		want         []string
 	}{
-		"both succeed": {nil, nil, []string{
+		{"both succeed", nil, nil, []string{
 			"BEGIN", "I1", "SAVEPOINT tidings_1", "I2", "RELEASE SAVEPOINT tidings_1", "I3",
 			"B1", "B2", "B3", "COMMIT", "C1", "C2", "C3",
 		}},
-		"the inner fails": {txtest.ErrTx, nil, []string{
+		{"the inner fails", txtest.ErrTx, nil, []string{
 			"BEGIN", "I1", "SAVEPOINT tidings_1", "I2", "ROLLBACK TO SAVEPOINT tidings_1", "RELEASE SAVEPOINT tidings_1", "I3",
 			"B1", "B3", "COMMIT", "C1", "R2", "C3",
 		}},
-		"the outer fails": {nil, txtest.ErrTx, []string{
+		{"the outer fails", nil, txtest.ErrTx, []string{
 			"BEGIN", "I1", "SAVEPOINT tidings_1", "I2", "RELEASE SAVEPOINT tidings_1", "I3",
 			"ROLLBACK", "R1", "R2", "R3",
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewSQLRig(t)
 			require.ErrorIs(t, r.InTx(t.Context(), func(ctx context.Context, outer *sql.Tx) error {

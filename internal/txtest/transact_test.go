@@ -18,7 +18,8 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 	t.Parallel()
 	errCommit := errors.New("serialization failure")
 	ok := func(context.Context) error { return nil }
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name   string
 		run    tidings.TxFunc
 		fn     func(context.Context) error
 		want   error  // is in what Transact returns
@@ -26,24 +27,29 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 		log    string
 		reason string
 	}{
-		"commit": {
-			run: txtest.Bare, fn: ok, log: "C1",
+		{
+			name: "commit",
+			run:  txtest.Bare, fn: ok, log: "C1",
 		},
-		"fn fails": {
-			run: txtest.Bare, fn: func(context.Context) error { return txtest.ErrTx }, want: txtest.ErrTx, log: "R1",
+		{
+			name: "fn fails",
+			run:  txtest.Bare, fn: func(context.Context) error { return txtest.ErrTx }, want: txtest.ErrTx, log: "R1",
 		},
-		"commit fails": {
+		{
+			name: "commit fails",
 			run: func(ctx context.Context, body func(context.Context) error) error {
 				return errors.Join(body(ctx), errCommit)
 			},
 			fn: ok, want: errCommit, log: "R1",
 			reason: "not known to be committed",
 		},
-		"begin fails": {
-			run: func(context.Context, func(context.Context) error) error { return errCommit },
-			fn:  ok, want: errCommit, log: "",
+		{
+			name: "begin fails",
+			run:  func(context.Context, func(context.Context) error) error { return errCommit },
+			fn:   ok, want: errCommit, log: "",
 		},
-		"the TxFunc swallows the error": {
+		{
+			name: "the TxFunc swallows the error",
 			run: func(ctx context.Context, body func(context.Context) error) error {
 				if body(ctx) == nil {
 					return errors.New("body succeeded")
@@ -53,7 +59,8 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 			fn: func(context.Context) error { return txtest.ErrTx }, want: txtest.ErrTx, log: "R1",
 			reason: "what failed must not be delivered, whatever the TxFunc says",
 		},
-		"the TxFunc replaces the error": {
+		{
+			name: "the TxFunc replaces the error",
 			run: func(ctx context.Context, body func(context.Context) error) error {
 				if body(ctx) == nil {
 					return nil
@@ -62,7 +69,8 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 			},
 			fn: func(context.Context) error { return txtest.ErrTx }, want: errCommit, log: "R1",
 		},
-		"the TxFunc recovers the panic": {
+		{
+			name: "the TxFunc recovers the panic",
 			run: func(ctx context.Context, body func(context.Context) error) (err error) {
 				defer func() { _ = recover() }()
 				return body(ctx)
@@ -70,24 +78,28 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 			fn: func(context.Context) error { panic("boom") }, text: "recovered a panic", log: "R1",
 			reason: "Transact can say no more than that it was not committed",
 		},
-		"the TxFunc makes an error of the panic": {
+		{
+			name: "the TxFunc makes an error of the panic",
 			run: func(ctx context.Context, body func(context.Context) error) (err error) {
 				defer func() { err = fmt.Errorf("recovered %v", recover()) }()
 				return body(ctx)
 			},
 			fn: func(context.Context) error { panic("boom") }, text: "recovered boom", log: "R1",
 		},
-		"the TxFunc never calls body": {
-			run: func(context.Context, func(context.Context) error) error { return nil },
-			fn:  ok, text: "without calling its body", log: "",
+		{
+			name: "the TxFunc never calls body",
+			run:  func(context.Context, func(context.Context) error) error { return nil },
+			fn:   ok, text: "without calling its body", log: "",
 		},
-		"the TxFunc retries, and gives up": {
+		{
+			name: "the TxFunc retries, and gives up",
 			run: func(ctx context.Context, body func(context.Context) error) error {
 				return errors.Join(body(ctx), body(ctx))
 			},
 			fn: func(context.Context) error { return txtest.ErrTx }, want: txtest.ErrTx, log: "R1 R1",
 		},
-		"the TxFunc calls body again after it has succeeded": {
+		{
+			name: "the TxFunc calls body again after it has succeeded",
 			run: func(ctx context.Context, body func(context.Context) error) error {
 				return errors.Join(body(ctx), body(ctx))
 			},
@@ -95,7 +107,7 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 			reason: "a retry after a COMMIT that failed: the earlier attempt counts as rolled back",
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig()
 			r.On(tidings.AfterCommit, "C", nil)
@@ -127,8 +139,11 @@ func TestTransactWithNilFunctions(t *testing.T) {
 func TestTransactPanics(t *testing.T) {
 	t.Parallel()
 	value := &struct{ reason string }{"unique"}
-	for name, nested := range map[string]bool{"outermost": false, "nested": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		nested bool
+	}{{"outermost", false}, {"nested", true}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig().Phases()
 			panics := func(ctx context.Context) error {
@@ -136,14 +151,14 @@ func TestTransactPanics(t *testing.T) {
 				panic(value)
 			}
 			fn := panics
-			if nested {
+			if tt.nested {
 				fn = func(ctx context.Context) error { return r.Transact(ctx, panics) }
 			}
 			func() {
 				defer func() { require.Same(t, value, recover()) }()
 				_ = r.Transact(t.Context(), fn)
 			}()
-			if nested {
+			if tt.nested {
 				require.Equal(t, "begin save I1 back rollback R1", r.Log())
 			} else {
 				require.Equal(t, "begin I1 rollback R1", r.Log())
@@ -173,8 +188,11 @@ func TestTransactRecoversNothingOfAnInnerScope(t *testing.T) {
 
 func TestTransactGoexit(t *testing.T) {
 	t.Parallel()
-	for name, nested := range map[string]bool{"outermost": false, "nested": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		nested bool
+	}{{"outermost", false}, {"nested", true}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig().Phases()
 			fn := func(ctx context.Context) error {
@@ -183,14 +201,14 @@ func TestTransactGoexit(t *testing.T) {
 				return nil
 			}
 			txtest.InGoroutine(func() {
-				if nested {
+				if tt.nested {
 					_ = r.Transact(t.Context(), func(ctx context.Context) error { return r.Transact(ctx, fn) })
 				} else {
 					_ = r.Transact(t.Context(), fn)
 				}
 				t.Error("Transact returned")
 			})
-			if nested {
+			if tt.nested {
 				require.Equal(t, "begin save I1 back rollback R1", r.Log())
 			} else {
 				require.Equal(t, "begin I1 rollback R1", r.Log())
@@ -201,16 +219,17 @@ func TestTransactGoexit(t *testing.T) {
 
 func TestNestedScopes(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name         string
 		inner, outer error
 		log          string
 	}{
-		"both succeed":    {nil, nil, "begin I1 save I2 release I3 B1 B2 B3 commit C1 C2 C3"},
-		"the inner fails": {txtest.ErrTx, nil, "begin I1 save I2 back I3 B1 B3 commit C1 R2 C3"},
-		"the outer fails": {nil, txtest.ErrTx, "begin I1 save I2 release I3 rollback R1 R2 R3"},
-		"both fail":       {txtest.ErrTx, txtest.ErrTx, "begin I1 save I2 back I3 rollback R1 R2 R3"},
+		{"both succeed", nil, nil, "begin I1 save I2 release I3 B1 B2 B3 commit C1 C2 C3"},
+		{"the inner fails", txtest.ErrTx, nil, "begin I1 save I2 back I3 B1 B3 commit C1 R2 C3"},
+		{"the outer fails", nil, txtest.ErrTx, "begin I1 save I2 release I3 rollback R1 R2 R3"},
+		{"both fail", txtest.ErrTx, txtest.ErrTx, "begin I1 save I2 back I3 rollback R1 R2 R3"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := txtest.NewRig().Phases()
 			err := r.Transact(t.Context(), func(ctx context.Context) error {

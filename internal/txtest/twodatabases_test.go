@@ -40,16 +40,17 @@ func newTwoDBs(t *testing.T) (r *txtest.Rig, a, b *sql.DB) {
 
 func TestInTxOfAnotherDatabase(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name string
 		a, b error
 		want string
 	}{
-		"both commit": {nil, nil, "BEGIN@a BEGIN@b COMMIT@b C2 COMMIT@a C1 C3"},
-		"b fails":     {nil, txtest.ErrTx, "BEGIN@a BEGIN@b ROLLBACK@b R2 COMMIT@a C1 C3"},
-		"a fails":     {txtest.ErrTx, nil, "BEGIN@a BEGIN@b COMMIT@b C2 ROLLBACK@a R1 R3"},
-		"both fail":   {txtest.ErrTx, txtest.ErrTx, "BEGIN@a BEGIN@b ROLLBACK@b R2 ROLLBACK@a R1 R3"},
+		{"both commit", nil, nil, "BEGIN@a BEGIN@b COMMIT@b C2 COMMIT@a C1 C3"},
+		{"b fails", nil, txtest.ErrTx, "BEGIN@a BEGIN@b ROLLBACK@b R2 COMMIT@a C1 C3"},
+		{"a fails", txtest.ErrTx, nil, "BEGIN@a BEGIN@b COMMIT@b C2 ROLLBACK@a R1 R3"},
+		{"both fail", txtest.ErrTx, txtest.ErrTx, "BEGIN@a BEGIN@b ROLLBACK@b R2 ROLLBACK@a R1 R3"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r, a, b := newTwoDBs(t)
 			require.ErrorIs(t, tidings.InTx(t.Context(), a, nil, func(ctx context.Context, ofA *sql.Tx) error {

@@ -92,8 +92,7 @@ func parcelRegistry() *tidings.Registry {
 type panics struct{}
 
 func (panics) MarshalJSON() ([]byte, error) { panic("no JSON today") }
-
-func (*panics) UnmarshalJSON([]byte) error { panic("no JSON today") }
+func (*panics) UnmarshalJSON([]byte) error  { panic("no JSON today") }
 
 // header returns what the accessors say, to compare two events by.
 func header(e tidings.Event) [4]any {

@@ -191,6 +191,5 @@ func openShop() *sql.DB {
 // exampleTB is what fakedb.Open needs of a test.
 type exampleTB struct{ testing.TB }
 
-func (exampleTB) Helper() {}
-
+func (exampleTB) Helper()        {}
 func (exampleTB) Cleanup(func()) {}

@@ -42,8 +42,7 @@ type audited interface {
 	AuditLine() string
 }
 
-func (e clientCreated) AuditLine() string { return fmt.Sprintf("client %d created", e.ClientID) }
-
+func (e clientCreated) AuditLine() string  { return fmt.Sprintf("client %d created", e.ClientID) }
 func (e projectCreated) AuditLine() string { return fmt.Sprintf("project %d created", e.ProjectID) }
 
 // A diary holds lines in the order in which handlers wrote them.
@@ -72,14 +71,6 @@ func writes[E tidings.Event](d *diary, line string) func(context.Context, E) err
 	}
 }
 
-func onAny[E tidings.Event](context.Context, E) error { return nil }
-
-func countCalls(calls *int) func(context.Context, clientCreated) error {
-	return func(context.Context, clientCreated) error { *calls++; return nil }
-}
-
-var errDeclined = errors.New("card declined")
-
 // timeLimit turns a deadlock into a failure that shows every goroutine, long
 // before the limit of go test does.
 func timeLimit(t *testing.T) {
@@ -97,6 +88,14 @@ func goroutineID() string {
 	return strings.Fields(string(buf[:runtime.Stack(buf, false)]))[1]
 }
 
+func countCalls(calls *int) func(context.Context, clientCreated) error {
+	return func(context.Context, clientCreated) error { *calls++; return nil }
+}
+
+func onAny[E tidings.Event](context.Context, E) error { return nil }
+
+var errDeclined = errors.New("card declined")
+
 // inBubble runs a test in a synctest bubble, which fails if a goroutine is
 // left at the end: workers go when there is nothing to do, Close or not.
 func inBubble(t *testing.T, test func(t *testing.T)) {
@@ -111,18 +110,18 @@ type blocked struct {
 	release  func()
 }
 
-func (b *blocked) handle(ctx context.Context, _ proposalAccepted) error {
-	b.entered <- ctx
-	<-b.released
-	return nil
-}
-
 func newBlocked() *blocked {
 	released := make(chan struct{})
 	return &blocked{
 		entered:  make(chan context.Context, 100),
 		released: released, release: sync.OnceFunc(func() { close(released) }),
 	}
+}
+
+func (b *blocked) handle(ctx context.Context, _ proposalAccepted) error {
+	b.entered <- ctx
+	<-b.released
+	return nil
 }
 
 func publish[E tidings.Event](t *testing.T, bus *tidings.EventBus, events ...E) {

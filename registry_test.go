@@ -59,9 +59,7 @@ type (
 )
 
 func priceV1to2(old priceV1) (priceV2, error) { return priceV2{strconv.Itoa(old.Euros)}, nil }
-
 func priceV2to3(old priceV2) (priceV3, error) { return priceV3{Amount: old.Amount}, nil }
-
 func priceV3to4(old priceV3) (priceSet, error) {
 	if old.EventID() == uuid.Nil {
 		return priceSet{}, errors.New("an event type has its header in an Upcast")

@@ -38,27 +38,6 @@ type shapeCase struct {
 	reason   string
 }
 
-func (c shapeCase) because(want string) shapeCase {
-	c.want = want
-	return c
-}
-
-func (c shapeCase) requireSame(t *testing.T) {
-	t.Helper()
-	r := &tidings.Registry{}
-	c.register(r)
-	require.NoError(t, r.Validate())
-	for _, event := range c.events {
-		for range 2 { // the first event of a type may be looked at more closely
-			data, err := r.Encode(event)
-			require.NoError(t, err)
-			back, err := r.Decode(data)
-			require.NoError(t, err)
-			require.Equal(t, event, back, "%s", data)
-		}
-	}
-}
-
 func shapeOf[E tidings.Event](reason string, events ...E) shapeCase {
 	c := shapeCase{register: func(r *tidings.Registry) { tidings.Register[E](r, "shop.shape", 1) }, reason: reason}
 	for _, e := range events {
@@ -74,6 +53,11 @@ func fieldsOf[T any](reason string, values ...T) shapeCase {
 		events = append(events, record[T]{Field: v})
 	}
 	return shapeOf(reason, events...)
+}
+
+func (c shapeCase) because(want string) shapeCase {
+	c.want = want
+	return c
 }
 
 type (
@@ -204,7 +188,6 @@ func (m *money) UnmarshalText(text []byte) error {
 }
 
 func (d day) MarshalText() ([]byte, error) { return []byte(d.at.Format(time.DateOnly)), nil }
-
 func (d *day) UnmarshalText(text []byte) (err error) {
 	d.at, err = time.Parse(time.DateOnly, string(text))
 	return err
@@ -243,7 +226,6 @@ func (s summed) MarshalJSON() ([]byte, error) {
 }
 
 func (s square) area() int { return s.Side * s.Side }
-
 func (c circle) area() int { return 3 * c.Radius * c.Radius }
 
 func (d drawing) MarshalJSON() ([]byte, error) {
@@ -268,7 +250,6 @@ func (d *drawing) UnmarshalJSON(data []byte) error {
 }
 
 func (l *loud) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d!", *l), nil }
-
 func (l *loud) UnmarshalText(text []byte) error {
 	_, err := fmt.Sscanf(string(text), "%d!", l)
 	return err
@@ -368,5 +349,21 @@ func TestTypesThatComeBackAreAccepted(t *testing.T) {
 		shapeOf("fields that say that they are not kept", partial{Text: "kept"}),
 	} {
 		t.Run(tt.reason, func(t *testing.T) { tt.requireSame(t) })
+	}
+}
+
+func (c shapeCase) requireSame(t *testing.T) {
+	t.Helper()
+	r := &tidings.Registry{}
+	c.register(r)
+	require.NoError(t, r.Validate())
+	for _, event := range c.events {
+		for range 2 { // the first event of a type may be looked at more closely
+			data, err := r.Encode(event)
+			require.NoError(t, err)
+			back, err := r.Decode(data)
+			require.NoError(t, err)
+			require.Equal(t, event, back, "%s", data)
+		}
 	}
 }

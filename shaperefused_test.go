@@ -112,28 +112,21 @@ func (l *Lenient) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-func (n named) MarshalText() ([]byte, error) { return []byte([]string{"open", "closed"}[n]), nil }
-
-func (secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
-
-func (h hexed) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, []byte(h)), nil }
-
+func (n named) MarshalText() ([]byte, error)  { return []byte([]string{"open", "closed"}[n]), nil }
+func (secret) MarshalText() ([]byte, error)   { return []byte("***"), nil }
+func (c cents) MarshalJSON() ([]byte, error)  { return strconv.AppendInt(nil, int64(c), 10), nil }
+func (h hexed) MarshalText() ([]byte, error)  { return hex.AppendEncode(nil, []byte(h)), nil }
 func (h *hexed) UnmarshalText(t []byte) error { *h = hexed(t); return nil }
-
 func (a amount) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%d", a.Cents), nil }
-
 func (k onlyKey) MarshalText() ([]byte, error) {
 	return fmt.Appendf(nil, "key %d", k), nil
 }
 
 func (p *byPtr) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "no. %d", *p), nil }
-
 func (p *byPtr) UnmarshalText(t []byte) error {
 	_, err := fmt.Sscanf(string(t), "no. %d", p)
 	return err
 }
-
-func (c cents) MarshalJSON() ([]byte, error) { return strconv.AppendInt(nil, int64(c), 10), nil }
 
 func (c *cents) UnmarshalJSON(data []byte) error {
 	euros, err := strconv.ParseInt(string(data), 10, 64)
@@ -226,16 +219,13 @@ type (
 
 func (p price) IsZero() bool { return p.Cents == 0 }
 
-func (s scaled) IsZero() bool { return s.Units == 0 }
-
+func (s scaled) IsZero() bool        { return s.Units == 0 }
 func (s scaled) Equal(o scaled) bool { return s.Units == o.Units }
 
-func (b blob) MarshalText() ([]byte, error) { return b, nil }
-
+func (b blob) MarshalText() ([]byte, error)  { return b, nil }
 func (b *blob) UnmarshalText(t []byte) error { *b = blob(bytes.Clone(t)); return nil }
 
 func (i inside) MarshalJSON() ([]byte, error) { return json.Marshal(map[string]string{"name": i.name}) }
-
 func (i *inside) UnmarshalJSON(data []byte) error {
 	var v map[string]string
 	err := json.Unmarshal(data, &v)

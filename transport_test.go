@@ -16,8 +16,44 @@ import (
 	"github.com/tidings-go/tidings/internal/txtest"
 )
 
+// What a transport delivers to a handler that has gone is not the handler's
+// failure, and says whose it would have been.
+func TestErrUnsubscribed(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []interface {
+		tidings.Transport
+		deliver(name string, event tidings.Event) error
+	}{&radio{}, &courier{}} {
+		bus := tidings.New()
+		called := false
+		sub := tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+			called = true
+			return nil
+		}, tidings.Named("crm.onboard"), tidings.Via(transport))
+		sub.Unsubscribe()
+		err := transport.deliver("crm.onboard", tidings.Stamp(t.Context(), clientCreated{}))
+		require.ErrorIs(t, err, tidings.ErrUnsubscribed)
+		require.EqualError(t, err, "tidings: crm.onboard is no longer subscribed")
+		he := (*tidings.HandlerError)(nil)
+		require.False(t, errors.As(err, &he))
+		require.False(t, called)
+	}
+}
+
 func (c *courier) deliver(name string, event tidings.Event) error {
 	return c.handlers[name](context.Background(), event)
+}
+
+// Subscriptions tells what Via was given.
+func TestSubscriptionsShowTheTransport(t *testing.T) {
+	t.Parallel()
+	r := &radio{}
+	view := &channel{r}
+	bus := tidings.New()
+	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"), tidings.Via(view))
+	require.Same(t, view, sub.Info().Transport, "the view, and not its Sender")
+	require.Equal(t, bus.Subscriptions()[0], sub.Info())
+	require.True(t, strings.HasSuffix(sub.Info().File, "transport_test.go"), fmt.Sprint(sub.Info()))
 }
 
 // A courier is a small Transport: it keeps what it is sent, and hands it to
@@ -226,8 +262,7 @@ func TestTransportsComeBeforeLocalHandlers(t *testing.T) {
 // manyErrors is what some libraries join errors with.
 type manyErrors []error
 
-func (e manyErrors) Error() string { return "many errors" }
-
+func (e manyErrors) Error() string   { return "many errors" }
 func (e manyErrors) Unwrap() []error { return e }
 
 func TestFailuresOfSend(t *testing.T) {
@@ -444,40 +479,4 @@ func TestHandleComesBeforeSend(t *testing.T) {
 	require.Empty(t, c.sent())
 	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
 	require.Equal(t, []string{"clientCreated>a"}, c.sent())
-}
-
-// What a transport delivers to a handler that has gone is not the handler's
-// failure, and says whose it would have been.
-func TestErrUnsubscribed(t *testing.T) {
-	t.Parallel()
-	for _, transport := range []interface {
-		tidings.Transport
-		deliver(name string, event tidings.Event) error
-	}{&radio{}, &courier{}} {
-		bus := tidings.New()
-		called := false
-		sub := tidings.Subscribe(bus, func(context.Context, clientCreated) error {
-			called = true
-			return nil
-		}, tidings.Named("crm.onboard"), tidings.Via(transport))
-		sub.Unsubscribe()
-		err := transport.deliver("crm.onboard", tidings.Stamp(t.Context(), clientCreated{}))
-		require.ErrorIs(t, err, tidings.ErrUnsubscribed)
-		require.EqualError(t, err, "tidings: crm.onboard is no longer subscribed")
-		he := (*tidings.HandlerError)(nil)
-		require.False(t, errors.As(err, &he))
-		require.False(t, called)
-	}
-}
-
-// Subscriptions tells what Via was given.
-func TestSubscriptionsShowTheTransport(t *testing.T) {
-	t.Parallel()
-	r := &radio{}
-	view := &channel{r}
-	bus := tidings.New()
-	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"), tidings.Via(view))
-	require.Same(t, view, sub.Info().Transport, "the view, and not its Sender")
-	require.Equal(t, bus.Subscriptions()[0], sub.Info())
-	require.True(t, strings.HasSuffix(sub.Info().File, "transport_test.go"), fmt.Sprint(sub.Info()))
 }

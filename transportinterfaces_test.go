@@ -25,6 +25,12 @@ type encoderRig struct {
 	then  func(tidings.Event) (any, error) // what EncodeEvent returns
 }
 
+func newEncoderRig(phase tidings.Phase) *encoderRig {
+	r := &encoderRig{Rig: txtest.NewRig().Phases(), phase: phase}
+	r.subscribe("a")
+	return r
+}
+
 func (r *encoderRig) subscribe(name string) *tidings.Subscription {
 	return tidings.Subscribe(r.Bus, onAny[txtest.Event], tidings.Named(name), tidings.Via(r))
 }
@@ -52,12 +58,6 @@ func (r *encoderRig) Send(_ context.Context, deliveries []tidings.Outgoing) erro
 	}
 	r.Note("%ssend(%s)", r.label, strings.Join(words, ","))
 	return nil
-}
-
-func newEncoderRig(phase tidings.Phase) *encoderRig {
-	r := &encoderRig{Rig: txtest.NewRig().Phases(), phase: phase}
-	r.subscribe("a")
-	return r
 }
 
 func TestAnEncoderEncodesBeforeAnythingElseHappens(t *testing.T) {
@@ -271,12 +271,9 @@ type isNewEncoder struct {
 	isNew []bool
 }
 
-func (e *isNewEncoder) Phase() tidings.Phase { return e.phase }
-
-func (e *isNewEncoder) Send(context.Context, []tidings.Outgoing) error { return nil }
-
+func (e *isNewEncoder) Phase() tidings.Phase                                            { return e.phase }
+func (e *isNewEncoder) Send(context.Context, []tidings.Outgoing) error                  { return nil }
 func (e *isNewEncoder) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
-
 func (e *isNewEncoder) EncodeEvent(_ context.Context, _ tidings.Event, isNew bool) (any, error) {
 	e.isNew = append(e.isNew, isNew)
 	return nil, nil
@@ -330,8 +327,7 @@ func (r *radio) handleFor(name string, eventType reflect.Type, deliver func(cont
 // A channel is a view of a radio.
 type channel struct{ radio *radio }
 
-func (c *channel) Phase() tidings.Phase { return c.radio.Phase() }
-
+func (c *channel) Phase() tidings.Phase      { return c.radio.Phase() }
 func (c *channel) Sender() tidings.Transport { return c.radio }
 
 func (c *channel) Send(context.Context, []tidings.Outgoing) error {

@@ -62,29 +62,12 @@ type fuzzProgram struct {
 	cancellable bool // which nobody does
 }
 
-func (p *fuzzProgram) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "sends fail: %d, cancellable: %v\n", p.sendFail, p.cancellable)
-	for i, h := range p.handlers {
-		fmt.Fprintf(&b, "h%d: %v", i, h)
-	}
-	writeFuzzOps(&b, "", p.ops)
-	return b.String()
-}
-
 type fuzzHandler struct {
 	on   string // "A", "B", "C" or "any"
 	how  string // a Phase, or the phase of a transport
 	once bool
 	ops  []fuzzOp
 	end  string
-}
-
-func (h *fuzzHandler) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "on %s %s once=%v, %s\n", h.on, h.how, h.once, h.end)
-	writeFuzzOps(&b, "\t", h.ops)
-	return b.String()
 }
 
 type fuzzOp struct {
@@ -118,6 +101,18 @@ const (
 )
 
 type fuzzDecoder struct{ data []byte }
+
+func decodeFuzz(data []byte) *fuzzProgram {
+	d := &fuzzDecoder{data}
+	p := &fuzzProgram{sendFail: d.next(6), cancellable: d.next(2) == 1}
+	for range 1 + d.next(6) {
+		p.handlers = append(p.handlers, d.handler(2))
+	}
+	for len(d.data) > 0 && len(p.ops) < 20 {
+		p.ops = append(p.ops, d.op(4))
+	}
+	return p
+}
 
 // next returns a number below n, and 0 at the end of the input.
 func (d *fuzzDecoder) next(n int) int {
@@ -169,16 +164,21 @@ func (d *fuzzDecoder) op(depth int) fuzzOp {
 	return op
 }
 
-func decodeFuzz(data []byte) *fuzzProgram {
-	d := &fuzzDecoder{data}
-	p := &fuzzProgram{sendFail: d.next(6), cancellable: d.next(2) == 1}
-	for range 1 + d.next(6) {
-		p.handlers = append(p.handlers, d.handler(2))
+func (p *fuzzProgram) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "sends fail: %d, cancellable: %v\n", p.sendFail, p.cancellable)
+	for i, h := range p.handlers {
+		fmt.Fprintf(&b, "h%d: %v", i, h)
 	}
-	for len(d.data) > 0 && len(p.ops) < 20 {
-		p.ops = append(p.ops, d.op(4))
-	}
-	return p
+	writeFuzzOps(&b, "", p.ops)
+	return b.String()
+}
+
+func (h *fuzzHandler) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "on %s %s once=%v, %s\n", h.on, h.how, h.once, h.end)
+	writeFuzzOps(&b, "\t", h.ops)
+	return b.String()
 }
 
 func writeFuzzOps(b *strings.Builder, indent string, ops []fuzzOp) {

@@ -40,6 +40,88 @@ type actualBus struct {
 	broken     [2]map[string]bool
 }
 
+func newActualBus(t *testing.T, run *fuzzRun[context.Context]) *actualBus {
+	b := &actualBus{run: run, numbers: map[uuid.UUID]int{}, txs: map[*sql.Tx]int{}, transports: map[string]*fuzzTransport{}}
+	b.bus = tidings.New(tidings.WithMaxDepth(fuzzMaxDepth), tidings.WithErrorHandler(func(_ context.Context, err error) {
+		run.reports = append(run.reports, describe(err))
+	}))
+	for i := range b.dbs {
+		var log *fakedb.Log
+		b.dbs[i], log = fakedb.Open(t)
+		b.broken[i] = map[string]bool{}
+		for _, s := range []string{"BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK TO", "ROLLBACK", "COMMIT"} {
+			log.On(s, func() error {
+				run.note("%s on %c", s, 'a'+i)
+				if b.broken[i][s] {
+					delete(b.broken[i], s)
+					return fuzzBroken
+				}
+				return nil
+			})
+		}
+	}
+	for phase, name := range map[tidings.Phase]string{
+		tidings.InTransaction: "InTransaction", tidings.BeforeCommit: "BeforeCommit", tidings.AfterCommit: "AfterCommit",
+	} {
+		b.transports["via "+name] = &fuzzTransport{b, phase}
+	}
+	return b
+}
+
+// describe says what failed in the model's words.
+func describe(err error) string {
+	if err == nil {
+		return ""
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []string
+		for _, err := range joined.Unwrap() {
+			all = append(all, describe(err))
+		}
+		return join(all)
+	}
+	if failed := (*tidings.HandlerError)(nil); errors.As(err, &failed) {
+		return fmt.Sprintf("%s(%d: %s)", failed.Handler, numberOf(failed.Event), describe(failed.Err))
+	}
+	var known fuzzError
+	switch {
+	case errors.As(err, &known):
+		return string(known)
+	case errors.Is(err, tidings.ErrTxDone):
+		return "done"
+	case errors.Is(err, tidings.ErrMaxDepth):
+		return "too deep"
+	case strings.Contains(err.Error(), "recovered a panic"):
+		return "recovered"
+	case strings.Contains(err.Error(), "without calling its body"):
+		return "no body"
+	}
+	return "unexpected: " + err.Error()
+}
+
+// failure is the reverse of describe, for what handlers and fn return.
+func failure(failed string) error {
+	switch failed {
+	case "":
+		return nil
+	case "panic":
+		panic(fuzzPanic)
+	}
+	return fuzzError(failed)
+}
+
+func numberOf(e tidings.Event) int {
+	switch e := e.(type) {
+	case txtest.Event:
+		return e.N
+	case txtest.Other:
+		return e.N
+	case txCart:
+		return e.Items[0]
+	}
+	return -1
+}
+
 func (b *actualBus) subscribe(id int, h *fuzzHandler) {
 	opts := []tidings.SubscribeOption{tidings.Named(fmt.Sprintf("h%d", id))}
 	if h.once {
@@ -192,88 +274,6 @@ func (b *actualBus) byHand(ctx context.Context, fn func(context.Context) string)
 		return err
 	}
 	return hook.Commit(ctx)
-}
-
-func newActualBus(t *testing.T, run *fuzzRun[context.Context]) *actualBus {
-	b := &actualBus{run: run, numbers: map[uuid.UUID]int{}, txs: map[*sql.Tx]int{}, transports: map[string]*fuzzTransport{}}
-	b.bus = tidings.New(tidings.WithMaxDepth(fuzzMaxDepth), tidings.WithErrorHandler(func(_ context.Context, err error) {
-		run.reports = append(run.reports, describe(err))
-	}))
-	for i := range b.dbs {
-		var log *fakedb.Log
-		b.dbs[i], log = fakedb.Open(t)
-		b.broken[i] = map[string]bool{}
-		for _, s := range []string{"BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK TO", "ROLLBACK", "COMMIT"} {
-			log.On(s, func() error {
-				run.note("%s on %c", s, 'a'+i)
-				if b.broken[i][s] {
-					delete(b.broken[i], s)
-					return fuzzBroken
-				}
-				return nil
-			})
-		}
-	}
-	for phase, name := range map[tidings.Phase]string{
-		tidings.InTransaction: "InTransaction", tidings.BeforeCommit: "BeforeCommit", tidings.AfterCommit: "AfterCommit",
-	} {
-		b.transports["via "+name] = &fuzzTransport{b, phase}
-	}
-	return b
-}
-
-// describe says what failed in the model's words.
-func describe(err error) string {
-	if err == nil {
-		return ""
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var all []string
-		for _, err := range joined.Unwrap() {
-			all = append(all, describe(err))
-		}
-		return join(all)
-	}
-	if failed := (*tidings.HandlerError)(nil); errors.As(err, &failed) {
-		return fmt.Sprintf("%s(%d: %s)", failed.Handler, numberOf(failed.Event), describe(failed.Err))
-	}
-	var known fuzzError
-	switch {
-	case errors.As(err, &known):
-		return string(known)
-	case errors.Is(err, tidings.ErrTxDone):
-		return "done"
-	case errors.Is(err, tidings.ErrMaxDepth):
-		return "too deep"
-	case strings.Contains(err.Error(), "recovered a panic"):
-		return "recovered"
-	case strings.Contains(err.Error(), "without calling its body"):
-		return "no body"
-	}
-	return "unexpected: " + err.Error()
-}
-
-// failure is the reverse of describe, for what handlers and fn return.
-func failure(failed string) error {
-	switch failed {
-	case "":
-		return nil
-	case "panic":
-		panic(fuzzPanic)
-	}
-	return fuzzError(failed)
-}
-
-func numberOf(e tidings.Event) int {
-	switch e := e.(type) {
-	case txtest.Event:
-		return e.N
-	case txtest.Other:
-		return e.N
-	case txCart:
-		return e.Items[0]
-	}
-	return -1
 }
 
 // A fuzzTransport notes what is sent.

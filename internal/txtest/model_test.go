@@ -17,6 +17,54 @@ type modelBus struct {
 	broken  [2]map[string]bool
 }
 
+type modelSub struct {
+	id      int
+	handler *fuzzHandler
+	removed bool
+	called  bool
+}
+
+// A modelCtx is where code runs.
+type modelCtx struct {
+	scope    *modelScope // innermost, nil outside
+	dbs      []modelDB   // of the transactions of InTx around, innermost last
+	scopes   []*modelScope
+	handle   int // what TxFrom finds, 0: nothing
+	tx       int // the same for *sql.Tx
+	depth    int
+	event    int // being handled, 0: none
+	workflow int // the event that it started with, 0: none
+}
+
+type modelDB struct {
+	db, tx int
+	scope  int     // index of the scope right inside
+	doomed *string // why it cannot commit
+}
+
+type modelScope struct {
+	txn    *modelTxn
+	parent *modelScope
+	state  string // "open", "committed" or "rolled back"
+}
+
+type modelTxn struct {
+	items    []*modelItem
+	sealed   bool
+	implicit bool
+}
+
+// A modelItem is an event in a transaction, or a callback.
+type modelItem struct {
+	n        int
+	subs     []*modelSub
+	scope    *modelScope
+	from     *modelCtx
+	workflow int
+	prepared bool
+	callback func(*modelCtx)
+}
+
 func (m *modelBus) subscribe(id int, h *fuzzHandler) {
 	m.subs = append(m.subs, &modelSub{id: id, handler: h})
 }
@@ -46,6 +94,39 @@ func (m *modelBus) statement(db int, s string) string {
 		return "broken"
 	}
 	return ""
+}
+
+func (s *modelScope) open() bool {
+	for ; s != nil; s = s.parent {
+		if s.state != "open" || s.parent == nil && s.txn.sealed {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *modelScope) dropped() bool {
+	for ; s != nil; s = s.parent {
+		if s.state == "rolled back" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *modelCtx) within(s *modelScope) *modelCtx {
+	inside := *c
+	inside.scope = s
+	inside.scopes = append(slices.Clone(c.scopes), s)
+	return &inside
+}
+
+// of returns the context of what handles it.
+func (it *modelItem) context(tx *modelCtx) *modelCtx {
+	return &modelCtx{
+		scope: tx.scope, dbs: tx.dbs, scopes: tx.scopes, handle: tx.handle, tx: tx.tx,
+		depth: it.from.depth + 1, event: it.n, workflow: it.workflow,
+	}
 }
 
 func (m *modelBus) publish(c *modelCtx, how string, n int) string {
@@ -81,6 +162,8 @@ func (m *modelBus) publish(c *modelCtx, how string, n int) string {
 	m.finish(s.txn, func(f ...string) { failures = append(failures, f...) })
 	return join(failures)
 }
+
+func join(failures []string) string { return strings.Join(failures, " ") }
 
 func (m *modelBus) enqueue(c *modelCtx, it *modelItem) []string {
 	it.scope = c.scope
@@ -392,86 +475,3 @@ func (m *modelBus) inTx(c *modelCtx, nested bool, body func() string) string {
 	}
 	return failed
 }
-
-type modelSub struct {
-	id      int
-	handler *fuzzHandler
-	removed bool
-	called  bool
-}
-
-// A modelCtx is where code runs.
-type modelCtx struct {
-	scope    *modelScope // innermost, nil outside
-	dbs      []modelDB   // of the transactions of InTx around, innermost last
-	scopes   []*modelScope
-	handle   int // what TxFrom finds, 0: nothing
-	tx       int // the same for *sql.Tx
-	depth    int
-	event    int // being handled, 0: none
-	workflow int // the event that it started with, 0: none
-}
-
-func (c *modelCtx) within(s *modelScope) *modelCtx {
-	inside := *c
-	inside.scope = s
-	inside.scopes = append(slices.Clone(c.scopes), s)
-	return &inside
-}
-
-type modelDB struct {
-	db, tx int
-	scope  int     // index of the scope right inside
-	doomed *string // why it cannot commit
-}
-
-type modelScope struct {
-	txn    *modelTxn
-	parent *modelScope
-	state  string // "open", "committed" or "rolled back"
-}
-
-func (s *modelScope) open() bool {
-	for ; s != nil; s = s.parent {
-		if s.state != "open" || s.parent == nil && s.txn.sealed {
-			return false
-		}
-	}
-	return true
-}
-
-func (s *modelScope) dropped() bool {
-	for ; s != nil; s = s.parent {
-		if s.state == "rolled back" {
-			return true
-		}
-	}
-	return false
-}
-
-type modelTxn struct {
-	items    []*modelItem
-	sealed   bool
-	implicit bool
-}
-
-// A modelItem is an event in a transaction, or a callback.
-type modelItem struct {
-	n        int
-	subs     []*modelSub
-	scope    *modelScope
-	from     *modelCtx
-	workflow int
-	prepared bool
-	callback func(*modelCtx)
-}
-
-// of returns the context of what handles it.
-func (it *modelItem) context(tx *modelCtx) *modelCtx {
-	return &modelCtx{
-		scope: tx.scope, dbs: tx.dbs, scopes: tx.scopes, handle: tx.handle, tx: tx.tx,
-		depth: it.from.depth + 1, event: it.n, workflow: it.workflow,
-	}
-}
-
-func join(failures []string) string { return strings.Join(failures, " ") }

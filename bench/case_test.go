@@ -47,11 +47,14 @@ func (f *fake) subject() bench.Subject {
 }
 
 func TestMeasureTellsSubjectsApart(t *testing.T) {
-	for name, turns := range map[string]int{"one by one": 0, "in turns": 5} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		turns int
+	}{{"one by one", 0}, {"in turns", 5}} {
+		t.Run(tt.name, func(t *testing.T) {
 			quick := &fake{name: "quick", spin: 10 * time.Microsecond}
 			slow := &fake{name: "slow", spin: 100 * time.Microsecond, bytes: 4096}
-			c := bench.Case{Key: "fakes", Baseline: "quick", Turns: turns,
+			c := bench.Case{Key: "fakes", Baseline: "quick", Turns: tt.turns,
 				Subjects: []bench.Subject{quick.subject(), slow.subject()}}
 
 			table, err := c.Measure(bench.Plan{Count: 3, Time: 5 * time.Millisecond})
@@ -87,10 +90,13 @@ func TestMeasureBeginsEachRoundWithAnother(t *testing.T) {
 
 func TestMeasureSaysWhoFailed(t *testing.T) {
 	broken := errors.New("card declined")
-	for name, turns := range map[string]int{"one by one": 0, "in turns": 5} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		turns int
+	}{{"one by one", 0}, {"in turns", 5}} {
+		t.Run(tt.name, func(t *testing.T) {
 			f := &fake{name: "f", fail: broken}
-			c := bench.Case{Key: "fakes", Turns: turns, Subjects: []bench.Subject{f.subject()}}
+			c := bench.Case{Key: "fakes", Turns: tt.turns, Subjects: []bench.Subject{f.subject()}}
 			_, err := c.Measure(bench.Plan{Count: 1, Time: time.Millisecond})
 			require.ErrorIs(t, err, broken)
 			require.ErrorContains(t, err, "case fakes: f: ")

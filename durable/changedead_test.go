@@ -348,14 +348,17 @@ func TestDeadJobsThatNobodyCanRun(t *testing.T) {
 // sets and with what an application may set itself.
 func TestRiverDeletesWhatIsDoneAndKeepsTheDead(t *testing.T) {
 	t.Parallel()
-	for name, config := range map[string]river.Config{
-		"unset":  {CompletedJobRetentionPeriod: 30 * time.Minute},
-		"as set": {CompletedJobRetentionPeriod: 30 * time.Minute, DiscardedJobRetentionPeriod: -1, CancelledJobRetentionPeriod: -1},
+	for _, tt := range []struct {
+		name   string
+		config river.Config
+	}{
+		{"unset", river.Config{CompletedJobRetentionPeriod: 30 * time.Minute}},
+		{"as set", river.Config{CompletedJobRetentionPeriod: 30 * time.Minute, DiscardedJobRetentionPeriod: -1, CancelledJobRetentionPeriod: -1}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			each(t, func(t *testing.T, h harness) {
-				jobs := h.jobs(t, config)
+				jobs := h.jobs(t, tt.config)
 				tidings.Subscribe(tidings.New(), ignore[Accepted], tidings.Named("ops.idle"), tidings.Via(jobs)) // River asks for a worker
 				ages := time.Now().AddDate(-20, 0, 0)
 				fill(t, h, 3, "discarded", ages)

@@ -110,17 +110,20 @@ func TestSelections(t *testing.T) {
 		} {
 			require.Equal(t, tt.want, deadIDs(t, jobs, tt.selected), tt.name)
 			tt.selected.All = true // for "zero" and "limit"
-			for name, change := range map[string]func(context.Context, durable.Selection) (int, error){"retry": jobs.Retry, "discard": jobs.Discard} {
+			for _, test := range []struct {
+				name   string
+				change func(context.Context, durable.Selection) (int, error)
+			}{{"retry", jobs.Retry}, {"discard", jobs.Discard}} {
 				err := h.transact(t.Context(), func(ctx context.Context) error {
-					n, err := change(ctx, tt.selected)
+					n, err := test.change(ctx, tt.selected)
 					require.NoError(t, err)
-					require.Equal(t, len(tt.want), n, "%s %s", name, tt.name)
+					require.Equal(t, len(tt.want), n, "%s %s", test.name, tt.name)
 					left, err := jobs.Dead(ctx, durable.Selection{})
 					require.NoError(t, err)
 					for _, job := range left {
-						require.NotContains(t, tt.want, job.ID, "%s %s", name, tt.name)
+						require.NotContains(t, tt.want, job.ID, "%s %s", test.name, tt.name)
 					}
-					require.Len(t, left, 5-n, "%s %s", name, tt.name)
+					require.Len(t, left, 5-n, "%s %s", test.name, tt.name)
 					return errRollBack
 				})
 				require.ErrorIs(t, err, errRollBack)

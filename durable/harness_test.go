@@ -146,10 +146,13 @@ func stop(t testing.TB, jobs *durable.Jobs) {
 // each runs test on every database that there is.
 func each(t *testing.T, test func(t *testing.T, h harness)) {
 	t.Helper()
-	for name, open := range map[string]func(testing.TB) harness{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		open func(testing.TB) harness
+	}{{"sqlite", openSQLite}, {"sql", openSQL}, {"pgx", openPgx}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, open(t))
+			test(t, tt.open(t))
 		})
 	}
 }

@@ -23,33 +23,39 @@ func TestNewRefuses(t *testing.T) {
 	gap := &tidings.Registry{}
 	tidings.Register[Accepted](gap, "crm.accepted", 3)
 	tidings.Upcast(gap, "crm.accepted", 1, func(a Accepted) (Accepted, error) { return a, nil })
-	for reason, open := range map[string]func() (*durable.Jobs, error){
-		"nil Client": func() (*durable.Jobs, error) {
+	for _, tt := range []struct {
+		reason string
+		open   func() (*durable.Jobs, error)
+	}{
+		{"nil Client", func() (*durable.Jobs, error) {
 			return durable.New((*river.Client[int])(nil), nil, h.transact, newRegistry())
-		},
-		"nil Transactor":   func() (*durable.Jobs, error) { return durable.New(client, nil, nil, newRegistry()) },
-		"nil Registry":     func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, nil) },
-		"unsound Registry": func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, gap) },
-		"nil JobsOption":   func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, newRegistry(), nil) },
+		}},
+		{"nil Transactor", func() (*durable.Jobs, error) { return durable.New(client, nil, nil, newRegistry()) }},
+		{"nil Registry", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, nil) }},
+		{"unsound Registry", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, gap) }},
+		{"nil JobsOption", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, newRegistry(), nil) }},
 	} {
-		jobs, err := open()
-		require.ErrorContains(t, err, "durable: New", reason)
-		require.Nil(t, jobs, reason)
+		jobs, err := tt.open()
+		require.ErrorContains(t, err, "durable: New", tt.reason)
+		require.Nil(t, jobs, tt.reason)
 	}
-	for reason, build := range map[string]func(){
-		"WithBus":    func() { durable.WithBus(nil) },
-		"WithLogger": func() { durable.WithLogger(nil) },
-		"WithClock":  func() { durable.WithClock(nil) },
-		"inject": func() {
+	for _, tt := range []struct {
+		reason string
+		build  func()
+	}{
+		{"WithBus", func() { durable.WithBus(nil) }},
+		{"WithLogger", func() { durable.WithLogger(nil) }},
+		{"WithClock", func() { durable.WithClock(nil) }},
+		{"inject", func() {
 			durable.WithTrace(nil, func(ctx context.Context, _ map[string]string) context.Context { return ctx })
-		},
-		"extract":    func() { durable.WithTrace(func(context.Context) map[string]string { return nil }, nil) },
-		"InTx":       func() { durable.InTx(nil) },
-		"Transact":   func() { durable.Transact(nil) },
-		"With":       func() { h.jobs(t, river.Config{}).With(nil) },
-		"RetryAfter": func() { _ = durable.RetryAfter(errOnPurpose, -1) },
+		}},
+		{"extract", func() { durable.WithTrace(func(context.Context) map[string]string { return nil }, nil) }},
+		{"InTx", func() { durable.InTx(nil) }},
+		{"Transact", func() { durable.Transact(nil) }},
+		{"With", func() { h.jobs(t, river.Config{}).With(nil) }},
+		{"RetryAfter", func() { _ = durable.RetryAfter(errOnPurpose, -1) }},
 	} {
-		require.Panics(t, build, reason)
+		require.Panics(t, tt.build, tt.reason)
 	}
 	require.NoError(t, durable.Permanent(nil))
 	require.NoError(t, durable.RetryAfter(nil, time.Second))

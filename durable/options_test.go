@@ -54,26 +54,29 @@ func TestOptionsAtTheirLimits(t *testing.T) {
 // What River accepts as the name of a queue, and nothing else, is accepted.
 func TestQueueNames(t *testing.T) {
 	t.Parallel()
-	for name, valid := range map[string]bool{
-		"a": true, "mail": true, "mail2": true, "2": true, "a_b": true, "a-b_c": true, strings.Repeat("q", 64): true,
-		"": false, "Mail": false, "a b": false, "_a": false, "a_": false, "a__b": false, "a-_b": false, "é": false,
-		"mail\n": false, strings.Repeat("q", 65): false,
+	for _, tt := range []struct {
+		name  string
+		valid bool
+	}{
+		{"a", true}, {"mail", true}, {"mail2", true}, {"2", true}, {"a_b", true}, {"a-b_c", true}, {strings.Repeat("q", 64), true},
+		{"", false}, {"Mail", false}, {"a b", false}, {"_a", false}, {"a_", false}, {"a__b", false}, {"a-_b", false}, {"é", false},
+		{"mail\n", false}, {strings.Repeat("q", 65), false},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if !valid {
-				require.Panics(t, func() { durable.Queue(name) })
+			if !tt.valid {
+				require.Panics(t, func() { durable.Queue(tt.name) })
 				return
 			}
 			h := openSQLite(t)
 			jobs, client := h.jobsAndClient(t, river.Config{})
 			bus := tidings.New()
 			tidings.Subscribe(bus, func(context.Context, Accepted) error { return nil },
-				tidings.Named("crm.work"), tidings.Via(jobs.With(durable.Queue(name))))
+				tidings.Named("crm.work"), tidings.Via(jobs.With(durable.Queue(tt.name))))
 			publish(t, bus, Accepted{})
 			row, err := client.JobGet(t.Context(), 1)
 			require.NoError(t, err)
-			require.Equal(t, name, row.Queue)
+			require.Equal(t, tt.name, row.Queue)
 		})
 	}
 }
@@ -82,18 +85,21 @@ func TestQueueNames(t *testing.T) {
 func TestHandlerNames(t *testing.T) {
 	t.Parallel()
 	h := openSQLite(t)
-	for name, valid := range map[string]bool{
-		"ab": true, "crm.work": true, "_a": true, "A-[<>/.·:+]_1": true, strings.Repeat("n", 127): true,
-		"a": false, ".a": false, "-a": false, "a b": false, "aé": false, "a,b": false, "ab\n": false, strings.Repeat("n", 128): false,
+	for _, tt := range []struct {
+		name  string
+		valid bool
+	}{
+		{"ab", true}, {"crm.work", true}, {"_a", true}, {"A-[<>/.·:+]_1", true}, {strings.Repeat("n", 127), true},
+		{"a", false}, {".a", false}, {"-a", false}, {"a b", false}, {"aé", false}, {"a,b", false}, {"ab\n", false}, {strings.Repeat("n", 128), false},
 	} {
-		if valid {
-			require.NotPanics(t, func() { durable.Alias(name) }, name)
+		if tt.valid {
+			require.NotPanics(t, func() { durable.Alias(tt.name) }, tt.name)
 			bus := tidings.New()
 			jobs := h.jobs(t, river.Config{})
-			tidings.Subscribe(bus, func(context.Context, Accepted) error { return nil }, tidings.Named(name), tidings.Via(jobs))
+			tidings.Subscribe(bus, func(context.Context, Accepted) error { return nil }, tidings.Named(tt.name), tidings.Via(jobs))
 			publish(t, bus, Accepted{})
 		} else {
-			require.Panics(t, func() { durable.Alias(name) }, name)
+			require.Panics(t, func() { durable.Alias(tt.name) }, tt.name)
 		}
 	}
 }

@@ -211,10 +211,13 @@ func TestOrderNeedsReadCommitted(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable", "read committed", "read uncommitted"} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
-			for name, open := range map[string]func(testing.TB) harness{"sql": openSQL, "pgx": openPgx} {
-				t.Run(name, func(t *testing.T) {
+			for _, tt := range []struct {
+				name string
+				open func(testing.TB) harness
+			}{{"sql", openSQL}, {"pgx", openPgx}} {
+				t.Run(tt.name, func(t *testing.T) {
 					t.Parallel()
-					h := open(t)
+					h := tt.open(t)
 					jobs := h.jobs(t, river.Config{})
 					bus := tidings.New()
 					work := func(context.Context, Accepted) error { return nil }

@@ -217,9 +217,12 @@ func TestTimeouts(t *testing.T) {
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 		awaitJobs(t, h, 3, "state = 'completed'")
-		for name, want := range map[string]time.Duration{"client": 2 * time.Hour, "short": time.Hour, "long": 3 * time.Hour} {
-			have, _ := left.Load(name)
-			require.InDelta(t, want, have, float64(10*time.Minute), name)
+		for _, tt := range []struct {
+			name string
+			want time.Duration
+		}{{"client", 2 * time.Hour}, {"short", time.Hour}, {"long", 3 * time.Hour}} {
+			have, _ := left.Load(tt.name)
+			require.InDelta(t, tt.want, have, float64(10*time.Minute), tt.name)
 		}
 	})
 }
@@ -252,15 +255,18 @@ func TestGoexitTakesNoWorkerAway(t *testing.T) {
 // Stop cuts an attempt off, whatever its error is, and that does not count.
 func TestInterruptedAttempts(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(context.Context) error{
-		"ctx":       func(ctx context.Context) error { return ctx.Err() },
-		"other":     func(context.Context) error { return errOnPurpose },
-		"permanent": func(context.Context) error { return durable.Permanent(errOnPurpose) },
-		"cancel":    func(context.Context) error { return river.JobCancel(errOnPurpose) },
-		"none":      func(context.Context) error { return nil }, // the commit fails
+	tests := []struct {
+		name string
+		fail func(context.Context) error
+	}{
+		{"ctx", func(ctx context.Context) error { return ctx.Err() }},
+		{"other", func(context.Context) error { return errOnPurpose }},
+		{"permanent", func(context.Context) error { return durable.Permanent(errOnPurpose) }},
+		{"cancel", func(context.Context) error { return river.JobCancel(errOnPurpose) }},
+		{"none", func(context.Context) error { return nil }}, // the commit fails
 	}
 	each(t, func(t *testing.T, h harness) {
-		for name, fail := range tests {
+		for _, tt := range tests {
 			require.NoError(t, h.exec(t.Context(), "DELETE FROM river_job"))
 			logs := &logBuffer{}
 			jobs := h.jobs(t, river.Config{}, durable.WithLogger(logs.logger()))
@@ -269,16 +275,16 @@ func TestInterruptedAttempts(t *testing.T) {
 			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error {
 				close(entered)
 				<-ctx.Done()
-				return fail(ctx)
+				return tt.fail(ctx)
 			}, tidings.Named("handler"), atOnce(jobs, durable.Attempts(1)))
 			start(t, jobs)
 			require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 			<-entered
 			now, cancel := context.WithCancel(t.Context())
 			cancel()
-			require.NoError(t, jobs.Stop(now), name)
-			require.Equal(t, 1, storedJobs(t, h, "state = 'available' AND attempt = 0 AND finalized_at IS NULL"), name)
-			require.False(t, logs.has("a job is dead"), name)
+			require.NoError(t, jobs.Stop(now), tt.name)
+			require.Equal(t, 1, storedJobs(t, h, "state = 'available' AND attempt = 0 AND finalized_at IS NULL"), tt.name)
+			require.False(t, logs.has("a job is dead"), tt.name)
 		}
 	})
 }

@@ -38,13 +38,16 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 		{"river", func() error { return errOnPurpose }, nil, true, "River's own policy cannot be asked, so a short wait begins in the past"},
 		{"snooze", func() error { return river.JobSnooze(wait) }, nil, true, "so does a snooze"},
 	} {
-		for name, clock := range map[string]machine{"ahead": machine(skew), "behind": machine(-skew)} {
-			t.Run(tt.name+" "+name, func(t *testing.T) {
+		for _, c := range []struct {
+			name  string
+			clock machine
+		}{{"ahead", machine(skew)}, {"behind", machine(-skew)}} {
+			t.Run(tt.name+" "+c.name, func(t *testing.T) {
 				t.Parallel()
 				each(t, func(t *testing.T, h harness) {
 					config := river.Config{}
-					config.Test.Time = clock
-					skewed, right := h.jobs(t, config, clock.option()), h.jobs(t, river.Config{})
+					config.Test.Time = c.clock
+					skewed, right := h.jobs(t, config, c.clock.option()), h.jobs(t, river.Config{})
 					bus := tidings.New()
 					var calls atomic.Int64
 					failed, again := make(chan time.Time, 1), make(chan time.Time, 1)
@@ -70,7 +73,7 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 					select {
 					case at := <-again:
 						waited := at.Sub(begun)
-						if !(tt.atOnce && name == "behind") {
+						if !(tt.atOnce && c.name == "behind") {
 							require.Greater(t, waited, time.Second-200*time.Millisecond, tt.reason)
 						}
 					case <-time.After(time.Minute):

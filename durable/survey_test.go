@@ -243,14 +243,17 @@ func publisherOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx
 func TestWithoutRiversTables(t *testing.T) {
 	t.Parallel()
 	const remedy = "River's tables are missing or too old: run its migrations"
-	for name, open := range map[string]func(t *testing.T) harness{
-		"sqlite": func(t *testing.T) harness { return sqliteAt(t, filepath.Join(t.TempDir(), "jobs.db")) },
-		"sql":    func(t *testing.T) harness { return sqlAt(t, postgresSchema(t)) },
-		"pgx":    func(t *testing.T) harness { return pgxAt(t, postgresSchema(t)) },
+	for _, tt := range []struct {
+		name string
+		open func(t *testing.T) harness
+	}{
+		{"sqlite", func(t *testing.T) harness { return sqliteAt(t, filepath.Join(t.TempDir(), "jobs.db")) }},
+		{"sql", func(t *testing.T) harness { return sqlAt(t, postgresSchema(t)) }},
+		{"pgx", func(t *testing.T) harness { return pgxAt(t, postgresSchema(t)) }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := open(t)
+			h := tt.open(t)
 			config := durable.Configure(&river.Config{Queues: queuesOf("default"), TestOnly: true})
 			var jobs *durable.Jobs
 			if h.postgres() {

@@ -37,11 +37,14 @@ func TestTrace(t *testing.T) {
 		bus := tidingstest.NewBus(t)
 		got := make(chan any, 10)
 		ordered := durable.InOrderBy(func(e Accepted) string { return e.Number })
-		for name, opts := range map[string][]durable.Option{"in.tx": nil, "outside": {durable.Outside()}, "ordered": {ordered}} {
+		for _, tt := range []struct {
+			name string
+			opts []durable.Option
+		}{{"in.tx", nil}, {"outside", []durable.Option{durable.Outside()}}, {"ordered", []durable.Option{ordered}}} {
 			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error {
 				got <- ctx.Value(traceKey{})
 				return nil
-			}, tidings.Named(name), atOnce(jobs, append(opts, durable.Attempts(1))...))
+			}, tidings.Named(tt.name), atOnce(jobs, append(tt.opts, durable.Attempts(1))...))
 		}
 		start(t, jobs)
 		publish := func(trace string) {

@@ -13,12 +13,15 @@ import (
 
 func TestTransport(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(testing.TB) harness{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		open func(testing.TB) harness
+	}{{"sqlite", openSQLite}, {"sql", openSQL}, {"pgx", openPgx}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			features := tidingstest.Features{Unordered: true, NoDrain: true, OneWriter: name == "sqlite", Patience: 5 * time.Minute}
+			features := tidingstest.Features{Unordered: true, NoDrain: true, OneWriter: tt.name == "sqlite", Patience: 5 * time.Minute}
 			tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
-				h := open(t)
+				h := tt.open(t)
 				jobs := h.jobs(t, river.Config{})
 				quick := durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
 				return tidingstest.Subject{Via: tidings.Via(jobs.With(quick)), InTx: h.transact, Start: jobs.Start}

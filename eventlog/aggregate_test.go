@@ -124,20 +124,23 @@ func TestAggregateRefuses(t *testing.T) {
 func TestNewAggregateRefuses(t *testing.T) {
 	t.Parallel()
 	log := openSQLite(t).open(t)
-	for reason, f := range map[string]func(){
-		"nil *Log":                    func() { eventlog.NewAggregate(nil, "a", applyTally) },
-		"nil *Log or function":        func() { eventlog.NewAggregate[tally](log, "a", nil) },
-		`"" is no name`:               func() { eventlog.NewAggregate(log, "", applyTally) },
-		`"a/b" is no name`:            func() { eventlog.NewAggregate(log, "a/b", applyTally) },
-		"nil AggregateOption":         func() { eventlog.NewAggregate(log, "a", applyTally, nil) },
-		"SnapshotEvery(0)":            func() { eventlog.SnapshotEvery(0) },
-		"SnapshotVersion(0)":          func() { eventlog.SnapshotVersion(0) },
-		"RetryOnConflict(-1)":         func() { eventlog.RetryOnConflict(-1) },
-		"PublishOn with a nil *tidin": func() { eventlog.PublishOn(nil) },
+	for _, tt := range []struct {
+		reason string
+		f      func()
+	}{
+		{"nil *Log", func() { eventlog.NewAggregate(nil, "a", applyTally) }},
+		{"nil *Log or function", func() { eventlog.NewAggregate[tally](log, "a", nil) }},
+		{`"" is no name`, func() { eventlog.NewAggregate(log, "", applyTally) }},
+		{`"a/b" is no name`, func() { eventlog.NewAggregate(log, "a/b", applyTally) }},
+		{"nil AggregateOption", func() { eventlog.NewAggregate(log, "a", applyTally, nil) }},
+		{"SnapshotEvery(0)", func() { eventlog.SnapshotEvery(0) }},
+		{"SnapshotVersion(0)", func() { eventlog.SnapshotVersion(0) }},
+		{"RetryOnConflict(-1)", func() { eventlog.RetryOnConflict(-1) }},
+		{"PublishOn with a nil *tidin", func() { eventlog.PublishOn(nil) }},
 	} {
 		func() {
-			defer func() { require.Contains(t, fmt.Sprint(recover()), reason) }()
-			f()
+			defer func() { require.Contains(t, fmt.Sprint(recover()), tt.reason) }()
+			tt.f()
 		}()
 	}
 }

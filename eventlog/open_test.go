@@ -153,11 +153,14 @@ func TestOpenReadOnlyPostgres(t *testing.T) {
 // As behind a pooler, which wants it.
 func TestOpenWithTheSimpleProtocol(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(*testing.T, string) harness{"postgres": postgresAt, "pgx": pgxAt} {
+	for _, tt := range []struct {
+		name string
+		open func(*testing.T, string) harness
+	}{{"postgres", postgresAt}, {"pgx", pgxAt}} {
 		for _, mode := range []string{"simple_protocol", "exec", "describe_exec", "cache_describe"} {
-			t.Run(name+" "+mode, func(t *testing.T) {
+			t.Run(tt.name+" "+mode, func(t *testing.T) {
 				t.Parallel()
-				h := open(t, postgresSchema(t)+"&default_query_exec_mode="+mode)
+				h := tt.open(t, postgresSchema(t)+"&default_query_exec_mode="+mode)
 				log, bus := h.attached(t)
 				var want []tidings.Event
 				publish := func(ctx context.Context, e tidings.Event) error {

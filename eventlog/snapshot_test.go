@@ -176,9 +176,12 @@ func TestSnapshotsOfAnotherVersionAreNotRead(t *testing.T) {
 // that does not take one.
 func TestASnapshotThatIsNotTakenIsSaid(t *testing.T) {
 	out := logsOf(t)
-	for name, open := range map[string]func(*testing.T) harness{"sqlite": openSQLite, "postgres": openPostgres, "pgx": openPgx} {
-		t.Run(name, func(t *testing.T) {
-			h := open(t)
+	for _, tt := range []struct {
+		name string
+		open func(*testing.T) harness
+	}{{"sqlite", openSQLite}, {"postgres", openPostgres}, {"pgx", openPgx}} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := tt.open(t)
 			log := h.open(t)
 			out.Reset()
 			require.False(t, snapshotOf(func() unexported { return unexported{1, 2} })(t, log, h))
@@ -188,7 +191,7 @@ func TestASnapshotThatIsNotTakenIsSaid(t *testing.T) {
 
 			out.Reset()
 			refuse := "ALTER TABLE tidings_snapshots ADD CONSTRAINT refused CHECK (stream <> 'refused/1')"
-			if name == "sqlite" {
+			if tt.name == "sqlite" {
 				refuse = "CREATE TRIGGER refused BEFORE INSERT ON tidings_snapshots WHEN new.stream = 'refused/1' BEGIN SELECT RAISE(ABORT, 'refused'); END"
 			}
 			h.exec(t, refuse)

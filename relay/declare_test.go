@@ -174,23 +174,26 @@ func TestDeclareAgainBesideABadTopic(t *testing.T) {
 // from stopping; what it has been asked goes on when it answers.
 func TestSilentBroker(t *testing.T) {
 	t.Parallel()
-	for name, silence := range map[string]func(*broker, chan struct{}){
-		"subscriber": func(b *broker, answer chan struct{}) {
+	for _, tt := range []struct {
+		name    string
+		silence func(*broker, chan struct{})
+	}{
+		{"subscriber", func(b *broker, answer chan struct{}) {
 			b.onSubscriber = func(relay.Group) error { <-answer; return nil }
-		},
-		"initialize": func(b *broker, answer chan struct{}) {
+		}},
+		{"initialize", func(b *broker, answer chan struct{}) {
 			b.onInitialize = func(string, string) error { <-answer; return nil }
-		},
-		"subscribe": func(b *broker, answer chan struct{}) {
+		}},
+		{"subscribe", func(b *broker, answer chan struct{}) {
 			b.onSubscribe = func(string, string) error { <-answer; return nil }
-		},
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				g := newRig(t)
 				answer := make(chan struct{})
-				g.broker.set(func() { silence(g.broker, answer) })
+				g.broker.set(func() { tt.silence(g.broker, answer) })
 				calls := &times{g: g}
 				sub := g.handle("steady", func(context.Context, ordered) error { calls.add(); return nil })
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -202,7 +205,7 @@ func TestSilentBroker(t *testing.T) {
 				second := make(chan error)
 				go func() { second <- g.Start(t.Context()) }()
 				synctest.Wait()
-				if name == "initialize" {
+				if tt.name == "initialize" {
 					sub.Unsubscribe()
 					require.Equal(t, 3*time.Second, g.since())
 					require.ErrorIs(t, <-second, relay.ErrClosed)

@@ -245,33 +245,36 @@ func TestCloseOfASilentBroker(t *testing.T) {
 // Send and Redrive end with their contexts.
 func TestSilentBrokerEndsNoContext(t *testing.T) {
 	t.Parallel()
-	for name, silence := range map[string]func(b *broker, answer chan struct{}){
-		"publish": func(b *broker, answer chan struct{}) {
+	for _, tt := range []struct {
+		name    string
+		silence func(b *broker, answer chan struct{})
+	}{
+		{"publish", func(b *broker, answer chan struct{}) {
 			b.onPublish = func(string, *message.Message) error { <-answer; return nil }
-		},
-		"subscriber": func(b *broker, answer chan struct{}) {
+		}},
+		{"subscriber", func(b *broker, answer chan struct{}) {
 			b.onSubscriber = func(relay.Group) error { <-answer; return nil }
-		},
-		"initialize": func(b *broker, answer chan struct{}) {
+		}},
+		{"initialize", func(b *broker, answer chan struct{}) {
 			b.onInitialize = func(string, string) error { <-answer; return nil }
-		},
-		"subscribe": func(b *broker, answer chan struct{}) {
+		}},
+		{"subscribe", func(b *broker, answer chan struct{}) {
 			b.onSubscribe = func(string, string) error { <-answer; return nil }
-		},
-		"close": func(b *broker, answer chan struct{}) { b.onClose = func(string) error { <-answer; return nil } },
+		}},
+		{"close", func(b *broker, answer chan struct{}) { b.onClose = func(string) error { <-answer; return nil } }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				g, _ := failing(t, 1)
 				answer := make(chan struct{})
-				g.broker.set(func() { silence(g.broker, answer) })
+				g.broker.set(func() { tt.silence(g.broker, answer) })
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
 				_, err := g.Redrive(ctx, "failing", func(relay.DeadLetter) relay.Verdict { return relay.Keep })
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.LessOrEqual(t, g.since(), 7*time.Second)
-				if name == "publish" {
+				if tt.name == "publish" {
 					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 					defer cancel()
 					began := time.Now()

@@ -20,8 +20,11 @@ func TestNothingGrows(t *testing.T) {
 	g := newRig(t)
 	s, err := g.broker.Broker.Subscriber(t.Context(), relay.Group{Name: "g"})
 	require.NoError(t, err)
-	for name, do := range map[string]func(){
-		"a burst in a queue of the broker in memory": func() {
+	for _, tt := range []struct {
+		name string
+		do   func()
+	}{
+		{"a burst in a queue of the broker in memory", func() {
 			const burst = 500_000
 			require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize("burst"))
 			m := message.NewMessage("", nil)
@@ -35,13 +38,13 @@ func TestNothingGrows(t *testing.T) {
 			for range burst {
 				(<-messages).Ack()
 			}
-		},
-		"forwards that have ended": func() {
+		}},
+		{"forwards that have ended", func() {
 			for range 5_000 {
 				relay.Forward[ordered](g.bus, g.Relay).Unsubscribe()
 			}
-		},
-		"handlers that have ended": func() {
+		}},
+		{"handlers that have ended", func() {
 			goroutines, deadline := runtime.NumGoroutine(), time.Now().Add(5*time.Minute)
 			for n := range 5_000 {
 				g.handle(fmt.Sprint("h", n), func(context.Context, ordered) error { return nil }).Unsubscribe()
@@ -52,11 +55,11 @@ func TestNothingGrows(t *testing.T) {
 					runtime.Gosched()
 				}
 			}
-		},
+		}},
 	} {
 		before := heap()
-		do()
-		require.Eventually(t, func() bool { return heap() < before+1<<20 }, time.Minute, 50*time.Millisecond, "%s: %d bytes more", name, heap()-before)
+		tt.do()
+		require.Eventually(t, func() bool { return heap() < before+1<<20 }, time.Minute, 50*time.Millisecond, "%s: %d bytes more", tt.name, heap()-before)
 	}
 	require.NoError(t, s.Close())
 }

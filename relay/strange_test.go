@@ -51,16 +51,19 @@ func (v *version) audit(t *testing.T, handler func(tidings.Event) error, opts ..
 // leaves that to the new one: nothing is lost, and it counts as no attempt.
 func TestRollingDeployment(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string][]relay.Option{
-		"topics":    nil,
-		"one topic": {relay.Topics(func(string) string { return "all" })},
+	for _, tt := range []struct {
+		name string
+		opts []relay.Option
+	}{
+		{"topics", nil},
+		{"one topic", []relay.Option{relay.Topics(func(string) string { return "all" })}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const events = 40
-				g := newRig(t, opts...)
-				older, newer := g.newVersion(false, opts...), g.newVersion(true, opts...)
+				g := newRig(t, tt.opts...)
+				older, newer := g.newVersion(false, tt.opts...), g.newVersion(true, tt.opts...)
 				older.audit(t, func(tidings.Event) error { return nil })
 				tried, done := map[tidings.Event]int{}, 0
 				newer.audit(t, func(e tidings.Event) error {
@@ -117,15 +120,18 @@ func TestUnknownEventWaitsForANewProcess(t *testing.T) {
 // process where it takes them.
 func TestHandlerOfAnotherEvent(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string][]relay.Option{
-		"topics":    nil,
-		"one topic": {relay.Topics(func(string) string { return "all" })},
+	for _, tt := range []struct {
+		name string
+		opts []relay.Option
+	}{
+		{"topics", nil},
+		{"one topic", []relay.Option{relay.Topics(func(string) string { return "all" })}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := newRig(t, opts...)
-				failing := g.newVersion(false, opts...)
+				g := newRig(t, tt.opts...)
+				failing := g.newVersion(false, tt.opts...)
 				tidings.Subscribe(failing.bus, func(context.Context, ordered) error { return errHandler }, tidings.Named("pack"), tidings.Via(failing.With()))
 				require.NoError(t, failing.Start(t.Context()))
 				for n := range 10 {
@@ -134,7 +140,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 				synctest.Wait()
 				require.NoError(t, failing.Close(t.Context()))
 
-				other := g.newVersion(false, opts...)
+				other := g.newVersion(false, tt.opts...)
 				tidings.Subscribe(other.bus, func(context.Context, shipped) error { return nil }, tidings.Named("pack"), tidings.Via(other.With()))
 				require.NoError(t, other.Start(t.Context()))
 				pass(time.Hour)
@@ -151,7 +157,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 				require.NoError(t, other.Close(t.Context()))
 
 				done := 0
-				cured := g.newVersion(false, opts...)
+				cured := g.newVersion(false, tt.opts...)
 				tidings.Subscribe(cured.bus, func(context.Context, ordered) error { done++; return nil }, tidings.Named("pack"), tidings.Via(cured.With()))
 				require.NoError(t, cured.Start(t.Context()))
 				_, err := g.Redrive(t.Context(), "pack", nil)

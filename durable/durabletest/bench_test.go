@@ -12,13 +12,16 @@ import (
 
 // BenchmarkDrain is what a test pays: nothing due, one job, and a hundred.
 func BenchmarkDrain(b *testing.B) {
-	for name, open := range map[string]func(testing.TB) database{"sqlite": openSQLite, "pgx": openPgx} {
+	for _, c := range []struct {
+		name string
+		open func(testing.TB) database
+	}{{"sqlite", openSQLite}, {"pgx", openPgx}} {
 		for _, tt := range []struct {
 			name string
 			jobs int
 		}{{"none", 0}, {"one", 1}, {"hundred", 100}} {
-			b.Run(name+"/"+tt.name, func(b *testing.B) {
-				r := newRig(b, open(b), &river.Config{})
+			b.Run(c.name+"/"+tt.name, func(b *testing.B) {
+				r := newRig(b, c.open(b), &river.Config{})
 				var log journal
 				tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs))
 				for b.Loop() {

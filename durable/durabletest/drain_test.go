@@ -19,14 +19,17 @@ import (
 
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	for name, at := range map[string]time.Time{
-		"past":   time.Date(1999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
-		"future": time.Date(2098, 1, 1, 0, 0, 0, 500_400, time.FixedZone("", 3600)),
+	for _, tt := range []struct {
+		name string
+		at   time.Time
+	}{
+		{"past", time.Date(1999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)},
+		{"future", time.Date(2098, 1, 1, 0, 0, 0, 500_400, time.FixedZone("", 3600))},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			each(t, func(t *testing.T, db database) {
-				r := newRigAt(t, db, &river.Config{}, at)
+				r := newRigAt(t, db, &river.Config{}, tt.at)
 				var log journal
 				tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs))
 				r.publish(t, Numbered{N: 1}, Numbered{N: 2})
@@ -51,23 +54,24 @@ func TestDrainRetries(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("no mail server")
 	wait := func(d time.Duration) durable.Option { return durable.Backoff(func(int) time.Duration { return d }) }
-	for name, tt := range map[string]struct {
+	for _, tt := range []struct {
+		name   string
 		opts   []durable.Option
 		err    error
 		wait   time.Duration
 		reason string
 	}{
-		"minute":      {[]durable.Option{wait(time.Minute)}, failed, time.Minute, "River makes it retryable, which only the scheduler changes"},
-		"second":      {[]durable.Option{wait(time.Second)}, failed, time.Second, "River makes it available at once, and due later"},
-		"zero":        {[]durable.Option{wait(0)}, failed, time.Millisecond, "the shortest there is"},
-		"negative":    {[]durable.Option{wait(-time.Hour)}, failed, time.Millisecond, "is taken for 0"},
-		"after":       {nil, durable.RetryAfter(failed, 90*time.Minute), 90 * time.Minute, "the handler decides"},
-		"after zero":  {nil, durable.RetryAfter(failed, 0), time.Millisecond, "the shortest there is"},
-		"policy":      {nil, failed, time.Second, "River's own, without its random part"},
-		"snooze":      {nil, river.JobSnooze(time.Hour), time.Hour, "River's, passed on"},
-		"snooze zero": {nil, river.JobSnooze(0), time.Millisecond, "otherwise it would run for ever"},
+		{"minute", []durable.Option{wait(time.Minute)}, failed, time.Minute, "River makes it retryable, which only the scheduler changes"},
+		{"second", []durable.Option{wait(time.Second)}, failed, time.Second, "River makes it available at once, and due later"},
+		{"zero", []durable.Option{wait(0)}, failed, time.Millisecond, "the shortest there is"},
+		{"negative", []durable.Option{wait(-time.Hour)}, failed, time.Millisecond, "is taken for 0"},
+		{"after", nil, durable.RetryAfter(failed, 90*time.Minute), 90 * time.Minute, "the handler decides"},
+		{"after zero", nil, durable.RetryAfter(failed, 0), time.Millisecond, "the shortest there is"},
+		{"policy", nil, failed, time.Second, "River's own, without its random part"},
+		{"snooze", nil, river.JobSnooze(time.Hour), time.Hour, "River's, passed on"},
+		{"snooze zero", nil, river.JobSnooze(0), time.Millisecond, "otherwise it would run for ever"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			each(t, func(t *testing.T, db database) {
 				r := newRig(t, db, &river.Config{})

@@ -55,10 +55,13 @@ type database struct {
 // application uses database/sql, and Postgres with pgx alone.
 func each(t *testing.T, test func(t *testing.T, db database)) {
 	t.Helper()
-	for name, open := range map[string]func(testing.TB) database{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		open func(testing.TB) database
+	}{{"sqlite", openSQLite}, {"sql", openSQL}, {"pgx", openPgx}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, open(t))
+			test(t, tt.open(t))
 		})
 	}
 }

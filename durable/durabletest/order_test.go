@@ -57,10 +57,13 @@ func TestDrainIsDeterministic(t *testing.T) {
 		require.Len(t, r.states(t), 1, "%v: all are completed", r.states(t))
 		return log.take()
 	}
-	for name, open := range map[string]func(testing.TB) database{"sqlite": openSQLite, "sql": openSQL, "pgx": openPgx} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		open func(testing.TB) database
+	}{{"sqlite", openSQLite}, {"sql", openSQL}, {"pgx", openPgx}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			first, second := run(t, open(t)), run(t, open(t))
+			first, second := run(t, tt.open(t)), run(t, tt.open(t))
 			require.Equal(t, first, second)
 			require.Greater(t, len(first), 200)
 		})

@@ -105,13 +105,16 @@ func TestOpenWithWrongCredentials(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	dial := func(context.Context) (*amqp091.Connection, error) { return nil, context.Canceled }
-	for message, config := range map[string]amqp.Config{
-		"without a Dial":    {},
-		"neither":           {Dial: dial, QueueType: "stream"},
-		"between 1 and 655": {Dial: dial, Prefetch: -1},
+	for _, tt := range []struct {
+		message string
+		config  amqp.Config
+	}{
+		{"without a Dial", amqp.Config{}},
+		{"neither", amqp.Config{Dial: dial, QueueType: "stream"}},
+		{"between 1 and 655", amqp.Config{Dial: dial, Prefetch: -1}},
 	} {
-		_, err := amqp.New(config)
-		require.ErrorContains(t, err, message)
+		_, err := amqp.New(tt.config)
+		require.ErrorContains(t, err, tt.message)
 	}
 }
 

@@ -189,16 +189,19 @@ func TestTopicIsGone(t *testing.T) {
 	u := serverURL(t)
 	var all sync.WaitGroup
 	defer all.Wait()
-	for name, remove := range map[string]func(*amqp091.Channel, string) error{
-		"exchange": func(ch *amqp091.Channel, topic string) error { return ch.ExchangeDelete(topic, false, false) },
-		"queues": func(ch *amqp091.Channel, topic string) error {
+	for _, tt := range []struct {
+		name   string
+		remove func(*amqp091.Channel, string) error
+	}{
+		{"exchange", func(ch *amqp091.Channel, topic string) error { return ch.ExchangeDelete(topic, false, false) }},
+		{"queues", func(ch *amqp091.Channel, topic string) error {
 			_, err1 := ch.QueueDelete("one@"+topic, false, false, false)
 			_, err2 := ch.QueueDelete("two@"+topic, false, false, false)
 			return errors.Join(err1, err2)
-		},
+		}},
 	} {
-		atOnce(t, &all, name, func(t *testing.T) {
-			for !testTopicIsGone(t, u, name, remove) {
+		atOnce(t, &all, tt.name, func(t *testing.T) {
+			for !testTopicIsGone(t, u, tt.name, tt.remove) {
 				t.Log("too slow: the topic was no longer refused; once again")
 			}
 		})

@@ -318,13 +318,16 @@ func TestSilentServer(t *testing.T) {
 	s, err := b.Subscriber(t.Context(), g)
 	require.NoError(t, err)
 	var calls sync.WaitGroup
-	for name, call := range map[string]func() error{
-		"Publish":             func() error { return b.Publish("topic", message.NewMessage("", []byte("x"))) },
-		"Enqueue":             func() error { return b.Enqueue(own, message.NewMessage("", []byte("x"))) },
-		"Subscribe":           func() error { _, err := s.Subscribe(context.Background(), "topic"); return err },
-		"SubscribeInitialize": func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("other") },
+	for _, tt := range []struct {
+		name string
+		call func() error
+	}{
+		{"Publish", func() error { return b.Publish("topic", message.NewMessage("", []byte("x"))) }},
+		{"Enqueue", func() error { return b.Enqueue(own, message.NewMessage("", []byte("x"))) }},
+		{"Subscribe", func() error { _, err := s.Subscribe(context.Background(), "topic"); return err }},
+		{"SubscribeInitialize", func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("other") }},
 	} {
-		calls.Go(func() { assert.ErrorIs(t, call(), context.DeadlineExceeded, name) })
+		calls.Go(func() { assert.ErrorIs(t, tt.call(), context.DeadlineExceeded, tt.name) })
 	}
 	ended := make(chan struct{})
 	go func() {

@@ -89,12 +89,15 @@ func TestOpenUnreachable(t *testing.T) {
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	const password = "p@ss/word?"
-	for sasl, mechanism := range map[string]string{"plain": "PLAIN", "scram-sha-256": "SCRAM-SHA-256", "scram-sha-512": "SCRAM-SHA-512"} {
-		t.Run(sasl, func(t *testing.T) {
+	for _, tt := range []struct {
+		sasl      string
+		mechanism string
+	}{{"plain", "PLAIN"}, {"scram-sha-256", "SCRAM-SHA-256"}, {"scram-sha-512", "SCRAM-SHA-512"}} {
+		t.Run(tt.sasl, func(t *testing.T) {
 			t.Parallel()
-			c := cluster(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "me", password))
+			c := cluster(t, kfake.EnableSASL(), kfake.Superuser(tt.mechanism, "me", password))
 			target := func(password string) string {
-				u := url.URL{Scheme: "kafka", Host: strings.Join(c.ListenAddrs(), ","), User: url.UserPassword("me", password), RawQuery: "sasl=" + sasl}
+				u := url.URL{Scheme: "kafka", Host: strings.Join(c.ListenAddrs(), ","), User: url.UserPassword("me", password), RawQuery: "sasl=" + tt.sasl}
 				return u.String()
 			}
 			require.NoError(t, open(t, t.Context(), target(password)))

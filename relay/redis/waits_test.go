@@ -227,15 +227,18 @@ func TestTooLarge(t *testing.T) {
 			s := newChild(t, test.settings...)
 			b, _ := newBroker(t, s.url())
 			m := message.NewMessage("large", make([]byte, test.size))
-			for name, err := range map[string]error{
-				"Publish": b.Publish("topic", m),
-				"Enqueue": b.Enqueue(relay.Group{Name: "queue", Queue: true}, m),
+			for _, tt := range []struct {
+				name string
+				err  error
+			}{
+				{"Publish", b.Publish("topic", m)},
+				{"Enqueue", b.Enqueue(relay.Group{Name: "queue", Queue: true}, m)},
 			} {
 				if test.tooLarge {
-					require.ErrorIs(t, err, relay.ErrTooLarge, name)
+					require.ErrorIs(t, tt.err, relay.ErrTooLarge, tt.name)
 					require.NoError(t, redis.CheckSize(t.Context(), b, "a", []byte("b")))
 				} else {
-					require.NoError(t, err, name)
+					require.NoError(t, tt.err, tt.name)
 				}
 			}
 		})

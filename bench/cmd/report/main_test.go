@@ -20,16 +20,19 @@ func TestReportOfOneCase(t *testing.T) {
 }
 
 func TestReportRefusesWhatItCannotRun(t *testing.T) {
-	for name, args := range map[string][]string{
-		"an argument":        {"handlers-1"},
-		"no measurement":     {"-count", "0"},
-		"no time":            {"-benchtime", "0s"},
-		"no such case":       {"-run", "^nothing$"},
-		"an open expression": {"-run", "("},
+	for _, tt := range []struct {
+		name string
+		args []string
+	}{
+		{"an argument", []string{"handlers-1"}},
+		{"no measurement", []string{"-count", "0"}},
+		{"no time", []string{"-benchtime", "0s"}},
+		{"no such case", []string{"-run", "^nothing$"}},
+		{"an open expression", []string{"-run", "("}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			var page, progress strings.Builder
-			require.Error(t, run(args, &page, &progress))
+			require.Error(t, run(tt.args, &page, &progress))
 			require.Empty(t, page.String())
 		})
 	}

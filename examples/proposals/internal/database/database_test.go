@@ -43,13 +43,16 @@ func TestOpen_Fails(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "letter.txt")
 	require.NoError(t, os.WriteFile(text, []byte("Dear Sir or Madam, this is a letter and no database."), 0o600))
-	for reason, file := range map[string]string{
-		"no such directory": filepath.Join(dir, "none", "x.db"),
-		"a directory":       dir,
-		"no database":       text,
+	for _, tt := range []struct {
+		reason string
+		file   string
+	}{
+		{"no such directory", filepath.Join(dir, "none", "x.db")},
+		{"a directory", dir},
+		{"no database", text},
 	} {
-		_, err := database.Open(t.Context(), file)
-		require.ErrorContains(t, err, "open database "+file, reason)
+		_, err := database.Open(t.Context(), tt.file)
+		require.ErrorContains(t, err, "open database "+tt.file, tt.reason)
 	}
 }
 

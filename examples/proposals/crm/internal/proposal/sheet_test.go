@@ -26,18 +26,21 @@ var tern = proposal.Proposal{
 
 func TestReadSheet_Good(t *testing.T) {
 	t.Parallel()
-	for reason, sheet := range map[string]string{
-		"plain":                        header + good,
-		"spaces around":                header + strings.ReplaceAll(good, ",", " , "),
-		"quoted":                       header + strings.Replace(good, "Tern", `"Tern"`, 1),
-		"from Windows":                 strings.ReplaceAll(header+good, "\n", "\r\n"),
-		"from a spreadsheet, with BOM": "\uFEFF" + header + good,
-		"no newline at the end":        strings.TrimSpace(header + good),
-		"blank lines":                  header + "\n" + good + "\n\n",
+	for _, tt := range []struct {
+		reason string
+		sheet  string
+	}{
+		{"plain", header + good},
+		{"spaces around", header + strings.ReplaceAll(good, ",", " , ")},
+		{"quoted", header + strings.Replace(good, "Tern", `"Tern"`, 1)},
+		{"from Windows", strings.ReplaceAll(header+good, "\n", "\r\n")},
+		{"from a spreadsheet, with BOM", "\uFEFF" + header + good},
+		{"no newline at the end", strings.TrimSpace(header + good)},
+		{"blank lines", header + "\n" + good + "\n\n"},
 	} {
-		t.Run(reason, func(t *testing.T) {
+		t.Run(tt.reason, func(t *testing.T) {
 			t.Parallel()
-			lines, err := proposal.ReadSheet(strings.NewReader(sheet))
+			lines, err := proposal.ReadSheet(strings.NewReader(tt.sheet))
 			require.NoError(t, err)
 			require.Len(t, lines, 1)
 			require.NoError(t, lines[0].Err)
@@ -110,19 +113,20 @@ func TestReadSheet_BlankLinesCount(t *testing.T) {
 func TestReadSheet_BadFile(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("disk on fire")
-	for reason, test := range map[string]struct {
-		r    io.Reader
-		want string
+	for _, test := range []struct {
+		reason string
+		r      io.Reader
+		want   string
 	}{
-		"empty":              {strings.NewReader(""), `the first line is "", not the header`},
-		"no header":          {strings.NewReader(good), "the first line is"},
-		"other columns":      {strings.NewReader("a,b\n1,2\n"), `the first line is "a,b", not the header "firm,number`},
-		"syntax error":       {strings.NewReader("a\"b\n"), "the first line is"},
-		"cannot be read":     {iotest.ErrReader(broken), broken.Error()},
-		"breaks in between":  {io.MultiReader(strings.NewReader(header+good), iotest.ErrReader(broken)), broken.Error()},
-		"header in the dark": {strings.NewReader("\n" + header), `the first line is "", not the header`},
+		{"empty", strings.NewReader(""), `the first line is "", not the header`},
+		{"no header", strings.NewReader(good), "the first line is"},
+		{"other columns", strings.NewReader("a,b\n1,2\n"), `the first line is "a,b", not the header "firm,number`},
+		{"syntax error", strings.NewReader("a\"b\n"), "the first line is"},
+		{"cannot be read", iotest.ErrReader(broken), broken.Error()},
+		{"breaks in between", io.MultiReader(strings.NewReader(header+good), iotest.ErrReader(broken)), broken.Error()},
+		{"header in the dark", strings.NewReader("\n" + header), `the first line is "", not the header`},
 	} {
 		_, err := proposal.ReadSheet(test.r)
-		require.ErrorContains(t, err, test.want, reason)
+		require.ErrorContains(t, err, test.want, test.reason)
 	}
 }

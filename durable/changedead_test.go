@@ -90,7 +90,7 @@ func TestRetryOfAJobThatWasCancelled(t *testing.T) {
 		var calls atomic.Int32
 		tidings.Subscribe(bus, func(context.Context, Accepted) error {
 			if calls.Add(1) == 1 {
-				return durable.RetryAfter(errors.New("once more"), 0)
+				return tidings.RetryAfter(errors.New("once more"), 0)
 			}
 			return nil
 		}, tidings.Named("ops.cancelled"), tidings.Via(jobs))
@@ -131,7 +131,7 @@ func TestTheNextInLineGoesOn(t *testing.T) {
 					defer mu.Unlock()
 					ran = append(ran, e.Total)
 					if len(ran) == 1 {
-						return durable.Permanent(errors.New("the first one"))
+						return tidings.Permanent(errors.New("the first one"))
 					}
 					return nil
 				}, tidings.Named("ops.line"), tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))

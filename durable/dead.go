@@ -84,7 +84,7 @@ func (s Selection) mayChange() error {
 // Event may be nil, its Data holds what was stored.
 //
 // A job is dead when its attempts are exhausted, when its handler returned a
-// [Permanent] error, or when an operator cancelled it through River. It stays
+// [tidings.Permanent] error, or when an operator cancelled it through River. It stays
 // dead until [Jobs.Retry] or [Jobs.Discard], if the client has the retention
 // periods that [Configure] sets.
 //

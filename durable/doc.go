@@ -40,7 +40,7 @@
 //     more than once. The same is true of all effects of a handler that runs
 //     [Outside] a transaction.
 //   - A handler that fails or panics is retried until it succeeds, its attempts
-//     are exhausted, or it returns a [Permanent] error. In the last two cases
+//     are exhausted, or it returns a [tidings.Permanent] error. In the last two cases
 //     the job is dead (a dead letter), and is kept with the event and the
 //     reasons.
 //   - A job that fails, is dead, or cannot be decoded blocks no other job,
@@ -67,7 +67,7 @@
 // The River client sets the backoff, unless [Backoff] does: 1 s, 16 s, 81 s and
 // so on, 25 attempts within three weeks. [Attempts], [Timeout], [Queue] and
 // [Priority] are further options of [Jobs.With]. A handler decides with its
-// error: [RetryAfter] sets a known wait, [Permanent] prevents further attempts.
+// error: [tidings.RetryAfter] sets a known wait, [tidings.Permanent] prevents further attempts.
 // Attempts that [Jobs.Stop] interrupts do not count.
 //
 // # When a process dies

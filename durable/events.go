@@ -26,7 +26,7 @@ type About struct {
 }
 
 // A JobDied says that a handler will not be called again for an event: its
-// attempts are exhausted, its error was [Permanent], or River's ErrorHandler or
+// attempts are exhausted, its error was [tidings.Permanent], or River's ErrorHandler or
 // an operator cancelled the job.
 //
 // After the last attempt it is published once the handler's transaction has

@@ -103,7 +103,7 @@ func TestAPermanentFailureIsRecordedInPlainWords(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		bus, read := logged(t, h, newRegistry())
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
-		tidings.Subscribe(bus, func(context.Context, Accepted) error { return durable.Permanent(errors.New("no such client")) },
+		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.Permanent(errors.New("no such client")) },
 			tidings.Named("ops.permanent"), tidings.Via(jobs))
 		start(t, jobs)
 		event := publishAll(t, bus, Accepted{})[0]
@@ -235,7 +235,7 @@ func TestTheRemedyForUnregisteredEvents(t *testing.T) {
 		out := &lockedBuffer{}
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus), durable.WithLogger(slog.New(slog.NewTextHandler(out, nil))))
 		shop := tidings.New()
-		tidings.Subscribe(shop, func(context.Context, Accepted) error { return durable.Permanent(errors.New("broken")) }, tidings.Named("ops.pay"), tidings.Via(jobs))
+		tidings.Subscribe(shop, func(context.Context, Accepted) error { return tidings.Permanent(errors.New("broken")) }, tidings.Named("ops.pay"), tidings.Via(jobs))
 		start(t, jobs)
 		eventuallyIn(t, jobs, publishAll(t, shop, Accepted{})[0], "ops.pay", durable.Dead)
 		const remedy = "call durable.Register with the Registry of what stores or sends the events of this bus"

@@ -219,7 +219,7 @@ func TestTwoAttemptsAtOnce(t *testing.T) {
 		{"the later one is done first", 2, nil},
 		{"the early one comes back too late", 1, nil},
 		{"the early one fails too late", 1, errOnPurpose},
-		{"the early one gives up too late", 1, durable.Permanent(errOnPurpose)},
+		{"the early one gives up too late", 1, tidings.Permanent(errOnPurpose)},
 	}
 	each(t, func(t *testing.T, h harness) {
 		if !h.postgres() {
@@ -303,7 +303,7 @@ func TestOutside(t *testing.T) {
 		outside := func(ctx context.Context, e Accepted) error {
 			_, has := tidings.TxFrom[any](ctx)
 			if has || tidings.WithinTx(ctx) {
-				return durable.Permanent(errors.New("in a transaction"))
+				return tidings.Permanent(errors.New("in a transaction"))
 			}
 			if err := tidings.Publish(ctx, bus, Created{Client: e.Number}); err != nil {
 				return err

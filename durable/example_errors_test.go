@@ -26,9 +26,9 @@ func outcome(r response) error {
 	case r.status < 300:
 		return nil
 	case r.status == http.StatusTooManyRequests:
-		return durable.RetryAfter(err, r.retryAfter) // as it asks
+		return tidings.RetryAfter(err, r.retryAfter) // as it asks
 	case r.status < 500:
-		return durable.Permanent(err) // the same request will fail again
+		return tidings.Permanent(err) // the same request will fail again
 	}
 	return err // later, by the Backoff
 }
@@ -85,7 +85,7 @@ func ExamplePermanent() {
 // RetryAfter and Permanent wrap: the cause can be found.
 func ExampleRetryAfter() {
 	errBusy := errors.New("try again in a minute")
-	err := durable.RetryAfter(errBusy, time.Minute)
+	err := tidings.RetryAfter(errBusy, time.Minute)
 	fmt.Println(err, errors.Is(err, errBusy))
 	// Output:
 	// try again in a minute true

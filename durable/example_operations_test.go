@@ -85,7 +85,7 @@ func ExampleJobs_Counts() {
 		log.Fatal(err)
 	}
 	bus := tidings.New()
-	refuse := func(context.Context, OrderPlaced) error { return durable.Permanent(errors.New("no")) }
+	refuse := func(context.Context, OrderPlaced) error { return tidings.Permanent(errors.New("no")) }
 	tidings.Subscribe(bus, refuse, tidings.Named("shipping.ship"), tidings.Via(jobs))
 	if err := tidings.Publish(ctx, bus, OrderPlaced{Item: "Middlemarch"}); err != nil {
 		log.Fatal(err)

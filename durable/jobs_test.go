@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
@@ -53,16 +52,9 @@ func TestNewRefuses(t *testing.T) {
 		{"InTx", func() { durable.InTx(nil) }},
 		{"Transact", func() { durable.Transact(nil) }},
 		{"With", func() { h.jobs(t, river.Config{}).With(nil) }},
-		{"RetryAfter", func() { _ = durable.RetryAfter(errOnPurpose, -1) }},
 	} {
 		require.Panics(t, tt.build, tt.reason)
 	}
-	require.NoError(t, durable.Permanent(nil))
-	require.NoError(t, durable.RetryAfter(nil, time.Second))
-	require.ErrorIs(t, durable.Permanent(errOnPurpose), errOnPurpose)
-	require.ErrorIs(t, durable.RetryAfter(errOnPurpose, 0), errOnPurpose)
-	require.EqualError(t, durable.Permanent(errOnPurpose), errOnPurpose.Error())
-	require.EqualError(t, durable.RetryAfter(errOnPurpose, 0), errOnPurpose.Error())
 }
 
 // The kind of a worker of River's own cannot be the name of a handler.

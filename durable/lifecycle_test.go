@@ -167,7 +167,7 @@ func TestStopInterruptsHandlers(t *testing.T) {
 		}{
 			{"cancelled", nil, context.Cause, "what most return"},
 			{"another", nil, func(context.Context) error { return errors.New("it did not work") }, "a handler has its own words"},
-			{"permanent", nil, func(context.Context) error { return durable.Permanent(errors.New("no")) }, "it cannot know"},
+			{"permanent", nil, func(context.Context) error { return tidings.Permanent(errors.New("no")) }, "it cannot know"},
 			{"statement", nil, func(ctx context.Context) error { return h.exec(ctx, `SELECT 1`) }, "so has a driver"},
 			{"nil", nil, func(context.Context) error { return nil }, "the transaction of an ended context does not commit"},
 			{"outside", []durable.Option{durable.Outside()}, func(ctx context.Context) error { return ctx.Err() }, "there is no transaction"},

@@ -48,7 +48,7 @@ func Attempts(n int) Option {
 // Backoff sets the time to wait after a failed attempt; attempts count from 1.
 // The default is the RetryPolicy of the River client, which unless configured
 // waits 1 s, 16 s, 81 s and so on: the fourth power of the attempt. A handler
-// can override it with [RetryAfter].
+// can override it with [tidings.RetryAfter].
 func Backoff(wait func(attempt int) time.Duration) Option {
 	if wait == nil {
 		panic("durable: Backoff(nil)")

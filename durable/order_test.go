@@ -219,7 +219,7 @@ func TestOrderWaitsForTheOneThatFails(t *testing.T) {
 		heal := make(chan struct{})
 		failures := map[int64]error{
 			1: errors.New("fails"),
-			2: durable.RetryAfter(errors.New("busy"), 20*time.Millisecond),
+			2: tidings.RetryAfter(errors.New("busy"), 20*time.Millisecond),
 			3: river.JobSnooze(20 * time.Millisecond),
 			5: errors.New("fails"), // 4 panics
 		}

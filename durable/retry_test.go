@@ -80,7 +80,7 @@ func TestOutcomes(t *testing.T) {
 		loud    []string // what the line about a dead job has
 	}
 	fails := func(context.Context) error { return errOnPurpose }
-	permanent := durable.Permanent(errOnPurpose)
+	permanent := tidings.Permanent(errOnPurpose)
 	const discarded, cancelled, completed, retryable = rivertype.JobStateDiscarded, rivertype.JobStateCancelled, rivertype.JobStateCompleted, rivertype.JobStateRetryable
 	tests := []outcome{
 		{name: "exhausted", handle: fails, opts: []durable.Option{durable.Attempts(3)}, state: discarded, attempt: 3,
@@ -98,7 +98,7 @@ func TestOutcomes(t *testing.T) {
 			errors: []string{"runtime.Goexit", "runtime.Goexit"}, loud: []string{"runtime.Goexit"}},
 		{name: "nul", handle: func(context.Context) error { return errors.New("bad\x00text \xff") }, opts: []durable.Option{durable.Attempts(2)}, state: discarded, attempt: 2,
 			errors: []string{"bad\ufffdtext", "bad\ufffdtext"}, loud: []string{"bad"}},
-		{name: "nul.permanent", handle: func(context.Context) error { return durable.Permanent(errors.New("bad\x00text")) }, state: cancelled, attempt: 1, errors: []string{"bad\ufffdtext"}, loud: []string{"bad"}},
+		{name: "nul.permanent", handle: func(context.Context) error { return tidings.Permanent(errors.New("bad\x00text")) }, state: cancelled, attempt: 1, errors: []string{"bad\ufffdtext"}, loud: []string{"bad"}},
 		{name: "nul.snoozed", handle: func(context.Context) error { return fmt.Errorf("\x00%w", river.JobSnooze(time.Hour)) }, state: rivertype.JobStateScheduled, attempt: 0},
 		{name: "timeout", handle: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, opts: []durable.Option{durable.Attempts(2), durable.Timeout(time.Second)}, state: discarded, attempt: 2,
 			errors: []string{"deadline exceeded", "deadline exceeded"}, loud: []string{"deadline exceeded"}},
@@ -107,10 +107,10 @@ func TestOutcomes(t *testing.T) {
 		{name: "backoff.long", handle: fails, opts: []durable.Option{durable.Backoff(func(int) time.Duration { return time.Hour })}, state: retryable, attempt: 1, errors: []string{"on purpose"}},
 		{name: "backoff.panics", handle: fails, opts: []durable.Option{durable.Backoff(func(int) time.Duration { panic("oh no") })}, state: retryable, attempt: 1, errors: []string{"on purpose"}},
 		{name: "after.long", handle: func(context.Context) error {
-			return fmt.Errorf("busy: %w", durable.RetryAfter(errOnPurpose, time.Hour))
+			return fmt.Errorf("busy: %w", tidings.RetryAfter(errOnPurpose, time.Hour))
 		}, state: retryable, attempt: 1, errors: []string{"busy: failing"}},
-		{name: "after.last", handle: func(context.Context) error { return durable.RetryAfter(errOnPurpose, time.Hour) }, opts: []durable.Option{durable.Attempts(1)}, state: discarded, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
-		{name: "after.permanent", handle: func(context.Context) error { return durable.RetryAfter(permanent, time.Hour) }, state: cancelled, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
+		{name: "after.last", handle: func(context.Context) error { return tidings.RetryAfter(errOnPurpose, time.Hour) }, opts: []durable.Option{durable.Attempts(1)}, state: discarded, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
+		{name: "after.permanent", handle: func(context.Context) error { return tidings.RetryAfter(permanent, time.Hour) }, state: cancelled, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
 	}
 	each(t, func(t *testing.T, h harness) {
 		logs := &logBuffer{}
@@ -176,7 +176,7 @@ func TestWaits(t *testing.T) {
 			if zero.Add(1) == 5 {
 				return nil
 			}
-			return durable.RetryAfter(errOnPurpose, 0)
+			return tidings.RetryAfter(errOnPurpose, 0)
 		}, tidings.Named("zero"), tidings.Via(jobs.With(durable.Backoff(func(int) time.Duration { return time.Hour }))))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return errOnPurpose }, tidings.Named("river"), tidings.Via(jobs))
 		start(t, jobs)
@@ -261,7 +261,7 @@ func TestInterruptedAttempts(t *testing.T) {
 	}{
 		{"ctx", func(ctx context.Context) error { return ctx.Err() }},
 		{"other", func(context.Context) error { return errOnPurpose }},
-		{"permanent", func(context.Context) error { return durable.Permanent(errOnPurpose) }},
+		{"permanent", func(context.Context) error { return tidings.Permanent(errOnPurpose) }},
 		{"cancel", func(context.Context) error { return river.JobCancel(errOnPurpose) }},
 		{"none", func(context.Context) error { return nil }}, // the commit fails
 	}

@@ -180,7 +180,7 @@ func TestSendInASchemaOfRiversOwn(t *testing.T) {
 			defer mu.Unlock()
 			if !failed {
 				failed = true
-				return durable.RetryAfter(errOnPurpose, 0)
+				return tidings.RetryAfter(errOnPurpose, 0)
 			}
 			order = append(order, e.Total)
 			return nil

@@ -34,7 +34,7 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 		reason string
 	}{
 		{"backoff", func() error { return errOnPurpose }, []durable.Option{durable.Backoff(func(int) time.Duration { return wait })}, false, ""},
-		{"after", func() error { return durable.RetryAfter(errOnPurpose, wait) }, nil, false, ""},
+		{"after", func() error { return tidings.RetryAfter(errOnPurpose, wait) }, nil, false, ""},
 		{"river", func() error { return errOnPurpose }, nil, true, "River's own policy cannot be asked, so a short wait begins in the past"},
 		{"snooze", func() error { return river.JobSnooze(wait) }, nil, true, "so does a snooze"},
 	} {

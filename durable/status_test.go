@@ -66,12 +66,12 @@ func TestStatusSaysWhatBecameOfAnEvent(t *testing.T) {
 		bus := tidings.New()
 		began := time.Now().Add(-time.Second)
 		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.done"), tidings.Via(jobs))
-		tidings.Subscribe(bus, func(context.Context, Accepted) error { return durable.Permanent(errors.New("no such client")) },
+		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.Permanent(errors.New("no such client")) },
 			tidings.Named("ops.dead"), tidings.Via(jobs.With(durable.Attempts(7))))
-		tidings.Subscribe(bus, func(context.Context, Accepted) error { return durable.RetryAfter(errors.New("try later"), time.Hour) },
+		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.RetryAfter(errors.New("try later"), time.Hour) },
 			tidings.Named("ops.retrying"), tidings.Via(jobs))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error {
-			return durable.RetryAfter(errors.New("try soon"), 2*time.Second)
+			return tidings.RetryAfter(errors.New("try soon"), 2*time.Second)
 		},
 			tidings.Named("ops.retrying_soon"), tidings.Via(jobs.With(durable.Attempts(1000))))
 		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.waiting"), tidings.Via(jobs.With(durable.Queue("nobody"))))

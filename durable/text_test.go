@@ -37,7 +37,7 @@ func TestReasonsFromOutside(t *testing.T) {
 			{"long", func() error { return errors.New(long) }, "é…"},
 			{"long, and cut in a rune", func() error { return errors.New("a" + long) }, "é…"},
 		} {
-			for kind, wrap := range map[string]func(error) error{"permanent": durable.Permanent, "exhausted": func(err error) error { return err }} {
+			for kind, wrap := range map[string]func(error) error{"permanent": tidings.Permanent, "exhausted": func(err error) error { return err }} {
 				handler := fmt.Sprintf("ops.%s%d", kind, i)
 				bus, read := logged(t, h, newRegistry())
 				jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
@@ -92,12 +92,12 @@ func TestDurationsWithoutEnd(t *testing.T) {
 		forever := time.Duration(math.MaxInt64)
 		tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error {
 			if err := ctx.Err(); err != nil {
-				return durable.Permanent(err)
+				return tidings.Permanent(err)
 			}
 			return errOnPurpose
 		}, tidings.Named("by.backoff"), tidings.Via(jobs.With(durable.Timeout(forever), durable.Backoff(func(int) time.Duration { return forever }))))
-		tidings.Subscribe(bus, func(context.Context, Accepted) error { return durable.RetryAfter(errOnPurpose, forever) }, tidings.Named("by.error"), tidings.Via(jobs))
-		tidings.Subscribe(bus, func(context.Context, Accepted) error { return durable.Permanent(errOnPurpose) }, tidings.Named("dead"), tidings.Via(jobs))
+		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.RetryAfter(errOnPurpose, forever) }, tidings.Named("by.error"), tidings.Via(jobs))
+		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.Permanent(errOnPurpose) }, tidings.Named("dead"), tidings.Via(jobs))
 		start(t, jobs)
 		event := publishAll(t, bus, Accepted{})[0]
 		for _, name := range []string{"by.backoff", "by.error"} {

@@ -12,6 +12,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/retry"
 )
 
 // A worker works the jobs of durable handlers for River.
@@ -75,7 +76,6 @@ func (w *worker) Work(ctx context.Context, job *river.Job[delivery]) error {
 // failed returns the error for River of an attempt that failed with err.
 func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error) error {
 	var (
-		after  *retryAfterError
 		cancel *river.JobCancelError
 		snooze *river.JobSnoozeError
 	)
@@ -99,11 +99,11 @@ func (w *worker) failed(ctx context.Context, job *river.Job[delivery], err error
 		w.countWait(ctx, job, job.Attempt-1, ahead) // River does not count this attempt
 		return err
 	case errors.As(err, &cancel):
-	case isPermanent(err):
+	case retry.IsPermanent(err):
 		err = river.JobCancel(err)
 	case job.Attempt < job.MaxAttempts:
-		if errors.As(err, &after) {
-			job.Args.retryAfter = &after.wait
+		if wait, ok := retry.After(err); ok {
+			job.Args.retryAfter = &wait
 		}
 		w.countWait(ctx, job, job.Attempt, ahead)
 		w.jobs.panicked(ctx, job.JobRow, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/retry"
 )
 
 // handle makes the first attempt for a message on a topic.
@@ -127,7 +128,7 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 		log = log.With(slog.String("stack", string(p.Stack)))
 	}
 	a.handler = c.name
-	if *tried < most && !isPermanent(err) {
+	if *tried < most && !retry.IsPermanent(err) {
 		wait := c.waitAfter(*tried, err)
 		a.reason = reasonOf(err)
 		a.waitFor(wait)
@@ -145,9 +146,8 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 
 // waitAfter returns how long to wait after an attempt has failed with err.
 func (c *consumer) waitAfter(attempt int, err error) (wait time.Duration) {
-	var after interface{ RetryAfter() time.Duration }
-	if errors.As(err, &after) {
-		return max(0, after.RetryAfter())
+	if wait, ok := retry.After(err); ok {
+		return wait
 	}
 	defer func() {
 		if r := recover(); r != nil {

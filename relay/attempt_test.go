@@ -58,7 +58,7 @@ func TestWhenAttemptsAreMade(t *testing.T) {
 		{"panics", []relay.HandlerOption{relay.Attempts(3), relay.Backoff(func(int) time.Duration { panic("what?") })}, errHandler, seconds(0, 1, 5), "a Backoff that fails must not end the process"},
 		{"said by the error", []relay.HandlerOption{relay.Attempts(3)}, fmt.Errorf("wrapped: %w", retryAfter(9*time.Second)), seconds(0, 9, 18), "it knows better than the Backoff"},
 		{"said by the error, negative", []relay.HandlerOption{relay.Attempts(2)}, retryAfter(-time.Second), seconds(0, 0), ""},
-		{"permanent", nil, fmt.Errorf("wrapped: %w", relay.Permanent(errHandler)), seconds(0), ""},
+		{"permanent", nil, fmt.Errorf("wrapped: %w", tidings.Permanent(errHandler)), seconds(0), ""},
 		{"permanent elsewhere", nil, fmt.Errorf("wrapped: %w", permanence(true)), seconds(0), "that of the durable package has the same method"},
 		{"not permanent", []relay.HandlerOption{relay.Attempts(2)}, permanence(false), seconds(0, 1), "the method says so"},
 	} {
@@ -87,13 +87,6 @@ func TestWhenAttemptsAreMade(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestPermanentOfNil(t *testing.T) {
-	t.Parallel()
-	require.NoError(t, relay.Permanent(nil))
-	require.ErrorIs(t, relay.Permanent(errHandler), errHandler)
-	require.Equal(t, errHandler.Error(), relay.Permanent(errHandler).Error())
 }
 
 // What is to be tried again later holds up the other retries, but not for
@@ -298,7 +291,7 @@ func TestReason(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t)
-			_, err := g.HandleType("h", anyOrdered, func(context.Context, tidings.Event) error { return relay.Permanent(errors.New(tt.text)) })
+			_, err := g.HandleType("h", anyOrdered, func(context.Context, tidings.Event) error { return tidings.Permanent(errors.New(tt.text)) })
 			require.NoError(t, err)
 			g.start()
 			g.send("h", 1)

@@ -21,7 +21,7 @@ type Broker interface {
 	// metadata that begins with "ce-": the body contains all of that. The error
 	// for a message that is larger than the broker takes wraps [ErrTooLarge].
 	// The error for a message that the broker will never take for another
-	// reason is [Permanent]. Publish respects the context of the message.
+	// reason is [tidings.Permanent]. Publish respects the context of the message.
 	//
 	// A deleted topic has lost its groups as well. Publish logs that, and
 	// accepts nothing for the topic until the groups that are alive have had

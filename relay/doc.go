@@ -113,8 +113,8 @@
 //
 // A handler is called up to five times ([Attempts]), after 1 s, 4 s, 16 s and
 // 64 s ([Backoff]), or after the time of its error: a method RetryAfter()
-// time.Duration, as on the error of durable.RetryAfter. An error that is
-// [Permanent] ends the attempts. An event to be retried waits in the topic of
+// time.Duration, as on the error of tidings.RetryAfter. An error that is
+// [tidings.Permanent] ends the attempts. An event to be retried waits in the topic of
 // the handler's name and ".retry", where it delays the others in that topic,
 // but not new events. An event that is given up goes to the topic of the
 // handler's name and ".dead", with the last error, the number of attempts, the

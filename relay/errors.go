@@ -29,27 +29,5 @@ func (e *UnreachableError) Error() string {
 // Unwrap returns e.Err.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// Permanent marks err as permanent: if a handler returns it, the event is not
-// retried and becomes a dead letter at once. It returns nil if err is nil.
-// Permanent errors of other transports, such as durable.Permanent, count as
-// well: an error in the chain with a method Permanent() bool that returns true.
-func Permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &permanentError{err}
-}
-
-type permanentError struct{ err error }
-
-func (e *permanentError) Error() string   { return e.err.Error() }
-func (e *permanentError) Unwrap() error   { return e.err }
-func (e *permanentError) Permanent() bool { return true }
-
-func isPermanent(err error) bool {
-	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent()
-}
-
 // errGoexit is the error of an attempt that has ended its goroutine.
 var errGoexit = errors.New("relay: runtime.Goexit was called (t.FailNow, t.Skip and the like do)")

@@ -24,7 +24,7 @@ func ExampleRelay_Redrive() {
 	bus, packed := tidings.New(), make(chan string)
 	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {
 		if !unlocked.Load() {
-			return relay.Permanent(errors.New("the shelf is locked")) // another attempt would not help
+			return tidings.Permanent(errors.New("the shelf is locked")) // another attempt would not help
 		}
 		packed <- e.Item
 		return nil

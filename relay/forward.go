@@ -43,7 +43,7 @@ type received struct {
 //
 // While the subscription is active, r itself does not send these events of the
 // bus. For an event larger than [MaxSize] the forwarding fails, and not the
-// publish. That error is [Permanent], as is the one for an event larger than
+// publish. That error is [tidings.Permanent], as is the one for an event larger than
 // the broker takes. Forward panics like [tidings.Subscribe], if E is not
 // registered, if it would itself run through r, and if [Receive] publishes
 // these events on the same bus: they would circulate forever.
@@ -61,7 +61,7 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 	sub := tidings.Subscribe(bus, func(ctx context.Context, event E) error {
 		form, err := r.EncodeEvent(ctx, event, false)
 		if err != nil {
-			return Permanent(err)
+			return tidings.Permanent(err)
 		}
 		e := form.(*encoded)
 		if err := r.declareFor(ctx, e.topic, reflect.TypeOf(event)); err != nil {
@@ -69,7 +69,7 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 		}
 		err = r.publish(ctx, e)
 		if errors.Is(err, ErrTooLarge) {
-			return Permanent(err)
+			return tidings.Permanent(err)
 		}
 		return err
 	}, opts...)

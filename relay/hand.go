@@ -9,6 +9,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings/internal/retry"
 )
 
 const handAttempts = 5
@@ -26,7 +28,7 @@ func (c *consumer) hand(m *message.Message, queue string, next *message.Message)
 			m.Ack()
 			return true, nil
 		}
-		if errors.Is(err, ErrTooLarge) || isPermanent(err) {
+		if errors.Is(err, ErrTooLarge) || retry.IsPermanent(err) {
 			return false, err
 		}
 		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.name), slog.String("queue", queue),

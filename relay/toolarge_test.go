@@ -134,7 +134,7 @@ func TestNeverToHandOn(t *testing.T) {
 		g.broker.set(func() {
 			g.broker.onPublish = func(_ string, m *message.Message) error {
 				if strings.Contains(m.Metadata.Get("baggage"), "\n") || strings.Contains(string(m.Payload), "\x00") {
-					return relay.Permanent(errRefused)
+					return tidings.Permanent(errRefused)
 				}
 				return nil
 			}

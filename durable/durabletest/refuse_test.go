@@ -191,7 +191,7 @@ func TestDrainDead(t *testing.T) {
 		r := newRig(t, db, &river.Config{})
 		var log journal
 		refused := errors.New("refused")
-		tidings.Subscribe(r.bus, log.noted("a", func(context.Context, Numbered) error { return durable.Permanent(refused) }), tidings.Named("test.a"), tidings.Via(r.jobs))
+		tidings.Subscribe(r.bus, log.noted("a", func(context.Context, Numbered) error { return tidings.Permanent(refused) }), tidings.Named("test.a"), tidings.Via(r.jobs))
 		tidings.Subscribe(r.bus, log.noted("b", func(context.Context, Numbered) error { panic("a bug") }), tidings.Named("test.b"), tidings.Via(r.jobs.With(durable.Attempts(1))))
 		r.publish(t, Numbered{N: 1})
 		r.drain(t)

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings"
 )
 
 // The table is in the same file for convenience. Nobody's transaction but the
@@ -33,7 +33,7 @@ type carrier struct {
 func (c *carrier) Ship(ctx context.Context, orderID string, products []string) (string, error) {
 	if orderID == c.refuses {
 		// The same order will be refused again: it needs somebody to look at it.
-		return "", relay.Permanent(errors.New("the carrier does not know the address"))
+		return "", tidings.Permanent(errors.New("the carrier does not know the address"))
 	}
 	_, err := c.db.ExecContext(ctx, `
 		INSERT INTO carrier_parcels VALUES (?, 1)

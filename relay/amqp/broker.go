@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 )
 
@@ -81,7 +82,7 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 
 func (b *broker) publish(name string, messages []*message.Message) error {
 	if err := checkTopic(name); err != nil {
-		return relay.Permanent(err)
+		return tidings.Permanent(err)
 	}
 	t := b.topics.of(name)
 	if err := t.refusal(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 )
 
@@ -45,7 +46,7 @@ func publishing(m *message.Message, limit int) (amqp091.Publishing, error) {
 		case instructions[key]:
 			continue
 		case len(key) > maxName:
-			return p, relay.Permanent(fmt.Errorf("a key of the metadata has %d bytes, and AMQP allows %d: %.40q…", len(key), maxName, key))
+			return p, tidings.Permanent(fmt.Errorf("a key of the metadata has %d bytes, and AMQP allows %d: %.40q…", len(key), maxName, key))
 		}
 		p.Headers[key] = value
 		size += sizeOf(key, value)

@@ -14,6 +14,7 @@ import (
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 )
 
@@ -48,7 +49,7 @@ func marshal(m *message.Message) (string, map[string]string, error) {
 	}
 	failed := m.Metadata["tidings-attempt"] != ""
 	if size := sizeOf(body, attributes); !failed && size > maxMessage-reserve {
-		return "", nil, relay.Permanent(fmt.Errorf("%w: it has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", relay.ErrTooLarge, size, maxMessage, reserve))
+		return "", nil, tidings.Permanent(fmt.Errorf("%w: it has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", relay.ErrTooLarge, size, maxMessage, reserve))
 	}
 	if sizeOf(body, attributes) > maxMessage {
 		rest := maps.Clone(m.Metadata)

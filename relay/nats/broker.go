@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 )
 
@@ -119,11 +120,11 @@ func (b *broker) publish(topic string, messages []*message.Message, declare func
 // publishOne retries while that may help.
 func (b *broker) publishOne(topic string, m *message.Message, declare func(context.Context) error) error {
 	if err := checkSubject(topic); err != nil {
-		return relay.Permanent(err)
+		return tidings.Permanent(err)
 	}
 	raw, err := marshal(topic, m)
 	if err != nil {
-		return relay.Permanent(err)
+		return tidings.Permanent(err)
 	}
 	ctx, cancel := context.WithTimeout(m.Context(), tryFor+answeredWithin)
 	defer cancel()

@@ -108,7 +108,7 @@ func newShop(t *testing.T, url string) *shop {
 	tidings.Subscribe(bus, func(_ context.Context, e Placed) error {
 		switch {
 		case poisonous(e.N):
-			return relay.Permanent(errors.New("no such shelf"))
+			return tidings.Permanent(errors.New("no such shelf"))
 		case e.N%10 == 0 && s.tries.add(e.N) == 1:
 			return errors.New("the shelf is locked")
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/internal/testhook"
 )
@@ -140,7 +141,7 @@ func checkHandlersVerdict(r *rig) {
 		first := tried.add(e.Number) == 1
 		switch {
 		case e.Number == 1:
-			return relay.Permanent(errors.New("hopeless"))
+			return tidings.Permanent(errors.New("hopeless"))
 		case e.Number == 2 && first:
 			runtime.Goexit()
 		case e.Number == 3 && first:

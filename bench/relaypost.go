@@ -42,7 +42,7 @@ type relayPost struct {
 func newRelayPost(url string) (post, error) {
 	var registry tidings.Registry
 	tidings.Register[Billed](&registry, billedName, billedVersion)
-	r, err := relay.Open(context.Background(), url, &registry, relay.Prefix(nextRun()+"."))
+	r, err := relay.Open(context.Background(), url, &registry, relay.WithPrefix(nextRun()+"."))
 	if err != nil {
 		return nil, err
 	}

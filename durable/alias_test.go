@@ -46,7 +46,7 @@ func TestNamesAndAliasesInConflict(t *testing.T) {
 	t.Parallel()
 	h := openSQLite(t)
 	jobs := h.jobs(t, river.Config{})
-	handle := func(name string, opts ...durable.Option) error {
+	handle := func(name string, opts ...durable.HandlerOption) error {
 		return jobs.With(opts...).Handle(name, func(context.Context, tidings.Event) error { return nil })
 	}
 	require.NoError(t, handle("one", durable.Alias("uno")))

@@ -25,7 +25,7 @@ type OrderPlaced struct {
 }
 
 // newSQLiteJobs wires durable handlers up over a SQLite database.
-func newSQLiteJobs(ctx context.Context, db *sql.DB, opts ...durable.JobsOption) (*durable.Jobs, error) {
+func newSQLiteJobs(ctx context.Context, db *sql.DB, opts ...durable.Option) (*durable.Jobs, error) {
 	var registry tidings.Registry
 	tidings.Register[OrderPlaced](&registry, "orders.order_placed", 1)
 	durable.Register(&registry)

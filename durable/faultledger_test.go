@@ -66,7 +66,7 @@ func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string)
 	if plan.Workers > 0 {
 		config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: plan.Workers}}
 	}
-	opts := []durable.JobsOption{durable.WithLogger(slog.New(tellsLog{slog.DiscardHandler}))}
+	opts := []durable.Option{durable.WithLogger(slog.New(tellsLog{slog.DiscardHandler}))}
 	if plan.Clock != 0 {
 		clock := skewed(plan.Clock)
 		config.Test.Time = clock
@@ -96,8 +96,8 @@ func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string)
 		}
 		return ctx.Err()
 	}
-	common := []durable.Option{durable.Attempts(1000), durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })}
-	options := map[string][]durable.Option{
+	common := []durable.HandlerOption{durable.Attempts(1000), durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })}
+	options := map[string][]durable.HandlerOption{
 		orderedHandler: {durable.InOrderBy(func(e Accepted) string { return e.Number })},
 		outsideHandler: {durable.Outside()},
 	}

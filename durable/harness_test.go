@@ -84,7 +84,7 @@ func (h harness) postgres() bool { return h.name != "sqlite" }
 
 // jobs returns the transport, with a client that has that configuration; an
 // empty one works the default queue with 10 workers.
-func (h harness) jobs(t testing.TB, config river.Config, opts ...durable.JobsOption) *durable.Jobs {
+func (h harness) jobs(t testing.TB, config river.Config, opts ...durable.Option) *durable.Jobs {
 	t.Helper()
 	jobs, _ := h.jobsAndClient(t, config, opts...)
 	return jobs
@@ -99,7 +99,7 @@ type client interface {
 	Insert(ctx context.Context, args river.JobArgs, opts *river.InsertOpts) (*rivertype.JobInsertResult, error)
 }
 
-func (h harness) jobsAndClient(t testing.TB, config river.Config, opts ...durable.JobsOption) (*durable.Jobs, client) {
+func (h harness) jobsAndClient(t testing.TB, config river.Config, opts ...durable.Option) (*durable.Jobs, client) {
 	t.Helper()
 	if config.Queues == nil {
 		config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 10}}
@@ -112,14 +112,14 @@ func (h harness) jobsAndClient(t testing.TB, config river.Config, opts ...durabl
 	}
 	config.TestOnly = true
 	durable.Configure(&config)
-	opts = append([]durable.JobsOption{durable.WithLogger(slog.New(slog.DiscardHandler))}, opts...)
+	opts = append([]durable.Option{durable.WithLogger(slog.New(slog.DiscardHandler))}, opts...)
 	if h.postgres() {
 		return newJobs(t, h, riverpgxv5.New(h.pool), &config, opts)
 	}
 	return newJobs(t, h, riversqlite.New(h.sql), &config, opts)
 }
 
-func newJobs[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, opts []durable.JobsOption) (*durable.Jobs, client) {
+func newJobs[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, opts []durable.Option) (*durable.Jobs, client) {
 	t.Helper()
 	c, err := river.NewClient(driver, config)
 	require.NoError(t, err)

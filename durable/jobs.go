@@ -45,12 +45,12 @@ var (
 	_ tidings.Binder  = (*Jobs)(nil)
 )
 
-// A JobsOption is an option of [New].
-type JobsOption interface{ apply(*config) }
+// A Option is an option of [New].
+type Option interface{ apply(*config) }
 
-type jobsOptionFunc func(*config)
+type optionFunc func(*config)
 
-func (f jobsOptionFunc) apply(c *config) { f(c) }
+func (f optionFunc) apply(c *config) { f(c) }
 
 type config struct {
 	bus     *tidings.EventBus // nil: no events are published
@@ -63,23 +63,23 @@ type config struct {
 // WithBus makes Jobs publish [JobDied], [JobRetried] and [JobDiscarded] on bus,
 // so that an event log records them and modules can react. Register them with
 // [Register].
-func WithBus(bus *tidings.EventBus) JobsOption {
+func WithBus(bus *tidings.EventBus) Option {
 	mustNotBeNil(bus == nil, "WithBus", "*tidings.EventBus")
-	return jobsOptionFunc(func(c *config) { c.bus = bus })
+	return optionFunc(func(c *config) { c.bus = bus })
 }
 
 // WithLogger sets the logger for dead jobs, which are logged at level ERROR.
 // The default is [slog.Default].
-func WithLogger(logger *slog.Logger) JobsOption {
+func WithLogger(logger *slog.Logger) Option {
 	mustNotBeNil(logger == nil, "WithLogger", "*slog.Logger")
-	return jobsOptionFunc(func(c *config) { c.logger = logger })
+	return optionFunc(func(c *config) { c.logger = logger })
 }
 
 // WithClock sets the clock from which waits are counted; use the same clock as
 // the River client. The default is [time.Now].
-func WithClock(now func() time.Time) JobsOption {
+func WithClock(now func() time.Time) Option {
 	mustNotBeNil(now == nil, "WithClock", "function")
-	return jobsOptionFunc(func(c *config) { c.clock = now })
+	return optionFunc(func(c *config) { c.clock = now })
 }
 
 // WithTrace carries a trace from the publisher to the handler. inject returns
@@ -97,9 +97,9 @@ func WithClock(now func() time.Time) JobsOption {
 //		})
 //
 // Correlation and causation need no option: they are in the event.
-func WithTrace(inject func(context.Context) map[string]string, extract func(context.Context, map[string]string) context.Context) JobsOption {
+func WithTrace(inject func(context.Context) map[string]string, extract func(context.Context, map[string]string) context.Context) Option {
 	mustNotBeNil(inject == nil || extract == nil, "WithTrace", "function")
-	return jobsOptionFunc(func(c *config) { c.inject, c.extract = inject, extract })
+	return optionFunc(func(c *config) { c.inject, c.extract = inject, extract })
 }
 
 func mustNotBeNil(isNil bool, function, what string) {
@@ -119,7 +119,7 @@ const noKind = "no kind"
 // Jobs. A process that works no jobs passes nil, and a client without Workers.
 // Handlers run in transactions of transact, which must use the client's
 // database. The events of durable handlers must be in registry.
-func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Transactor, registry *tidings.Registry, opts ...JobsOption) (*Jobs, error) {
+func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Transactor, registry *tidings.Registry, opts ...Option) (*Jobs, error) {
 	if client == nil || transact == nil || registry == nil {
 		return nil, errors.New("durable: New with a nil Client, Transactor or Registry")
 	}
@@ -135,7 +135,7 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 	}
 	for _, o := range opts {
 		if o == nil {
-			return nil, errors.New("durable: New with a nil JobsOption")
+			return nil, errors.New("durable: New with a nil Option")
 		}
 		o.apply(&j.config)
 	}
@@ -159,10 +159,10 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 // With returns a view of the transport with its own settings:
 //
 //	tidings.Via(jobs.With(durable.Attempts(5), durable.Queue("mail")))
-func (j *Jobs) With(opts ...Option) tidings.Transport {
+func (j *Jobs) With(opts ...HandlerOption) tidings.Transport {
 	v := &view{jobs: j}
 	for _, o := range opts {
-		mustNotBeNil(o == nil, "With", "Option")
+		mustNotBeNil(o == nil, "With", "HandlerOption")
 		o.apply(&v.settings)
 	}
 	return v

@@ -91,7 +91,7 @@ func TestStartStopAndStartAgain(t *testing.T) {
 func TestStartFailsWhenTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
-		for _, with := range []durable.Option{inOrder, quickly} {
+		for _, with := range []durable.HandlerOption{inOrder, quickly} {
 			away := openAt(t, h.name, h.url)
 			jobs := away.jobs(t, river.Config{})
 			tidings.Subscribe(tidings.New(), func(context.Context, Accepted) error { return nil },
@@ -161,7 +161,7 @@ func TestStopInterruptsHandlers(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		for _, test := range []struct {
 			name    string
-			options []durable.Option
+			options []durable.HandlerOption
 			fail    func(ctx context.Context) error
 			reason  string
 		}{
@@ -170,9 +170,9 @@ func TestStopInterruptsHandlers(t *testing.T) {
 			{"permanent", nil, func(context.Context) error { return tidings.Permanent(errors.New("no")) }, "it cannot know"},
 			{"statement", nil, func(ctx context.Context) error { return h.exec(ctx, `SELECT 1`) }, "so has a driver"},
 			{"nil", nil, func(context.Context) error { return nil }, "the transaction of an ended context does not commit"},
-			{"outside", []durable.Option{durable.Outside()}, func(ctx context.Context) error { return ctx.Err() }, "there is no transaction"},
-			{"order", []durable.Option{inOrder}, func(ctx context.Context) error { return ctx.Err() }, "the head stays the head"},
-			{"last", []durable.Option{durable.Attempts(1)}, func(ctx context.Context) error { return ctx.Err() }, "nor is it dead"},
+			{"outside", []durable.HandlerOption{durable.Outside()}, func(ctx context.Context) error { return ctx.Err() }, "there is no transaction"},
+			{"order", []durable.HandlerOption{inOrder}, func(ctx context.Context) error { return ctx.Err() }, "the head stays the head"},
+			{"last", []durable.HandlerOption{durable.Attempts(1)}, func(ctx context.Context) error { return ctx.Err() }, "nor is it dead"},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				require.NoError(t, h.exec(t.Context(), `DELETE FROM river_job`))

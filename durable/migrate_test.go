@@ -152,7 +152,7 @@ func TestMigrateBeforeRiver(t *testing.T) {
 }
 
 // jobsWithoutMigrate returns the transport of a process that leaves that out.
-func (h harness) jobsWithoutMigrate(t testing.TB, opts ...durable.JobsOption) *durable.Jobs {
+func (h harness) jobsWithoutMigrate(t testing.TB, opts ...durable.Option) *durable.Jobs {
 	t.Helper()
 	config := durable.Configure(&river.Config{Queues: queuesOf(river.QueueDefault), TestOnly: true})
 	jobs := newOf(t, h, riverpgxv5.New(h.pool), config, opts...)

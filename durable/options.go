@@ -11,12 +11,12 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// An Option configures one handler, for [Jobs.With].
-type Option interface{ apply(*settings) }
+// An HandlerOption configures one handler, for [Jobs.With].
+type HandlerOption interface{ apply(*settings) }
 
-type optionFunc func(*settings)
+type handlerOptionFunc func(*settings)
 
-func (f optionFunc) apply(s *settings) { f(s) }
+func (f handlerOptionFunc) apply(s *settings) { f(s) }
 
 // settings configure one handler.
 type settings struct {
@@ -37,71 +37,71 @@ type settings struct {
 // driver, it is [river.MaxAttemptsDefault], which is 25. Values above 32,767
 // are reduced to that, the maximum of the table: with River's waits that means
 // forever.
-func Attempts(n int) Option {
+func Attempts(n int) HandlerOption {
 	if n < 1 {
 		panic(fmt.Sprintf("durable: Attempts(%d): a handler is called at least once", n))
 	}
 	// Capped and not refused: a million means no limit.
-	return optionFunc(func(s *settings) { s.attempts = min(n, math.MaxInt16) })
+	return handlerOptionFunc(func(s *settings) { s.attempts = min(n, math.MaxInt16) })
 }
 
 // Backoff sets the time to wait after a failed attempt; attempts count from 1.
 // The default is the RetryPolicy of the River client, which unless configured
 // waits 1 s, 16 s, 81 s and so on: the fourth power of the attempt. A handler
 // can override it with [tidings.RetryAfter].
-func Backoff(wait func(attempt int) time.Duration) Option {
+func Backoff(wait func(attempt int) time.Duration) HandlerOption {
 	if wait == nil {
 		panic("durable: Backoff(nil)")
 	}
-	return optionFunc(func(s *settings) { s.backoff = wait })
+	return handlerOptionFunc(func(s *settings) { s.backoff = wait })
 }
 
 // Timeout limits the duration of an attempt, whose ctx then ends. The default
 // is the JobTimeout of the River client, which unless configured is a minute.
-func Timeout(d time.Duration) Option {
+func Timeout(d time.Duration) HandlerOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("durable: Timeout(%v): a timeout is positive", d))
 	}
-	return optionFunc(func(s *settings) { s.timeout = d })
+	return handlerOptionFunc(func(s *settings) { s.timeout = d })
 }
 
 // Queue sets the queue of the handler's jobs, in place of River's "default". A
 // client must work it: it is one of the Queues in its configuration.
-func Queue(name string) Option {
+func Queue(name string) HandlerOption {
 	if !validQueue.MatchString(name) || len(name) > maxQueue {
 		panic(fmt.Sprintf("durable: Queue(%q): River asks for at most %d small letters and digits, with single '_' or '-' between them", name, maxQueue))
 	}
-	return optionFunc(func(s *settings) { s.queue = name })
+	return handlerOptionFunc(func(s *settings) { s.queue = name })
 }
 
 // Priority sets the priority of the handler's jobs within their queue: from 1,
 // the default, which goes first, to 4. It is strict: while a job with a lower
 // number is due in the queue, jobs with a higher one do not begin, and may wait
 // forever. If that is not acceptable, give the handler its own [Queue].
-func Priority(p int) Option {
+func Priority(p int) HandlerOption {
 	if p < 1 || p > 4 {
 		panic(fmt.Sprintf("durable: Priority(%d): a priority is between 1, which goes first, and 4", p))
 	}
-	return optionFunc(func(s *settings) { s.priority = p })
+	return handlerOptionFunc(func(s *settings) { s.priority = p })
 }
 
 // Outside runs the handler without a transaction. Use it if the handler waits
 // for other systems and must not hold a connection meanwhile. Its job is marked
 // done afterwards, so if the process dies in between, the handler runs again:
 // pass on the event's ID as an idempotency key.
-func Outside() Option { return optionFunc(func(s *settings) { s.outside = true }) }
+func Outside() HandlerOption { return handlerOptionFunc(func(s *settings) { s.outside = true }) }
 
 // Alias makes the handler also work the jobs that are stored under its earlier
 // names. With [InOrderBy] put the oldest name last, since lines of jobs keep
 // that name: a job under the new name waits for those under the old one. Remove
 // an alias when no job stored under it is left to be done.
-func Alias(names ...string) Option {
+func Alias(names ...string) HandlerOption {
 	for _, name := range names {
 		if err := checkName(name); err != nil {
 			panic(fmt.Sprintf("durable: Alias: %v", err))
 		}
 	}
-	return optionFunc(func(s *settings) { s.aliases = append(slices.Clone(s.aliases), names...) })
+	return handlerOptionFunc(func(s *settings) { s.aliases = append(slices.Clone(s.aliases), names...) })
 }
 
 // InOrderBy runs the events of one key one after another, in the order in which
@@ -127,11 +127,11 @@ func Alias(names ...string) Option {
 // A job in line that is cancelled through River is dead, and blocks those
 // behind it; a job that River's own JobRetry makes available overtakes. Use
 // Retry and Discard of [Jobs] instead.
-func InOrderBy[E tidings.Event](key func(E) string) Option {
+func InOrderBy[E tidings.Event](key func(E) string) HandlerOption {
 	if key == nil {
 		panic("durable: InOrderBy(nil)")
 	}
-	return optionFunc(func(s *settings) {
+	return handlerOptionFunc(func(s *settings) {
 		s.keyOf = reflect.TypeFor[E]()
 		s.key = func(event tidings.Event) (string, error) {
 			e, ok := event.(E)

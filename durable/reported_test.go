@@ -99,7 +99,7 @@ func TestEveryDeathIsKnown(t *testing.T) {
 				logs := &logBuffer{}
 				config := river.Config{ErrorHandler: cancels{}, RescueStuckJobsAfter: 2 * time.Minute}
 				jobs, c := h.jobsAndClient(t, config, durable.WithBus(bus), durable.WithLogger(logs.logger()))
-				opts := []durable.Option{quickly}
+				opts := []durable.HandlerOption{quickly}
 				if tt.handle == nil {
 					opts = append(opts, durable.Queue("nobody"))
 				}

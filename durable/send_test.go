@@ -34,8 +34,8 @@ func awaitJobs(t testing.TB, h harness, n int, condition string, args ...any) {
 }
 
 // atOnce is a view of jobs whose handlers try again at once.
-func atOnce(jobs *durable.Jobs, opts ...durable.Option) tidings.SubscribeOption {
-	opts = append([]durable.Option{durable.Backoff(func(int) time.Duration { return time.Millisecond })}, opts...)
+func atOnce(jobs *durable.Jobs, opts ...durable.HandlerOption) tidings.SubscribeOption {
+	opts = append([]durable.HandlerOption{durable.Backoff(func(int) time.Duration { return time.Millisecond })}, opts...)
 	return tidings.Via(jobs.With(opts...))
 }
 

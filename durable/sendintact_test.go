@@ -128,7 +128,7 @@ func TestSendKeepsEventsIntact(t *testing.T) {
 }
 
 // jobsWith is h.jobs with another registry.
-func jobsWith(t testing.TB, h harness, config *river.Config, registry *tidings.Registry, opts ...durable.JobsOption) *durable.Jobs {
+func jobsWith(t testing.TB, h harness, config *river.Config, registry *tidings.Registry, opts ...durable.Option) *durable.Jobs {
 	t.Helper()
 	config.FetchCooldown, config.FetchPollInterval = 5*time.Millisecond, 50*time.Millisecond
 	config.Logger, config.TestOnly = slog.New(slog.DiscardHandler), true
@@ -139,7 +139,7 @@ func jobsWith(t testing.TB, h harness, config *river.Config, registry *tidings.R
 	return newJobsWith(t, h, riversqlite.New(h.sql), config, registry, opts)
 }
 
-func newJobsWith[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, registry *tidings.Registry, opts []durable.JobsOption) *durable.Jobs {
+func newJobsWith[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, registry *tidings.Registry, opts []durable.Option) *durable.Jobs {
 	t.Helper()
 	c, err := river.NewClient(driver, config)
 	require.NoError(t, err)

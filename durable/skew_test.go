@@ -17,9 +17,9 @@ import (
 // leaves to the database what that compares with its own time.
 type machine time.Duration
 
-func (m machine) Now() time.Time             { return time.Now().Add(time.Duration(m)) }
-func (machine) NowOrNil() *time.Time         { return nil }
-func (m machine) option() durable.JobsOption { return durable.WithClock(m.Now) }
+func (m machine) Now() time.Time         { return time.Now().Add(time.Duration(m)) }
+func (machine) NowOrNil() *time.Time     { return nil }
+func (m machine) option() durable.Option { return durable.WithClock(m.Now) }
 
 // A wait is as long as it is asked for, whatever the clock of the process that
 // failed says.
@@ -29,11 +29,11 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		fail   func() error
-		opts   []durable.Option
+		opts   []durable.HandlerOption
 		atOnce bool // where the clock is behind
 		reason string
 	}{
-		{"backoff", func() error { return errOnPurpose }, []durable.Option{durable.Backoff(func(int) time.Duration { return wait })}, false, ""},
+		{"backoff", func() error { return errOnPurpose }, []durable.HandlerOption{durable.Backoff(func(int) time.Duration { return wait })}, false, ""},
 		{"after", func() error { return tidings.RetryAfter(errOnPurpose, wait) }, nil, false, ""},
 		{"river", func() error { return errOnPurpose }, nil, true, "River's own policy cannot be asked, so a short wait begins in the past"},
 		{"snooze", func() error { return river.JobSnooze(wait) }, nil, true, "so does a snooze"},

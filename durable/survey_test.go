@@ -222,7 +222,7 @@ func TestPublishBeforeStart(t *testing.T) {
 	})
 }
 
-func publisherWith(t testing.TB, h harness, opts ...durable.JobsOption) *durable.Jobs {
+func publisherWith(t testing.TB, h harness, opts ...durable.Option) *durable.Jobs {
 	t.Helper()
 	if h.postgres() {
 		return publisherOf(t, h, riverpgxv5.New(h.pool), opts)
@@ -230,7 +230,7 @@ func publisherWith(t testing.TB, h harness, opts ...durable.JobsOption) *durable
 	return publisherOf(t, h, riversqlite.New(h.sql), opts)
 }
 
-func publisherOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], opts []durable.JobsOption) *durable.Jobs {
+func publisherOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], opts []durable.Option) *durable.Jobs {
 	t.Helper()
 	client, err := river.NewClient(driver, &river.Config{})
 	require.NoError(t, err)
@@ -286,7 +286,7 @@ func TestWithoutRiversTables(t *testing.T) {
 	}
 }
 
-func newOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, opts ...durable.JobsOption) *durable.Jobs {
+func newOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], config *river.Config, opts ...durable.Option) *durable.Jobs {
 	t.Helper()
 	client, err := river.NewClient(driver, config)
 	require.NoError(t, err)

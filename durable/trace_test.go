@@ -39,8 +39,8 @@ func TestTrace(t *testing.T) {
 		ordered := durable.InOrderBy(func(e Accepted) string { return e.Number })
 		for _, tt := range []struct {
 			name string
-			opts []durable.Option
-		}{{"in.tx", nil}, {"outside", []durable.Option{durable.Outside()}}, {"ordered", []durable.Option{ordered}}} {
+			opts []durable.HandlerOption
+		}{{"in.tx", nil}, {"outside", []durable.HandlerOption{durable.Outside()}}, {"ordered", []durable.HandlerOption{ordered}}} {
 			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error {
 				got <- ctx.Value(traceKey{})
 				return nil

@@ -177,7 +177,7 @@ func TestTimeoutEndsTheContextOfTheAttempt(t *testing.T) {
 func TestTimeoutIsPartOfWhatTheBrokerIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, relay.Prefix("staging."))
+		g := newRig(t, relay.WithPrefix("staging."))
 		g.handle("slow", func(context.Context, ordered) error { return nil }, relay.Timeout(7*time.Second), relay.Workers(3))
 		g.start()
 		require.Equal(t, []relay.Group{

@@ -195,7 +195,7 @@ func TestUnsubscribeInTheHandler(t *testing.T) {
 func TestTopicsOfAHandler(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, relay.Prefix("p."))
+		g := newRig(t, relay.WithPrefix("p."))
 		nothing := func(context.Context, tidings.Event) error { return nil }
 		require.NoError(t, g.Handle("all", nothing))
 		require.NoError(t, g.With().Handle("all2", nothing))
@@ -208,7 +208,7 @@ func TestTopicsOfAHandler(t *testing.T) {
 			"p.some p." + orderedName: 2, "p.some.retry p.some.retry": 1,
 		}, g.broker.subscriptions())
 
-		shared := newRig(t, relay.Prefix("p."), relay.Topics(func(event string) string { return "shared-" + event[:4] }))
+		shared := newRig(t, relay.WithPrefix("p."), relay.WithTopics(func(event string) string { return "shared-" + event[:4] }))
 		var initialized []string
 		shared.broker.set(func() {
 			shared.broker.onInitialize = func(group, topic string) error {

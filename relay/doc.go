@@ -58,7 +58,7 @@
 //   - The header is the publisher's: ID, time, correlation and causation.
 //     Events that a handler publishes continue the workflow.
 //   - Publish fails for an event that is not registered or is larger than
-//     [MaxSize]; with Forward, the forwarding fails.
+//     [WithMaxSize]; with Forward, the forwarding fails.
 //   - Every call ends with its ctx, and Close some seconds later, even if the
 //     broker does not answer.
 //
@@ -75,9 +75,9 @@
 //   - Order, beyond this: the events of a transaction are sent in the order of
 //     publishing, and a topic keeps that order, as far as the broker does, for
 //     a handler that runs in one process with one worker. On Kafka it is kept
-//     for events with the same key ([KeyBy]) with any number of processes and
+//     for events with the same key ([WithKeyBy]) with any number of processes and
 //     workers. A retried event comes later than the events behind it. Different
-//     event types have different topics, unless [Topics] says otherwise, and no
+//     event types have different topics, unless [WithTopics] says otherwise, and no
 //     order between them.
 //
 // # Handlers
@@ -101,7 +101,7 @@
 // So a handler's queue is bound to its name: a renamed handler is another
 // group, and the group of the old name stays at the broker until it is deleted
 // there. The documentation of the broker's module says how names become topics
-// and queues. [Prefix] separates systems that share a broker, and [Topics]
+// and queues. [WithPrefix] separates systems that share a broker, and [WithTopics]
 // replaces the rule. No event and no handler may have a name that ends in
 // ".retry" or ".dead", since those are the names of the handlers' queues.
 //
@@ -141,7 +141,7 @@
 // runs. The same applies to events in the retry queue that the handler does not
 // take any more.
 //
-// One case cannot be detected. Where several names share a topic ([Topics]), a
+// One case cannot be detected. Where several names share a topic ([WithTopics]), a
 // handler of a struct skips the other names, even those that it takes in a
 // newer version. Give a handler that takes another event there another name, or
 // first deploy a version whose handler takes an interface.
@@ -157,7 +157,7 @@
 //
 // A message can only become a value of an event type that this program has
 // registered, by encoding/json and the upcasts of the registry, and it can only
-// reach handlers of that type. A message larger than MaxSize is not decoded.
+// reach handlers of that type. A message larger than [WithMaxSize] is not decoded.
 // Any client that can write to the topics can publish events: use the
 // permissions of the broker, and TLS, which the URL turns on ([Target]).
 // Credentials come from the URL or from the environment. Errors of Open do not

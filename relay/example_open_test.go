@@ -13,7 +13,7 @@ import (
 // there later; other errors do not go away.
 func ExampleOpen() {
 	open := func(url string) {
-		r, err := relay.Open(context.Background(), url, newShopRegistry(), relay.Prefix("staging."))
+		r, err := relay.Open(context.Background(), url, newShopRegistry(), relay.WithPrefix("staging."))
 		unreachable := (*relay.UnreachableError)(nil)
 		switch {
 		case errors.As(err, &unreachable):

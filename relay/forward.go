@@ -29,7 +29,7 @@ type received struct {
 // after the commit: for handlers in other processes, and for those in this one
 // that are subscribed with Via(r). If E is an interface, the options must
 // contain a [tidings.Named]; otherwise the name is "relay.forward.", the
-// [Prefix] and the registered name.
+// [WithPrefix] and the registered name.
 //
 //	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
 //
@@ -42,7 +42,7 @@ type received struct {
 // the broker does not accept it, which the bus reports.
 //
 // While the subscription is active, r itself does not send these events of the
-// bus. For an event larger than [MaxSize] the forwarding fails, and not the
+// bus. For an event larger than [WithMaxSize] the forwarding fails, and not the
 // publish. That error is [tidings.Permanent], as is the one for an event larger than
 // the broker takes. Forward panics like [tidings.Subscribe], if E is not
 // registered, if it would itself run through r, and if [Receive] publishes

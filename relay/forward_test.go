@@ -23,7 +23,7 @@ func (ordered) item() {}
 
 func TestForwardNames(t *testing.T) {
 	t.Parallel()
-	g := newRig(t, relay.Prefix("p."))
+	g := newRig(t, relay.WithPrefix("p."))
 	require.Equal(t, "relay.forward.p."+orderedName, relay.Forward[ordered](g.bus, g.Relay).Info().Handler)
 	require.Equal(t, "items", relay.Forward[item](newRig(t).bus, g.Relay, tidings.Named("items")).Info().Handler)
 }
@@ -155,7 +155,7 @@ func TestForwardBeforeStart(t *testing.T) {
 
 func TestForwardFails(t *testing.T) {
 	t.Parallel()
-	g := newRig(t, relay.MaxSize(500))
+	g := newRig(t, relay.WithMaxSize(500))
 	relay.Forward[wordy](g.bus, g.Relay)
 	err := tidings.Publish(t.Context(), g.bus, wordy{Text: strings.Repeat("x", 500)})
 	require.ErrorContains(t, err, "the limit is 500")

@@ -46,7 +46,7 @@ func FuzzBody(f *testing.F) {
 		}
 		return nil
 	}
-	r, err := relay.New(b, registry, relay.Topics(func(event string) string { return "shared" }), relay.WithLogger(slog.New(slog.DiscardHandler)))
+	r, err := relay.New(b, registry, relay.WithTopics(func(event string) string { return "shared" }), relay.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(f, err)
 	f.Cleanup(func() { require.NoError(f, r.Close(context.Background())) })
 	bus := tidings.New()

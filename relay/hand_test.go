@@ -75,7 +75,7 @@ func TestDeadTopicOutOfOrder(t *testing.T) {
 func TestDeadLettersHaveNoSubscriber(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, relay.Prefix("p."))
+		g := newRig(t, relay.WithPrefix("p."))
 		g.handle("failing", func(context.Context, ordered) error { return errHandler }, relay.Attempts(1))
 		g.start()
 		g.publish(1, 2, 3)

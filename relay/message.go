@@ -22,7 +22,7 @@ const (
 	contentTypeKey = "content-type"
 	contentType    = "application/cloudevents+json; charset=utf-8"
 
-	// PartitionKey is the name of the metadata with the key of [KeyBy].
+	// PartitionKey is the name of the metadata with the key of [WithKeyBy].
 	PartitionKey = "ce-partitionkey"
 )
 
@@ -63,7 +63,7 @@ func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (a
 		return nil, err
 	}
 	if len(body) > r.config.maxSize {
-		return nil, fmt.Errorf("relay: the message for %q has %d bytes, and the limit is %d: send a reference to what is large, or raise relay.MaxSize if the broker takes more", k.name, len(body), r.config.maxSize)
+		return nil, fmt.Errorf("relay: the message for %q has %d bytes, and the limit is %d: send a reference to what is large, or raise relay.WithMaxSize if the broker takes more", k.name, len(body), r.config.maxSize)
 	}
 	id := event.EventID().String()
 	metadata := attributesOf(event, id, k)
@@ -136,7 +136,7 @@ func attributesOf(event tidings.Event, id string, k *kind) message.Metadata {
 // error, and a [strangeError] if another process of the handler may be able to.
 func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	if len(body) > c.relay.config.maxSize {
-		return nil, fmt.Errorf("relay: the message has %d bytes, and the limit is %d (relay.MaxSize)", len(body), c.relay.config.maxSize)
+		return nil, fmt.Errorf("relay: the message has %d bytes, and the limit is %d (relay.WithMaxSize)", len(body), c.relay.config.maxSize)
 	}
 	var e tidings.Envelope
 	if err := e.UnmarshalJSON(body); err != nil {

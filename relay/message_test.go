@@ -63,9 +63,9 @@ func TestMessage(t *testing.T) {
 
 func TestKeyBy(t *testing.T) {
 	t.Parallel()
-	number := relay.KeyBy(func(e ordered) string { return "number" })
-	anything := relay.KeyBy(func(tidings.Event) string { return "anything" })
-	none := relay.KeyBy(func(tidings.Event) string { return "" })
+	number := relay.WithKeyBy(func(e ordered) string { return "number" })
+	anything := relay.WithKeyBy(func(tidings.Event) string { return "anything" })
+	none := relay.WithKeyBy(func(tidings.Event) string { return "" })
 	for _, tt := range []struct {
 		event  tidings.Event
 		opts   []relay.Option
@@ -122,7 +122,7 @@ func TestTrace(t *testing.T) {
 func TestTopics(t *testing.T) {
 	t.Parallel()
 	asked := 0
-	g := newRig(t, relay.Prefix("p."), relay.Topics(func(event string) string {
+	g := newRig(t, relay.WithPrefix("p."), relay.WithTopics(func(event string) string {
 		asked++
 		return strings.ToUpper(event)
 	}))
@@ -149,7 +149,7 @@ func TestForeignMessages(t *testing.T) {
 	}
 	ctx := t.Context()
 	taken, other, unknown := body(tidings.Stamp(ctx, ordered{})), body(tidings.Stamp(ctx, shipped{})), body(tidings.Stamp(ctx, unregistered{}))
-	shared := relay.Topics(func(event string) string {
+	shared := relay.WithTopics(func(event string) string {
 		if event == "shop.elsewhere" {
 			return "elsewhere"
 		}
@@ -168,12 +168,12 @@ func TestForeignMessages(t *testing.T) {
 		{"type of elsewhere, shared", strings.Replace(unknown, "shop.unknown", "shop.elsewhere", 1), "not registered", []relay.Option{shared}, "shared", false},
 		{"other type", other, "does not belong in the topic", nil, orderedName, false},
 		{"unknown type", unknown, "not registered", nil, orderedName, false},
-		{"other type with prefix", other, "does not belong in the topic", []relay.Option{relay.Prefix("p.")}, "p." + orderedName, false},
+		{"other type with prefix", other, "does not belong in the topic", []relay.Option{relay.WithPrefix("p.")}, "p." + orderedName, false},
 		{"newer version", strings.Replace(taken, `"dataversion":2`, `"dataversion":3`, 1), "not registered: the newest", nil, orderedName, false},
 		{"older version", strings.Replace(taken, `"dataversion":2`, `"dataversion":1`, 1), "not registered: there is no Upcast", nil, orderedName, false},
 		{"other fields", strings.Replace(taken, `"Number":0`, `"Number":[]`, 1), "Number", nil, orderedName, false},
 		{"no id", strings.Replace(taken, `"id":`, `"i":`, 1), "id", nil, orderedName, false},
-		{"too large", taken + strings.Repeat(" ", 1000), "the message has", []relay.Option{relay.MaxSize(1000)}, orderedName, false},
+		{"too large", taken + strings.Repeat(" ", 1000), "the message has", []relay.Option{relay.WithMaxSize(1000)}, orderedName, false},
 		{"empty", "", "CloudEvent", nil, orderedName, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -61,7 +61,7 @@ func (r *Relay) ruleOf(event string) string {
 }
 
 // topicFor returns the topic of events of a registered name: the same each
-// time, even if the rule of [Topics] does not.
+// time, even if the rule of [WithTopics] does not.
 func (r *Relay) topicFor(event string) (string, error) {
 	if topic, ok := r.topics.Load(event); ok {
 		return topic.(string), nil

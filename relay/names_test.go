@@ -37,7 +37,7 @@ func named(t *testing.T, b relay.Broker, event, other string, opts ...relay.Opti
 // both.
 func TestNamesThatMeet(t *testing.T) {
 	t.Parallel()
-	topics := func(topic string) relay.Option { return relay.Topics(func(string) string { return topic }) }
+	topics := func(topic string) relay.Option { return relay.WithTopics(func(string) string { return topic }) }
 	for _, tt := range []struct {
 		name           string
 		mangled        bool
@@ -51,7 +51,7 @@ func TestNamesThatMeet(t *testing.T) {
 		{name: "event like a queue", event: "shipping.pack.retry", handler: "shipping.pack", want: []string{`the event "shipping.pack.retry"`, `a handler "shipping.pack"`, "does not end in .retry"}},
 		{name: "event like a queue of nobody here", event: "shipping.pack.dead", handler: "x", want: []string{`the event "shipping.pack.dead"`, `a handler "shipping.pack"`, "does not end in .dead"}},
 		{name: "handler like a queue", event: "shop.ordered", handler: "shipping.pack.dead", want: []string{`the handler "shipping.pack.dead"`, `a handler "shipping.pack"`}},
-		{name: "handler like a queue of a system without the prefix", event: "shop.ordered", handler: "retry", opts: []relay.Option{relay.Prefix("shipping.pack.")}, want: []string{`the handler "retry"`, `a handler "shipping.pack"`}},
+		{name: "handler like a queue of a system without the prefix", event: "shop.ordered", handler: "retry", opts: []relay.Option{relay.WithPrefix("shipping.pack.")}, want: []string{`the handler "retry"`, `a handler "shipping.pack"`}},
 		{name: "topic like a queue", event: "shop.ordered", handler: "shipping.pack", opts: []relay.Option{topics("shipping.pack.retry")}, want: []string{`the event "shop.ordered", by the rule of Topics,`, `a handler "shipping.pack"`}},
 		{name: "topic like a queue, by the broker's rule", mangled: true, event: "shop.ordered", handler: "shipping.pack", opts: []relay.Option{topics("shipping-pack-retry")}, want: []string{`the event "shop.ordered" (relay_test.ordered)`, `the topic "shipping-pack-retry"`, `the handler "shipping.pack", subscribed at `, "names_test.go:"}},
 		{name: "topic empty", event: "shop.ordered", handler: "h", opts: []relay.Option{topics("")}, want: []string{`the rule of Topics returns "" for the event "shop.ordered"`}},
@@ -99,7 +99,7 @@ func TestNamesThatMeet(t *testing.T) {
 func TestNamesOfLateEvents(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry()
-	r, err := relay.New(mangling{newBroker(t)}, registry, relay.Topics(func(event string) string { return strings.ReplaceAll(event, ".", "-") }))
+	r, err := relay.New(mangling{newBroker(t)}, registry, relay.WithTopics(func(event string) string { return strings.ReplaceAll(event, ".", "-") }))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, r.Close(context.Background())) }()
 	bus := tidings.New(tidings.WithTransport(r))
@@ -139,8 +139,8 @@ func TestNamesOfEventsThatMeet(t *testing.T) {
 	})
 	t.Run("prefix", func(t *testing.T) {
 		t.Parallel()
-		_, err := named(t, newBroker(t), "shop.ordered", "", relay.Prefix("a b."))
-		require.ErrorContains(t, err, `relay: Prefix("a b.")`)
+		_, err := named(t, newBroker(t), "shop.ordered", "", relay.WithPrefix("a b."))
+		require.ErrorContains(t, err, `relay: WithPrefix("a b.")`)
 	})
 }
 
@@ -148,7 +148,7 @@ func TestNamesOfEventsThatMeet(t *testing.T) {
 func TestTopicsThatForget(t *testing.T) {
 	t.Parallel()
 	n := 0
-	g := newRig(t, relay.Topics(func(string) string { n++; return fmt.Sprint("topic", n) }))
+	g := newRig(t, relay.WithTopics(func(string) string { n++; return fmt.Sprint("topic", n) }))
 	got := make(chan int, 10)
 	g.handle("h", func(_ context.Context, e ordered) error { got <- e.Number; return nil })
 	g.start()
@@ -203,7 +203,7 @@ func TestTraceOfForeignText(t *testing.T) {
 		err := tidings.Publish(t.Context(), tidings.New(tidings.WithTransport(g.Relay)), ordered{})
 		require.ErrorContains(t, err, fmt.Sprintf("inject of WithTrace returns the metadata %q", name))
 	}
-	m := sent(t, ordered{}, trace("baggage", "user=Zo\xeb\r\nevil: yes\x00"), relay.KeyBy(func(ordered) string { return "a\nb\xff" }))
+	m := sent(t, ordered{}, trace("baggage", "user=Zo\xeb\r\nevil: yes\x00"), relay.WithKeyBy(func(ordered) string { return "a\nb\xff" }))
 	require.Equal(t, "user=Zo?  evil: yes ", m.Metadata["baggage"])
 	require.Equal(t, "a b?", m.Metadata[relay.PartitionKey])
 	m = sent(t, ordered{}, trace("baggage", strings.Repeat("x", 10_000)))

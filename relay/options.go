@@ -33,14 +33,14 @@ func WithLogger(logger *slog.Logger) Option {
 	return optionFunc(func(c *config) { c.logger = logger })
 }
 
-// Prefix sets a prefix for the names of events and handlers when they become
+// WithPrefix sets a prefix for the names of events and handlers when they become
 // topics, queues and groups, so that several systems can share a broker:
 // "staging.". It may contain letters, digits and any of ._/:-.
-func Prefix(prefix string) Option {
+func WithPrefix(prefix string) Option {
 	return optionFunc(func(c *config) { c.prefix = prefix })
 }
 
-// Topics sets the topic for the events of a registered name, in place of the
+// WithTopics sets the topic for the events of a registered name, in place of the
 // broker's rule: one topic per name, see [Broker]. If several names share a
 // topic, all their events keep their order, and each handler skips events that
 // it does not take. A handler of a struct also skips names that are not
@@ -48,9 +48,9 @@ func Prefix(prefix string) Option {
 // register all events that share its topics. topic may be called concurrently,
 // and must return the same for a name each time; it is not called for each
 // event. Its result must not be empty, contain spaces, or end in ".retry" or
-// ".dead"; [Prefix] does not apply to it. All processes need the same rule.
-func Topics(topic func(event string) string) Option {
-	mustNotBeNil(topic == nil, "Topics", "function")
+// ".dead"; [WithPrefix] does not apply to it. All processes need the same rule.
+func WithTopics(topic func(event string) string) Option {
+	mustNotBeNil(topic == nil, "WithTopics", "function")
 	return optionFunc(func(c *config) { c.topics = topic })
 }
 
@@ -58,22 +58,22 @@ func Topics(topic func(event string) string) Option {
 // of a dead letter.
 const defaultMaxSize = 250 << 10
 
-// MaxSize limits the size of a message, in bytes. Publish fails for a larger
+// WithMaxSize limits the size of a message, in bytes. Publish fails for a larger
 // event (with [Forward], the forwarding fails); a larger message that arrives
 // becomes a dead letter. The default is 250 KiB, which all brokers take.
-func MaxSize(bytes int) Option {
+func WithMaxSize(bytes int) Option {
 	if bytes < 1 {
-		panic(fmt.Sprintf("relay: MaxSize(%d): a limit is positive", bytes))
+		panic(fmt.Sprintf("relay: WithMaxSize(%d): a limit is positive", bytes))
 	}
 	return optionFunc(func(c *config) { c.maxSize = bytes })
 }
 
-// KeyBy sets the partition key of events of type E, for brokers with
+// WithKeyBy sets the partition key of events of type E, for brokers with
 // partitions: on Kafka, events with the same key keep their order. E may be an
 // interface. If several match, the first applies. Events without a key go to
 // any partition. The key is sent as the CloudEvents attribute "partitionkey".
-func KeyBy[E tidings.Event](key func(E) string) Option {
-	mustNotBeNil(key == nil, "KeyBy", "function")
+func WithKeyBy[E tidings.Event](key func(E) string) Option {
+	mustNotBeNil(key == nil, "WithKeyBy", "function")
 	return optionFunc(func(c *config) {
 		c.keys = append(c.keys, func(event tidings.Event) (string, bool) {
 			e, ok := event.(E)
@@ -107,11 +107,11 @@ func WithTrace(inject func(context.Context) map[string]string, extract func(cont
 }
 
 // A HandlerOption configures one handler, for [Relay.With] and [Receive].
-type HandlerOption interface{ applyTo(*settings) }
+type HandlerOption interface{ apply(*settings) }
 
 type handlerOptionFunc func(*settings)
 
-func (f handlerOptionFunc) applyTo(s *settings) { f(s) }
+func (f handlerOptionFunc) apply(s *settings) { f(s) }
 
 // settings configure one handler.
 type settings struct {
@@ -125,7 +125,7 @@ func newSettings(opts []HandlerOption) settings {
 	s := settings{attempts: 5, backoff: defaultBackoff, timeout: 30 * time.Second, workers: 1}
 	for _, o := range opts {
 		mustNotBeNil(o == nil, "With", "HandlerOption")
-		o.applyTo(&s)
+		o.apply(&s)
 	}
 	return s
 }

@@ -18,9 +18,9 @@ func TestOptionsPanic(t *testing.T) {
 		call func()
 	}{
 		{"relay: WithLogger with a nil *slog.Logger", func() { relay.WithLogger(nil) }},
-		{"relay: Topics with a nil function", func() { relay.Topics(nil) }},
-		{"relay: MaxSize(0): a limit is positive", func() { relay.MaxSize(0) }},
-		{"relay: KeyBy with a nil function", func() { relay.KeyBy[ordered](nil) }},
+		{"relay: WithTopics with a nil function", func() { relay.WithTopics(nil) }},
+		{"relay: WithMaxSize(0): a limit is positive", func() { relay.WithMaxSize(0) }},
+		{"relay: WithKeyBy with a nil function", func() { relay.WithKeyBy[ordered](nil) }},
 		{"relay: WithTrace with a nil function", func() {
 			relay.WithTrace(nil, func(ctx context.Context, _ map[string]string) context.Context { return ctx })
 		}},
@@ -36,7 +36,7 @@ func TestOptionsPanic(t *testing.T) {
 	} {
 		require.PanicsWithValue(t, tt.want, tt.call)
 	}
-	relay.MaxSize(1)
+	relay.WithMaxSize(1)
 	relay.Attempts(1)
 	relay.Workers(1)
 	relay.Timeout(1)

@@ -19,7 +19,7 @@ import (
 //
 // A broker does not report the last letter, so Redrive ends when none has
 // arrived for some seconds. It works in any process that has the same broker,
-// [Prefix] and rule for topics, even without Start; two calls at once share the
+// [WithPrefix] and rule for topics, even without Start; two calls at once share the
 // letters. decide may take its time, and is called once for each letter. But a
 // letter that is not decided within fifteen minutes may also be shown to
 // another Redrive, and it may take as long until the letters of a dead process

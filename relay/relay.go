@@ -80,7 +80,7 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 		o.apply(&r.config)
 	}
 	if !aName.MatchString(r.config.prefix) {
-		return nil, fmt.Errorf("relay: Prefix(%q) becomes a part of topics and queues: use letters, digits and ._/:-", r.config.prefix)
+		return nil, fmt.Errorf("relay: WithPrefix(%q) becomes a part of topics and queues: use letters, digits and ._/:-", r.config.prefix)
 	}
 	return r, nil
 }

@@ -168,7 +168,7 @@ func TestSendWhatOthersHaveEncoded(t *testing.T) {
 // An event that cannot be sent fails its publish.
 func TestPublishFails(t *testing.T) {
 	t.Parallel()
-	g := newRig(t, relay.MaxSize(400))
+	g := newRig(t, relay.WithMaxSize(400))
 	tidings.Subscribe(g.bus, func(context.Context, wordy) error { return nil }, tidings.Named("h"), tidings.Via(g.Relay))
 	tidings.Subscribe(g.bus, func(context.Context, tidings.Event) error { return nil }, tidings.Named("all"), tidings.Via(g.Relay))
 	err := tidings.Publish(t.Context(), g.bus, unregistered{})

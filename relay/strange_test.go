@@ -56,7 +56,7 @@ func TestRollingDeployment(t *testing.T) {
 		opts []relay.Option
 	}{
 		{"topics", nil},
-		{"one topic", []relay.Option{relay.Topics(func(string) string { return "all" })}},
+		{"one topic", []relay.Option{relay.WithTopics(func(string) string { return "all" })}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -125,7 +125,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 		opts []relay.Option
 	}{
 		{"topics", nil},
-		{"one topic", []relay.Option{relay.Topics(func(string) string { return "all" })}},
+		{"one topic", []relay.Option{relay.WithTopics(func(string) string { return "all" })}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

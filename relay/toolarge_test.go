@@ -65,12 +65,12 @@ func TestTooLargeToHandOn(t *testing.T) {
 		{"no event", 10_000, "", strings.Repeat("x", 20_000), 0, 4 << 10, "", "CloudEvent"},
 		{"a cut character", 10_000, "", "x" + strings.Repeat("ë", 10_000), 0, 4<<10 - 1, "", "CloudEvent"},
 		{"not printable", 2_000, "", strings.Repeat("\x00\xff", 10_000), 0, 64, "", "CloudEvent"},
-		{"larger than MaxSize", 10_000, "", bodyOf(t, 600_000), 0, 4 << 10, "shop.wordy", "relay.MaxSize"},
+		{"larger than MaxSize", 10_000, "", bodyOf(t, 600_000), 0, 4 << 10, "shop.wordy", "relay.WithMaxSize"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := newRig(t, relay.MaxSize(500_000))
+				g := newRig(t, relay.WithMaxSize(500_000))
 				g.broker.set(func() { g.broker.onPublish = atMost(tt.limit+metadata, tt.suffix) })
 				calls, attempts := &times{g: g}, 5
 				if tt.name == "not" {

@@ -53,18 +53,20 @@ func TestDrain(t *testing.T) {
 func TestDrainRetries(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("no mail server")
-	wait := func(d time.Duration) durable.Option { return durable.Backoff(func(int) time.Duration { return d }) }
+	wait := func(d time.Duration) durable.HandlerOption {
+		return durable.Backoff(func(int) time.Duration { return d })
+	}
 	for _, tt := range []struct {
 		name   string
-		opts   []durable.Option
+		opts   []durable.HandlerOption
 		err    error
 		wait   time.Duration
 		reason string
 	}{
-		{"minute", []durable.Option{wait(time.Minute)}, failed, time.Minute, "River makes it retryable, which only the scheduler changes"},
-		{"second", []durable.Option{wait(time.Second)}, failed, time.Second, "River makes it available at once, and due later"},
-		{"zero", []durable.Option{wait(0)}, failed, time.Millisecond, "the shortest there is"},
-		{"negative", []durable.Option{wait(-time.Hour)}, failed, time.Millisecond, "is taken for 0"},
+		{"minute", []durable.HandlerOption{wait(time.Minute)}, failed, time.Minute, "River makes it retryable, which only the scheduler changes"},
+		{"second", []durable.HandlerOption{wait(time.Second)}, failed, time.Second, "River makes it available at once, and due later"},
+		{"zero", []durable.HandlerOption{wait(0)}, failed, time.Millisecond, "the shortest there is"},
+		{"negative", []durable.HandlerOption{wait(-time.Hour)}, failed, time.Millisecond, "is taken for 0"},
 		{"after", nil, tidings.RetryAfter(failed, 90*time.Minute), 90 * time.Minute, "the handler decides"},
 		{"after zero", nil, tidings.RetryAfter(failed, 0), time.Millisecond, "the shortest there is"},
 		{"policy", nil, failed, time.Second, "River's own, without its random part"},

@@ -142,16 +142,16 @@ func newRigAt(t testing.TB, db database, config *river.Config, at time.Time) *ri
 }
 
 // connect makes another client, and its jobs.
-func (r *rig) connect(t testing.TB, config *river.Config, opts ...durable.JobsOption) (client, *durable.Jobs) {
+func (r *rig) connect(t testing.TB, config *river.Config, opts ...durable.Option) (client, *durable.Jobs) {
 	t.Helper()
-	opts = append([]durable.JobsOption{durable.WithLogger(slog.New(slog.DiscardHandler))}, opts...)
+	opts = append([]durable.Option{durable.WithLogger(slog.New(slog.DiscardHandler))}, opts...)
 	if r.pool != nil {
 		return connect(t, r.database, riverpgxv5.New(r.pool), config, opts)
 	}
 	return connect(t, r.database, riversqlite.New(r.sql), config, opts)
 }
 
-func connect[TTx any](t testing.TB, db database, driver riverdriver.Driver[TTx], config *river.Config, opts []durable.JobsOption) (client, *durable.Jobs) {
+func connect[TTx any](t testing.TB, db database, driver riverdriver.Driver[TTx], config *river.Config, opts []durable.Option) (client, *durable.Jobs) {
 	t.Helper()
 	c, err := river.NewClient(driver, config)
 	require.NoError(t, err)

@@ -24,13 +24,13 @@ func TestDrainIsDeterministic(t *testing.T) {
 		failed := map[string]bool{}
 		for _, h := range []struct {
 			name string
-			opts []durable.Option
+			opts []durable.HandlerOption
 		}{
-			{"test.a", []durable.Option{durable.Queue("a"), durable.Backoff(func(int) time.Duration { return 0 })}},
-			{"test.b", []durable.Option{durable.Queue("b"), durable.Backoff(func(int) time.Duration { return time.Minute })}},
-			{"test.first", []durable.Option{durable.Priority(1), durable.Outside()}},
-			{"test.last", []durable.Option{durable.Priority(4)}},
-			{"test.ordered", []durable.Option{durable.Priority(2), durable.InOrderBy(func(e Numbered) string { return fmt.Sprint(e.N % 3) })}},
+			{"test.a", []durable.HandlerOption{durable.Queue("a"), durable.Backoff(func(int) time.Duration { return 0 })}},
+			{"test.b", []durable.HandlerOption{durable.Queue("b"), durable.Backoff(func(int) time.Duration { return time.Minute })}},
+			{"test.first", []durable.HandlerOption{durable.Priority(1), durable.Outside()}},
+			{"test.last", []durable.HandlerOption{durable.Priority(4)}},
+			{"test.ordered", []durable.HandlerOption{durable.Priority(2), durable.InOrderBy(func(e Numbered) string { return fmt.Sprint(e.N % 3) })}},
 		} {
 			handle := log.noted(h.name, func(ctx context.Context, e Numbered) error {
 				if id := fmt.Sprint(h.name, e); e.N%7 == 0 && !failed[id] {

@@ -30,7 +30,7 @@ func redrive(ctx context.Context, o options, out io.Writer) error {
 func through(ctx context.Context, o options, handler string, verdict relay.Verdict, out io.Writer) (redelivered int, err error) {
 	var registry tidings.Registry
 	events.Register(&registry)
-	r, err := relay.Open(ctx, o.broker, &registry, relay.Prefix(o.prefix))
+	r, err := relay.Open(ctx, o.broker, &registry, relay.WithPrefix(o.prefix))
 	if err != nil {
 		return 0, err
 	}

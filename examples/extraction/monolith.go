@@ -48,7 +48,7 @@ func (m *monolith) wire(ctx context.Context, broker, prefix string) (err error) 
 	if m.jobs, err = openJobs(ctx, m.db, &registry); err != nil {
 		return err
 	}
-	if m.relay, err = relay.Open(ctx, broker, &registry, relay.Prefix(prefix)); err != nil {
+	if m.relay, err = relay.Open(ctx, broker, &registry, relay.WithPrefix(prefix)); err != nil {
 		return err
 	}
 	m.records = ehr.New(m.bus, m.db)

@@ -43,7 +43,7 @@ func (s *service) wire(ctx context.Context, broker, prefix string) error {
 	if err != nil {
 		return err
 	}
-	if s.relay, err = relay.Open(ctx, broker, &registry, relay.Prefix(prefix)); err != nil {
+	if s.relay, err = relay.Open(ctx, broker, &registry, relay.WithPrefix(prefix)); err != nil {
 		return err
 	}
 

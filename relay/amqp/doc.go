@@ -49,7 +49,7 @@
 // before it. A name longer than 255 bytes ends in "~" and a hash instead.
 // Nothing is ever deleted: after a handler is removed for good, delete its
 // queues, which fill up otherwise (see below what that means for a topic's last
-// one). A topic that [relay.Topics] returns is used as it is.
+// one). A topic that [relay.WithTopics] returns is used as it is.
 //
 // A message is persistent. It has the CloudEvent as its body, the properties
 // content-type and message-id, and the other metadata as headers. Those may

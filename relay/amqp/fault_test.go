@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 // is true.
 func testFault(t *testing.T, url string, happens func(), forgets bool) {
 	events := faultEvents(t)
-	prefix := relay.Prefix(newName() + ".")
+	prefix := relay.WithPrefix(newName() + ".")
 	first, second := &numbers{had: map[int64]int{}}, &numbers{had: map[int64]int{}}
 	log := &notes{}
 	t.Cleanup(func() { // after Close

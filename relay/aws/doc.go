@@ -44,7 +44,7 @@
 // content-type, ce-type and ce-id, by which a filter policy can select, and
 // other metadata if there is room. The rest of them is in the attribute
 // tidings-more, as JSON. The remaining attributes of the CloudEvent are only in
-// the body, including the key of relay.KeyBy.
+// the body, including the key of relay.WithKeyBy.
 //
 // # Guarantees
 //

@@ -51,7 +51,7 @@ func openShop(t *testing.T, brokerURL, prefix string, outbox bool) *shop {
 	s := &shop{db: openDatabase(t, filepath.Join(t.TempDir(), "shop.db"))}
 	s.bus = tidings.New(tidings.WithErrorHandler(func(context.Context, error) { s.reported.Add(1) }))
 	run(t, s.db, "CREATE TABLE orders (number INTEGER PRIMARY KEY, event_id TEXT NOT NULL)")
-	r, err := relay.Open(t.Context(), brokerURL, newRegistry(), relay.Prefix(prefix), relay.WithLogger(quiet))
+	r, err := relay.Open(t.Context(), brokerURL, newRegistry(), relay.WithPrefix(prefix), relay.WithLogger(quiet))
 	require.NoError(t, err)
 	t.Cleanup(func() { closeRelay(t, r) })
 	if !outbox {

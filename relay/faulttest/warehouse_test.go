@@ -59,7 +59,7 @@ func (w *warehouse) work(ctx context.Context, p plan) (stop func(context.Context
 	if err != nil {
 		return nil, err
 	}
-	r, err := relay.Open(ctx, p.Broker, registry, relay.Prefix(p.Prefix), relay.WithLogger(quiet))
+	r, err := relay.Open(ctx, p.Broker, registry, relay.WithPrefix(p.Prefix), relay.WithLogger(quiet))
 	if err != nil {
 		return nil, errors.Join(err, calls.Close())
 	}

@@ -27,7 +27,7 @@
 // "_" becomes "__", "/" becomes "_2f" and ":" becomes "_3a"; so "a.b" and "a_b"
 // do not become topics of which Kafka rejects the second one. A name too long
 // for Kafka (249 characters) is cut, and ends in "_h" and a hash. Names of
-// groups are used as they are. [relay.Topics] must return valid Kafka topics.
+// groups are used as they are. [relay.WithTopics] must return valid Kafka topics.
 //
 // Topics are created when they are first needed, with six partitions. A topic
 // that exists is used as it is, so create topics with other settings
@@ -37,7 +37,7 @@
 // consumers of a handler work at once, over all processes: of 8 workers on 6
 // partitions, 2 are idle.
 //
-// The key of [relay.KeyBy] is the key of the message, and chooses the partition
+// The key of [relay.WithKeyBy] is the key of the message, and chooses the partition
 // like the Java clients. Messages without a key go to all partitions in turn,
 // and have no order. If all events of a topic need an order, it must have one
 // partition.

@@ -27,7 +27,7 @@
 // A topic is the key of a stream, with the unchanged name. A handler is a
 // consumer group of that stream, again under its own name. The names may
 // contain any bytes and may be long. Other keys of the same database can
-// collide: use [relay.Prefix], or a separate database.
+// collide: use [relay.WithPrefix], or a separate database.
 //
 // An entry has the fields of Watermill's adapter for Redis streams, so that can
 // be at the other end: "_watermill_message_uuid", "payload", and "metadata" in

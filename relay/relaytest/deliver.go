@@ -205,7 +205,7 @@ func checkNames(r *rig) {
 // Events that share a topic keep their order, even if their types differ.
 func checkOrder(r *rig) {
 	topic := strings.TrimSuffix(r.prefix, ".") + "-shared"
-	p := r.open(relay.Topics(func(string) string { return topic }), relay.KeyBy(func(tidings.Event) string { return "one" }))
+	p := r.open(relay.WithTopics(func(string) string { return topic }), relay.WithKeyBy(func(tidings.Event) string { return "one" }))
 	got, all := r.tally(), r.tally()
 	p.handle("counted", got.handle)
 	tidings.Subscribe(p.bus, func(_ context.Context, e tidings.Event) error {

@@ -70,7 +70,7 @@ func checkMetadata(r *rig) {
 		"baggage":     "user=Zo%C3%AB,tenant=7",
 	}
 	p := r.open(
-		relay.KeyBy(func(e counted) string { return fmt.Sprintf("key of %d", e.Number) }),
+		relay.WithKeyBy(func(e counted) string { return fmt.Sprintf("key of %d", e.Number) }),
 		relay.WithTrace(
 			func(context.Context) map[string]string { return trace },
 			func(ctx context.Context, metadata map[string]string) context.Context {

@@ -86,7 +86,7 @@ func Test(t *testing.T, s Server) {
 	t.Run("transport, one topic", func(t *testing.T) {
 		t.Parallel()
 		topic := strings.TrimSuffix(prefix(t), ".") + "-all"
-		testTransport(t, s, relay.Topics(func(string) string { return topic }))
+		testTransport(t, s, relay.WithTopics(func(string) string { return topic }))
 	})
 }
 

@@ -59,7 +59,7 @@ func (r *rig) openWith(registry *tidings.Registry, opts ...relay.Option) *proces
 		}
 	})
 	opened, err := relay.Open(r.Context(), r.URL, registry, append([]relay.Option{
-		relay.Prefix(r.prefix),
+		relay.WithPrefix(r.prefix),
 		relay.WithLogger(slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 	}, opts...)...)
 	require.NoError(r, err)

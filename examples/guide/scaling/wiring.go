@@ -40,7 +40,7 @@ func relayed(bus *tidings.EventBus, db *sql.DB, r *relay.Relay, log *eventlog.Lo
 // outbox is how events are sent to the broker: with no transaction open, and
 // for half a day without one. The waits do not grow for long, so that they are
 // sent soon after it is back.
-func outbox(jobs *durable.Jobs, opts ...durable.Option) tidings.Transport {
+func outbox(jobs *durable.Jobs, opts ...durable.HandlerOption) tidings.Transport {
 	return jobs.With(append(opts,
 		durable.Outside(),
 		durable.Attempts(1500),

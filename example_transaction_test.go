@@ -89,14 +89,14 @@ func ExampleInTx_nested() {
 
 // OnCommit is for what should wait for the commit and is not an event.
 func ExampleOnCommit() {
-	db := openShop()
+	db, bus := openShop(), tidings.New()
 	cache := map[string]string{"price": "10.00"}
 
 	err := tidings.InTx(context.Background(), db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE prices SET price = '12.00'"); err != nil {
 			return err
 		}
-		if err := tidings.OnCommit(ctx, func(context.Context) error { delete(cache, "price"); return nil }); err != nil {
+		if err := tidings.OnCommit(ctx, bus, func(context.Context) error { delete(cache, "price"); return nil }); err != nil {
 			return err
 		}
 		fmt.Println("before the commit:", cache)

@@ -8,23 +8,28 @@ import (
 
 // OnCommit calls fn once the transaction of ctx has committed, in line with
 // the events published there, and now where there is no transaction. fn
-// gets the context that AfterCommit handlers get. OnCommit returns [ErrTxDone] for
-// a finished transaction, [ErrMaxDepth] for callbacks that nest like
-// handlers but deeper than [Default] allows, and the error of fn if it was
-// called now; later failures go to the error handler of Default.
-func OnCommit(ctx context.Context, fn func(context.Context) error) error {
-	if fn == nil {
-		return errors.New("tidings: OnCommit with a nil function")
+// gets the context that AfterCommit handlers get. OnCommit returns the error of fn
+// if it was called now; later failures go to the error handler of bus. It returns
+// [ErrTxDone] for a finished transaction, and [ErrMaxDepth] for callbacks that nest
+// like handlers, but deeper than bus allows. A closed bus does not matter.
+func OnCommit(ctx context.Context, bus *EventBus, fn func(context.Context) error) error {
+	switch {
+	case bus == nil:
+		return errors.New("tidings: OnCommit on a nil *EventBus")
+	case bus.topics.Load() == nil:
+		return errZeroBus("OnCommit")
+	case ctx == nil || fn == nil:
+		return errors.New("tidings: OnCommit with a nil context or function")
 	}
 	n := nodeFrom(ctx)
 	s := n.scope()
 	if s == nil {
 		return fn(ctx)
 	}
-	if limit := Default().maxDepth; n.depth() >= limit {
-		return depthError(n, onCommit.event, limit)
+	if n.depth() >= bus.maxDepth {
+		return depthError(n, onCommit.event, bus.maxDepth)
 	}
-	c := &callback{queued: queued{from: n}, fn: fn}
+	c := &callback{queued{from: n}, bus, fn}
 	return add(s, c, &c.entry)
 }
 
@@ -34,10 +39,11 @@ var onCommit = &topic{event: &eventType{name: "OnCommit"}}
 // A callback is an item of OnCommit.
 type callback struct {
 	queued
-	fn func(context.Context) error
+	reports *EventBus
+	fn      func(context.Context) error
 }
 
-func (c *callback) bus() *EventBus                               { return Default() }
+func (c *callback) bus() *EventBus                               { return c.reports }
 func (c *callback) name() string                                 { return onCommit.event.name }
 func (c *callback) awaits(phase Phase) bool                      { return phase == AfterCommit }
 func (c *callback) dispatch(_ Phase, out outbox) (outbox, error) { return out, nil }

@@ -143,7 +143,7 @@ func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queue
 	// Where the end of the transaction cannot be observed, and if callbacks are
 	// nested too deeply, the transaction itself sends the notification.
 	if tidings.WithinTx(ctx) {
-		err := tidings.OnCommit(ctx, func(context.Context) error {
+		err := tidings.OnCommit(ctx, tidings.Default(), func(context.Context) error {
 			e.notifier.notify(e, queues)
 			return nil
 		})

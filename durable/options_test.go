@@ -29,7 +29,7 @@ func TestOptionsPanic(t *testing.T) {
 		{"no queue", `durable: Queue(""): River asks for at most 64 small letters and digits, with single '_' or '-' between them`, func() { durable.Queue("") }},
 		{"alias", `durable: Alias: "a" cannot be the name of a durable handler: River asks for 2 to 127 letters, digits and any of -_[]<>/.·:+, the first one a letter or digit`, func() { durable.Alias("crm.ok", "a") }},
 		{"no key", "durable: InOrderBy(nil)", func() { durable.InOrderBy[Accepted](nil) }},
-		{"no option", "durable: With with a nil Option", func() { new(durable.Jobs).With(nil) }},
+		{"no option", "durable: With with a nil HandlerOption", func() { new(durable.Jobs).With(nil) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -43,9 +43,9 @@ type aggregateOption func(*aggregateSettings)
 
 func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
 
-// SnapshotEvery makes [Aggregate.Update] store the state, as JSON, when it had
+// WithSnapshotEvery makes [Aggregate.Update] store the state, as JSON, when it had
 // to read n events or more, and makes Load begin there. It changes no result: a
-// snapshot with another [SnapshotVersion], or one that does not fit S, is
+// snapshot with another [WithSnapshotVersion], or one that does not fit S, is
 // ignored. A snapshot is not taken if it cannot be stored, or would be read as
 // a different state, as with unexported fields. The first time that this
 // happens to the aggregate, it logs a warning to [slog.Default].
@@ -53,40 +53,40 @@ func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
 // Two states are the same if their values are equal: an empty slice or map
 // equals nil, and types with their own JSON are compared by that and by their
 // method Equal or Cmp, if they have one, as time.Time and big.Int have. A time
-// in the state keeps its offset but loses its zone. SnapshotEvery panics if n
+// in the state keeps its offset but loses its zone. WithSnapshotEvery panics if n
 // is not positive.
-func SnapshotEvery(n int) AggregateOption {
+func WithSnapshotEvery(n int) AggregateOption {
 	if n < 1 {
-		panic(fmt.Sprintf("eventlog: SnapshotEvery(%d): give a number of events", n))
+		panic(fmt.Sprintf("eventlog: WithSnapshotEvery(%d): give a number of events", n))
 	}
 	return aggregateOption(func(s *aggregateSettings) { s.every = int64(n) })
 }
 
-// SnapshotVersion sets the version of the snapshots; the default is 1. Raise it
+// WithSnapshotVersion sets the version of the snapshots; the default is 1. Raise it
 // when S changes, or the state that apply computes from an event: snapshots
 // with another version are not used. It panics if v is not positive.
-func SnapshotVersion(v int) AggregateOption {
+func WithSnapshotVersion(v int) AggregateOption {
 	if v < 1 || v > math.MaxInt32 {
-		panic(fmt.Sprintf("eventlog: SnapshotVersion(%d): versions begin at 1", v))
+		panic(fmt.Sprintf("eventlog: WithSnapshotVersion(%d): versions begin at 1", v))
 	}
 	return aggregateOption(func(s *aggregateSettings) { s.schema = v })
 }
 
-// RetryOnConflict makes [Aggregate.Update] load and decide again, up to n more
+// WithRetryOnConflict makes [Aggregate.Update] load and decide again, up to n more
 // times, on [ErrConflict]. It has no effect inside a transaction: only the code
 // that began the transaction can begin it again. It panics if n is negative.
-func RetryOnConflict(n int) AggregateOption {
+func WithRetryOnConflict(n int) AggregateOption {
 	if n < 0 {
-		panic(fmt.Sprintf("eventlog: RetryOnConflict(%d): give a number of times", n))
+		panic(fmt.Sprintf("eventlog: WithRetryOnConflict(%d): give a number of times", n))
 	}
 	return aggregateOption(func(s *aggregateSettings) { s.retries = n })
 }
 
-// PublishOn makes [Aggregate.Update] publish the events that it appends on bus,
+// WithBus makes [Aggregate.Update] publish the events that it appends on bus,
 // in the same transaction. It panics if bus is nil.
-func PublishOn(bus *tidings.EventBus) AggregateOption {
+func WithBus(bus *tidings.EventBus) AggregateOption {
 	if bus == nil {
-		panic("eventlog: PublishOn with a nil *tidings.EventBus")
+		panic("eventlog: WithBus with a nil *tidings.EventBus")
 	}
 	return aggregateOption(func(s *aggregateSettings) { s.bus = bus })
 }
@@ -197,7 +197,7 @@ func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
 // state, as Load would return it. Without events nothing is appended.
 //
 // The error wraps [ErrConflict] if another Update was faster; see
-// [RetryOnConflict], which calls decide again. An error of decide is returned
+// [WithRetryOnConflict], which calls decide again. An error of decide is returned
 // unchanged; an error of apply, or of a handler that refuses, is wrapped; in
 // each case nothing is appended. An event that apply refuses is not appended,
 // since the stream could not be read any more. decide must not change the

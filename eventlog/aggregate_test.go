@@ -133,10 +133,10 @@ func TestNewAggregateRefuses(t *testing.T) {
 		{`"" is no name`, func() { eventlog.NewAggregate(log, "", applyTally) }},
 		{`"a/b" is no name`, func() { eventlog.NewAggregate(log, "a/b", applyTally) }},
 		{"nil AggregateOption", func() { eventlog.NewAggregate(log, "a", applyTally, nil) }},
-		{"SnapshotEvery(0)", func() { eventlog.SnapshotEvery(0) }},
-		{"SnapshotVersion(0)", func() { eventlog.SnapshotVersion(0) }},
-		{"RetryOnConflict(-1)", func() { eventlog.RetryOnConflict(-1) }},
-		{"PublishOn with a nil *tidin", func() { eventlog.PublishOn(nil) }},
+		{"SnapshotEvery(0)", func() { eventlog.WithSnapshotEvery(0) }},
+		{"SnapshotVersion(0)", func() { eventlog.WithSnapshotVersion(0) }},
+		{"RetryOnConflict(-1)", func() { eventlog.WithRetryOnConflict(-1) }},
+		{"WithBus with a nil *tidin", func() { eventlog.WithBus(nil) }},
 	} {
 		func() {
 			defer func() { require.Contains(t, fmt.Sprint(recover()), tt.reason) }()
@@ -153,7 +153,7 @@ func TestAggregateSnapshotsChangeNothing(t *testing.T) {
 		random := rand.New(rand.NewPCG(3, 14))
 		plain := eventlog.NewAggregate(log, "tally", applyTally)
 		program := func() *eventlog.Aggregate[tally] { // of today, with other settings than yesterday's
-			return eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(1+random.IntN(6)), eventlog.SnapshotVersion(1+random.IntN(2)))
+			return eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithSnapshotEvery(1+random.IntN(6)), eventlog.WithSnapshotVersion(1+random.IntN(2)))
 		}
 		used := 0
 		for range 60 {
@@ -188,7 +188,7 @@ func TestAggregateSnapshotIsOfWhatIsInTheLog(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
-		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(2))
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithSnapshotEvery(2))
 		_, err := a.Update(t.Context(), "1", returning(Accepted{Total: 1}, Created{Client: "c"}))
 		require.NoError(t, err)
 		require.Zero(t, h.count(t, "SELECT count(*) FROM tidings_snapshots"))
@@ -210,7 +210,7 @@ func TestAggregateSnapshotsSaveReading(t *testing.T) {
 		log := h.open(t)
 		applied := 0
 		count := func(s tally, e tidings.Event) (tally, error) { applied++; return applyTally(s, e) }
-		a := eventlog.NewAggregate(log, "tally", count, eventlog.SnapshotEvery(10))
+		a := eventlog.NewAggregate(log, "tally", count, eventlog.WithSnapshotEvery(10))
 		_, err := log.AppendTo(t.Context(), a.Stream("1"), 0, make30()...)
 		require.NoError(t, err)
 
@@ -236,7 +236,7 @@ func TestAggregateSnapshotsSaveReading(t *testing.T) {
 		require.Equal(t, 1, load(a))
 
 		// Another version of the snapshots, and back.
-		next := eventlog.NewAggregate(log, "tally", count, eventlog.SnapshotEvery(10), eventlog.SnapshotVersion(2))
+		next := eventlog.NewAggregate(log, "tally", count, eventlog.WithSnapshotEvery(10), eventlog.WithSnapshotVersion(2))
 		require.Equal(t, 41, load(next))
 		update(next)
 		require.Equal(t, 1, load(next))
@@ -264,9 +264,9 @@ func TestAggregateWhoseEventsWereDeleted(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
 		ctx := t.Context()
-		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(5))
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithSnapshotEvery(5))
 		plain := eventlog.NewAggregate(log, "tally", applyTally)
-		next := eventlog.NewAggregate(log, "tally", applyTally, eventlog.SnapshotEvery(5), eventlog.SnapshotVersion(2))
+		next := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithSnapshotEvery(5), eventlog.WithSnapshotVersion(2))
 		_, err := log.AppendTo(ctx, a.Stream("1"), 0, make30()...)
 		require.NoError(t, err)
 		_, err = a.Update(ctx, "1", returning(Accepted{Total: 1})) // with a snapshot of version 30
@@ -317,7 +317,7 @@ func TestAggregateConflict(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
 		ctx := t.Context()
-		patient := eventlog.NewAggregate(log, "tally", applyTally, eventlog.RetryOnConflict(2), eventlog.SnapshotEvery(1))
+		patient := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithRetryOnConflict(2), eventlog.WithSnapshotEvery(1))
 		hasty := eventlog.NewAggregate(log, "tally", applyTally)
 
 		// overtaken loses to another writer that many times.
@@ -386,7 +386,7 @@ func TestAggregateConcurrently(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log := h.open(t)
-		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.RetryOnConflict(1000), eventlog.SnapshotEvery(3))
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithRetryOnConflict(1000), eventlog.WithSnapshotEvery(3))
 		const capacity = 25
 		full := errors.New("full")
 		var mu sync.Mutex
@@ -425,7 +425,7 @@ func TestAggregatePublishes(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
 		ctx := t.Context()
-		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.PublishOn(bus), eventlog.SnapshotEvery(1), eventlog.RetryOnConflict(3))
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithBus(bus), eventlog.WithSnapshotEvery(1), eventlog.WithRetryOnConflict(3))
 		refused := errors.New("refused")
 		var handled []string
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
@@ -508,7 +508,7 @@ func TestAggregateWithOneConnection(t *testing.T) {
 	a := eventlog.NewAggregate(log, "tally", func(s tally, e tidings.Event) (tally, error) {
 		ping()
 		return applyTally(s, e)
-	}, eventlog.SnapshotEvery(1))
+	}, eventlog.WithSnapshotEvery(1))
 	for range 3 {
 		_, err := a.Update(t.Context(), "1", func(context.Context, tally) ([]tidings.Event, error) {
 			ping()

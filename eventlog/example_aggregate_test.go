@@ -48,7 +48,7 @@ func ExampleAggregate() {
 		log.Fatal(err)
 	}
 	shelves := eventlog.NewAggregate(events, "shelf", applyToShelf,
-		eventlog.SnapshotEvery(100), eventlog.RetryOnConflict(5))
+		eventlog.WithSnapshotEvery(100), eventlog.WithRetryOnConflict(5))
 
 	receive := func(item string, copies int) error {
 		_, err := shelves.Update(ctx, item, func(context.Context, Shelf) ([]tidings.Event, error) {

@@ -26,7 +26,7 @@ func archive(ctx context.Context, events *eventlog.Log, t time.Time, store func(
 	if err := store(file.Bytes()); err != nil {
 		return err
 	}
-	_, err := events.DeleteBefore(ctx, t, eventlog.WithStreams())
+	_, err := events.DeleteBefore(ctx, t, eventlog.IncludeStreams())
 	return err
 }
 

@@ -68,7 +68,7 @@ func TestExportImportExport(t *testing.T) {
 		require.Equal(t, all, export(t, there))
 
 		// Once more, and what is there already is skipped.
-		_, err = there.DeleteBefore(t.Context(), time.Now(), eventlog.Matching(eventlog.Types("gone.event"), eventlog.Limit(1)), eventlog.WithStreams())
+		_, err = there.DeleteBefore(t.Context(), time.Now(), eventlog.Matching(eventlog.Types("gone.event"), eventlog.Limit(1)), eventlog.IncludeStreams())
 		require.NoError(t, err)
 		report, err = there.Import(t.Context(), strings.NewReader(all+all))
 		require.NoError(t, err)

@@ -10,13 +10,13 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// PollInterval sets how often [Log.Follow] asks the database for new events
+// WithPollInterval sets how often [Log.Follow] asks the database for new events
 // when nothing wakes it earlier; see there. The defaults are 100ms on SQLite,
 // 250ms on Postgres, and 1s where other processes notify of new events (package
 // pgxlog). A poll that finds nothing is one lookup in an index.
-func PollInterval(d time.Duration) Option {
+func WithPollInterval(d time.Duration) Option {
 	if d <= 0 {
-		panic(fmt.Sprintf("eventlog: PollInterval(%s): must be positive", d))
+		panic(fmt.Sprintf("eventlog: WithPollInterval(%s): must be positive", d))
 	}
 	return optionFunc(func(s *settings) { s.pollInterval = d })
 }
@@ -37,7 +37,7 @@ func PollInterval(d time.Duration) Option {
 // A commit through the same Log wakes Follow, on every database. With package
 // pgxlog, commits in other processes also wake it: while a follower listens,
 // they notify outside of their transactions. It sees all other events at the
-// next [PollInterval]: events that other processes append, if the Log is on
+// next [WithPollInterval]: events that other processes append, if the Log is on
 // [SQLite] or [Postgres]; events that other programs insert, unless they NOTIFY
 // tidings_events; and all events on a Postgres standby, where LISTEN is not
 // possible, and behind a pooler in transaction mode, which does not forward

@@ -238,7 +238,7 @@ func TestFollowWaitsForEarlierTransactions(t *testing.T) {
 func TestFollowIsWokenInItsProcess(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
-		log := h.open(t, eventlog.PollInterval(time.Hour))
+		log := h.open(t, eventlog.WithPollInterval(time.Hour))
 		bus := tidings.New()
 		log.Attach(bus)
 		publish := func(ctx context.Context, number string) error {
@@ -301,7 +301,7 @@ func TestFollowIsToldOfOtherProcesses(t *testing.T) {
 		pool, err := pgxpool.New(t.Context(), h.url)
 		require.NoError(t, err)
 		defer pool.Close()
-		log, err := eventlog.Open(t.Context(), pgxlog.Postgres(pool), newRegistry(), eventlog.PollInterval(time.Hour))
+		log, err := eventlog.Open(t.Context(), pgxlog.Postgres(pool), newRegistry(), eventlog.WithPollInterval(time.Hour))
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -369,14 +369,14 @@ func TestFollowHoldsNoConnection(t *testing.T) {
 
 func TestPollIntervalPanics(t *testing.T) {
 	t.Parallel()
-	require.PanicsWithValue(t, "eventlog: PollInterval(0s): must be positive", func() { eventlog.PollInterval(0) })
+	require.PanicsWithValue(t, "eventlog: WithPollInterval(0s): must be positive", func() { eventlog.WithPollInterval(0) })
 }
 
 // A poll that is the only thing to wake the follower.
 func TestPollInterval(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
-		log := h.open(t, eventlog.PollInterval(time.Millisecond))
+		log := h.open(t, eventlog.WithPollInterval(time.Millisecond))
 		_, bus := h.attached(t) // another log, which wakes nobody here
 		fill(t, bus, 1, 1)
 		seen := 0
@@ -393,7 +393,7 @@ func TestPollInterval(t *testing.T) {
 func TestPollIntervalIsHowOftenItLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openSQLite(t)
-		log := h.open(t, eventlog.PollInterval(time.Hour))
+		log := h.open(t, eventlog.WithPollInterval(time.Hour))
 		_, bus := h.attached(t) // another log, which wakes nobody here
 		fill(t, bus, 1, 1)
 		start := time.Now()

@@ -36,12 +36,12 @@ type optionFunc func(*settings)
 
 func (f optionFunc) apply(s *settings) { f(s) }
 
-// NoMigrate makes [Open] leave the tables as they are, for programs that run
+// WithoutMigration makes [Open] leave the tables as they are, for programs that run
 // [Migrate] or the SQL of [Migrations] at another time, or with other rights.
-func NoMigrate() Option { return optionFunc(func(s *settings) { s.noMigrate = true }) }
+func WithoutMigration() Option { return optionFunc(func(s *settings) { s.noMigrate = true }) }
 
 // Open returns the log in db; registry has the registered names of its events.
-// It brings the tables up to date, see [Migrate] and [NoMigrate]. The error
+// It brings the tables up to date, see [Migrate] and [WithoutMigration]. The error
 // wraps [ErrSchema] if they do not fit afterwards, and [ErrForeign] for a log
 // that was restored on another Postgres server and needs [Rebase]. The log need
 // not be closed: the database is the caller's.

@@ -63,7 +63,7 @@ func migrations(dialect backend.Dialect) []migration {
 
 // Migrate brings the tables of the log in db up to date, in a transaction of
 // its own or in the one of ctx. It does nothing if they are up to date, and
-// several processes may call it at once. [Open] calls it, unless [NoMigrate] is
+// several processes may call it at once. [Open] calls it, unless [WithoutMigration] is
 // given.
 func Migrate(ctx context.Context, db Database) error {
 	if db == nil {

@@ -18,7 +18,7 @@ func TestMigrateTwice(t *testing.T) {
 		require.NoError(t, eventlog.Migrate(t.Context(), h.db))
 		require.NoError(t, eventlog.Migrate(t.Context(), h.db))
 		require.Equal(t, h.newest(), h.count(t, `SELECT count(*) FROM tidings_schema`))
-		h.open(t, eventlog.NoMigrate())
+		h.open(t, eventlog.WithoutMigration())
 	})
 }
 
@@ -60,7 +60,7 @@ func TestMigrateInTwoProcesses(t *testing.T) {
 		one.wait(t)
 		two.wait(t)
 		require.Equal(t, h.newest(), h.count(t, `SELECT count(*) FROM tidings_schema`))
-		h.open(t, eventlog.NoMigrate())
+		h.open(t, eventlog.WithoutMigration())
 	})
 }
 
@@ -72,7 +72,7 @@ func TestMigrateIsATransaction(t *testing.T) {
 		err := eventlog.Migrate(t.Context(), h.db)
 		require.ErrorContains(t, err, "eventlog: migrating: 0001_events.sql: ")
 		require.ErrorContains(t, err, "already exists")
-		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.NoMigrate())
+		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.WithoutMigration())
 		require.ErrorIs(t, err, eventlog.ErrSchema)
 		h.exec(t, `DROP TABLE tidings_cursors`)
 		h.open(t)
@@ -94,7 +94,7 @@ func TestMigrationsByHand(t *testing.T) {
 			require.NoError(t, err)
 			h.exec(t, "BEGIN;\n"+string(text)+"\nCOMMIT;")
 		}
-		log := h.open(t, eventlog.NoMigrate())
+		log := h.open(t, eventlog.WithoutMigration())
 		bus := tidings.New()
 		log.Attach(bus)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
@@ -111,7 +111,7 @@ func TestMigrationsOfSQLiteSplitAtSemicolons(t *testing.T) {
 	for statement := range strings.SplitSeq(string(text), ";\n") {
 		h.exec(t, statement)
 	}
-	h.open(t, eventlog.NoMigrate())
+	h.open(t, eventlog.WithoutMigration())
 }
 
 func TestMigrateInATransactionOfAnotherKind(t *testing.T) {
@@ -119,7 +119,7 @@ func TestMigrateInATransactionOfAnotherKind(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		ctx := tidings.WithTx(t.Context(), &otherTx{})
 		require.ErrorContains(t, eventlog.Migrate(ctx, h.db), "the transaction in ctx is a *eventlog_test.otherTx")
-		_, err := eventlog.Open(ctx, h.db, newRegistry(), eventlog.NoMigrate())
+		_, err := eventlog.Open(ctx, h.db, newRegistry(), eventlog.WithoutMigration())
 		require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx")
 	})
 }

@@ -18,7 +18,7 @@ func TestOpenTwice(t *testing.T) {
 		_, bus := h.attached(t)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "1"}))
 		require.Equal(t, "1", numbers(all(t, h.open(t))))
-		require.Equal(t, "1", numbers(all(t, h.reopened(t).open(t, eventlog.NoMigrate()))))
+		require.Equal(t, "1", numbers(all(t, h.reopened(t).open(t, eventlog.WithoutMigration()))))
 	})
 }
 
@@ -26,23 +26,23 @@ func TestOpenNoMigrate(t *testing.T) {
 	t.Parallel()
 	newer := `INSERT INTO tidings_schema (version) VALUES (7)`
 	each(t, func(t *testing.T, h harness) {
-		_, err := eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.NoMigrate())
+		_, err := eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.WithoutMigration())
 		require.ErrorIs(t, err, eventlog.ErrSchema)
 		require.EqualError(t, err, "eventlog: the schema of the event log does not fit: there are no tables: call eventlog.Migrate, or run the SQL of eventlog.Migrations")
 
 		h.exec(t, `CREATE TABLE tidings_schema (version integer NOT NULL PRIMARY KEY)`)
-		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.NoMigrate())
+		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.WithoutMigration())
 		require.ErrorIs(t, err, eventlog.ErrSchema, "a migration that was interrupted")
 
 		h.exec(t, `INSERT INTO tidings_schema (version) VALUES (-1)`)
-		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.NoMigrate())
+		_, err = eventlog.Open(t.Context(), h.db, newRegistry(), eventlog.WithoutMigration())
 		require.ErrorIs(t, err, eventlog.ErrSchema)
 		require.EqualError(t, err, "eventlog: the schema of the event log does not fit: it has version -1, and this program needs "+strconv.Itoa(h.newest())+": call eventlog.Migrate, or run the SQL of eventlog.Migrations")
 		h.exec(t, `DELETE FROM tidings_schema`)
 
 		h.open(t)
 		h.exec(t, newer)
-		for _, opts := range [][]eventlog.Option{nil, {eventlog.NoMigrate()}} {
+		for _, opts := range [][]eventlog.Option{nil, {eventlog.WithoutMigration()}} {
 			_, err = eventlog.Open(t.Context(), h.db, newRegistry(), opts...)
 			require.ErrorIs(t, err, eventlog.ErrSchema)
 			require.EqualError(t, err, "eventlog: the schema of the event log does not fit: it has version 7, and this program knows "+strconv.Itoa(h.newest())+": it was migrated by a newer one")
@@ -114,7 +114,7 @@ func TestOpenInATransaction(t *testing.T) {
 			require.Zero(t, last)
 			return context.Canceled
 		}), context.Canceled)
-		_, err := eventlog.Open(t.Context(), one.db, newRegistry(), eventlog.NoMigrate())
+		_, err := eventlog.Open(t.Context(), one.db, newRegistry(), eventlog.WithoutMigration())
 		require.ErrorIs(t, err, eventlog.ErrSchema)
 	})
 }

@@ -33,7 +33,7 @@ func TestRebase(t *testing.T) {
 			const shift = 1 << 40
 			h.exec(t, fmt.Sprintf(`UPDATE tidings_events SET tx = tx + %d`, shift))
 			stored := all(t, log)
-			for _, opts := range [][]eventlog.Option{nil, {eventlog.NoMigrate()}} {
+			for _, opts := range [][]eventlog.Option{nil, {eventlog.WithoutMigration()}} {
 				_, err := eventlog.Open(t.Context(), h.db, newRegistry(), opts...)
 				require.ErrorIs(t, err, eventlog.ErrForeign)
 				require.ErrorContains(t, err, "call eventlog.Rebase")

@@ -73,10 +73,10 @@ func Matching(filters ...Filter) DeleteOption {
 	return deleteFunc(func(d *deletion) { d.filters = append(d.filters, filters...) })
 }
 
-// WithStreams also deletes events of streams. An aggregate whose events are
+// IncludeStreams also deletes events of streams. An aggregate whose events are
 // gone cannot be loaded any more, unless it has a snapshot newer than all of
 // them.
-func WithStreams() DeleteOption { return deleteFunc(func(d *deletion) { d.streams = true }) }
+func IncludeStreams() DeleteOption { return deleteFunc(func(d *deletion) { d.streams = true }) }
 
 // OfHandlers forgets only what these handlers have handled: a replay to them
 // then takes effect again, for instance after their tables were emptied.
@@ -93,7 +93,7 @@ func (l *Log) pace() pace {
 
 // DeleteBefore deletes the events that occurred before t, oldest first, and
 // returns how many, also with an error. Events of streams stay, unless
-// [WithStreams] is given.
+// [IncludeStreams] is given.
 //
 // It compares the time when an event occurred, like the filter [Before], not
 // the time when it was recorded. So [Log.Export] with that filter and those of

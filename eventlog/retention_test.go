@@ -51,11 +51,11 @@ func TestDeleteBefore(t *testing.T) {
 		{day(0), nil, "0 1 2 3 4 5 6 7 8 9 10 11", "nothing is older"},
 		{day(5), nil, "0 4 5 6 7 8 9 10 11", "what occurred at that time stays, and so do streams"},
 		{day(5).Add(time.Microsecond), nil, "0 4 6 7 8 9 10 11", "to the microsecond"},
-		{day(5), []eventlog.DeleteOption{eventlog.WithStreams()}, "5 6 7 8 9 10 11", "streams as well, if asked"},
+		{day(5), []eventlog.DeleteOption{eventlog.IncludeStreams()}, "5 6 7 8 9 10 11", "streams as well, if asked"},
 		{day(99), []eventlog.DeleteOption{small, none}, "0 4 8", "several batches, among them rows that stay"},
-		{day(99), []eventlog.DeleteOption{small, eventlog.Pause(time.Millisecond), eventlog.WithStreams()}, "", "full batches only"},
+		{day(99), []eventlog.DeleteOption{small, eventlog.Pause(time.Millisecond), eventlog.IncludeStreams()}, "", "full batches only"},
 		{day(99), []eventlog.DeleteOption{eventlog.BatchSize(1), none, eventlog.Matching(eventlog.Types("clients.created"))}, "0 1 2 4 5 7 8 10 11", "of a type"},
-		{day(99), []eventlog.DeleteOption{eventlog.Matching(eventlog.Types("clients.created")), eventlog.Matching(eventlog.Since(day(6))), eventlog.WithStreams()}, "0 1 2 3 4 5 7 8 10 11", "that all filters select"},
+		{day(99), []eventlog.DeleteOption{eventlog.Matching(eventlog.Types("clients.created")), eventlog.Matching(eventlog.Since(day(6))), eventlog.IncludeStreams()}, "0 1 2 3 4 5 7 8 10 11", "that all filters select"},
 		{day(99), []eventlog.DeleteOption{small, eventlog.Matching(eventlog.Limit(3))}, "0 4 5 6 7 8 9 10 11", "no more than that, oldest first"},
 		{day(99), []eventlog.DeleteOption{eventlog.Matching(eventlog.Types())}, "0 1 2 3 4 5 6 7 8 9 10 11", "of no type"},
 	}
@@ -85,7 +85,7 @@ func TestDeleteBeforeDeletesWhatWasExported(t *testing.T) {
 		whole := export(t, log)
 		filter := eventlog.Types("clients.created")
 		archive := export(t, log, eventlog.Before(day(20)), filter)
-		deleted, err := log.DeleteBefore(t.Context(), day(20), eventlog.Matching(filter), eventlog.WithStreams())
+		deleted, err := log.DeleteBefore(t.Context(), day(20), eventlog.Matching(filter), eventlog.IncludeStreams())
 		require.NoError(t, err)
 		require.EqualValues(t, strings.Count(archive, "\n"), deleted)
 		left := export(t, log)
@@ -106,7 +106,7 @@ func TestDeleteBeforeCanBeInterrupted(t *testing.T) {
 		}
 		done := make(chan result)
 		go func() {
-			deleted, err := log.DeleteBefore(ctx, day(99), eventlog.WithStreams(), eventlog.BatchSize(5), eventlog.Pause(time.Hour))
+			deleted, err := log.DeleteBefore(ctx, day(99), eventlog.IncludeStreams(), eventlog.BatchSize(5), eventlog.Pause(time.Hour))
 			done <- result{deleted, err}
 		}()
 		require.Eventually(t, func() bool { return h.count(t, "SELECT count(*) FROM tidings_events") == 7 }, patience, time.Millisecond)
@@ -119,7 +119,7 @@ func TestDeleteBeforeCanBeInterrupted(t *testing.T) {
 		require.ErrorIs(t, first.err, context.Canceled)
 		require.EqualValues(t, 5, first.deleted, "with the error")
 
-		again, err := log.DeleteBefore(t.Context(), day(99), eventlog.WithStreams(), eventlog.BatchSize(5))
+		again, err := log.DeleteBefore(t.Context(), day(99), eventlog.IncludeStreams(), eventlog.BatchSize(5))
 		require.NoError(t, err)
 		require.EqualValues(t, 7, again)
 
@@ -138,7 +138,7 @@ func TestDeleteBeforeLetsWritersThrough(t *testing.T) {
 		history(t, log, 200)
 		done := make(chan error)
 		go func() {
-			deleted, err := log.DeleteBefore(t.Context(), day(200), eventlog.BatchSize(5), eventlog.WithStreams())
+			deleted, err := log.DeleteBefore(t.Context(), day(200), eventlog.BatchSize(5), eventlog.IncludeStreams())
 			if err == nil && deleted != 200 {
 				err = fmt.Errorf("%d were deleted", deleted)
 			}

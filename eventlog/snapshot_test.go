@@ -24,7 +24,7 @@ import (
 func snapshotOf[S any](state func() S) func(*testing.T, *eventlog.Log, harness) bool {
 	return func(t *testing.T, log *eventlog.Log, h harness) bool {
 		name := strings.NewReplacer("/", "_", "#", "_").Replace(t.Name())
-		a := eventlog.NewAggregate(log, name, func(S, tidings.Event) (S, error) { return state(), nil }, eventlog.SnapshotEvery(2))
+		a := eventlog.NewAggregate(log, name, func(S, tidings.Event) (S, error) { return state(), nil }, eventlog.WithSnapshotEvery(2))
 		for range 6 {
 			_, err := a.Update(t.Context(), "1", func(context.Context, S) ([]tidings.Event, error) { return acceptedOf("1"), nil })
 			require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestSnapshotsOfAnotherVersionAreNotRead(t *testing.T) {
 		return s, nil
 	}
 	update := func(version int) {
-		a := eventlog.NewAggregate(log, "strict", apply, eventlog.SnapshotEvery(1), eventlog.SnapshotVersion(version))
+		a := eventlog.NewAggregate(log, "strict", apply, eventlog.WithSnapshotEvery(1), eventlog.WithSnapshotVersion(version))
 		_, err := a.Update(t.Context(), "1", func(context.Context, strict) ([]tidings.Event, error) {
 			return []tidings.Event{Accepted{Total: 1}}, nil
 		})
@@ -165,7 +165,7 @@ func TestSnapshotsOfAnotherVersionAreNotRead(t *testing.T) {
 		update(1)
 	}
 	strictReads = 0
-	a := eventlog.NewAggregate(log, "strict", apply, eventlog.SnapshotEvery(100), eventlog.SnapshotVersion(2))
+	a := eventlog.NewAggregate(log, "strict", apply, eventlog.WithSnapshotEvery(100), eventlog.WithSnapshotVersion(2))
 	s, _, err := a.Load(t.Context(), "1")
 	require.NoError(t, err)
 	require.Equal(t, strict{3}, s)
@@ -195,7 +195,7 @@ func TestASnapshotThatIsNotTakenIsSaid(t *testing.T) {
 				refuse = "CREATE TRIGGER refused BEFORE INSERT ON tidings_snapshots WHEN new.stream = 'refused/1' BEGIN SELECT RAISE(ABORT, 'refused'); END"
 			}
 			h.exec(t, refuse)
-			a := eventlog.NewAggregate(log, "refused", applyTally, eventlog.SnapshotEvery(1))
+			a := eventlog.NewAggregate(log, "refused", applyTally, eventlog.WithSnapshotEvery(1))
 			for range 3 {
 				_, err := a.Update(t.Context(), "1", returning(Accepted{Total: 1}))
 				require.NoError(t, err)

@@ -15,13 +15,13 @@ import (
 // lock while it commits and flushes to disk, so all publishers would commit one
 // by one; and it cannot be prepared for a two-phase commit. A wake-up may get
 // lost, for instance if the process dies: followers also poll, see
-// [PollInterval].
+// [WithPollInterval].
 
 // wakeOnCommit wakes followers once the transaction of ctx has committed, or
 // immediately where there is none.
 func (l *Log) wakeOnCommit(ctx context.Context) {
 	// It fails if callbacks are nested too deeply. Nothing is lost then.
-	_ = tidings.OnCommit(ctx, func(context.Context) error {
+	_ = tidings.OnCommit(ctx, tidings.Default(), func(context.Context) error {
 		l.wake()
 		return nil
 	})

@@ -157,7 +157,7 @@ func conflict(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		bank *bank
 	}{
 		{"one that gives up", newBank(log)},
-		{"one that tries again", newBank(log, eventlog.RetryOnConflict(1))},
+		{"one that tries again", newBank(log, eventlog.WithRetryOnConflict(1))},
 	} {
 		if err := b.deposit(ctx, "joint", 100_00); err != nil {
 			return err
@@ -197,7 +197,7 @@ func conflict(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 func rush(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 	const tellers = 20
 	fmt.Fprintf(out, "%d tellers, 10.00 each, from 100.00\n", tellers)
-	b := newBank(log, eventlog.RetryOnConflict(tellers), eventlog.SnapshotEvery(10))
+	b := newBank(log, eventlog.WithRetryOnConflict(tellers), eventlog.WithSnapshotEvery(10))
 	if err := open(ctx, b, "till", "the bank", out); err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func snapshots(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		applied++
 		return apply(a, event)
 	}
-	with := &bank{log, eventlog.NewAggregate(log, "account", counted, eventlog.SnapshotEvery(20))}
+	with := &bank{log, eventlog.NewAggregate(log, "account", counted, eventlog.WithSnapshotEvery(20))}
 	if err := with.deposit(ctx, "ada", 5_50); err != nil { // leaves a snapshot, if it is time
 		return err
 	}

@@ -104,7 +104,7 @@ func testClientHangsUp(t *testing.T, f *fixture) {
 		return f.transact(ctx, func(ctx context.Context) error { return f.issue(ctx, "B") })
 	})
 	require.NoError(t, f.transact(ctx, func(ctx context.Context) error {
-		err := tidings.OnCommit(ctx, func(context.Context) error {
+		err := tidings.OnCommit(ctx, f.bus, func(context.Context) error {
 			hangUp()
 			return nil
 		})

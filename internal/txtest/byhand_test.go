@@ -135,7 +135,7 @@ func TestByHandPublishAfterPrepare(t *testing.T) {
 	r.MustPublish(ctx, t, 1)
 	require.NoError(t, hook.Prepare(ctx))
 	require.ErrorIs(t, r.Publish(ctx, 2), tidings.ErrTxDone)
-	require.ErrorIs(t, tidings.OnCommit(ctx, func(context.Context) error { return nil }), tidings.ErrTxDone)
+	require.ErrorIs(t, tidings.OnCommit(ctx, r.Bus, func(context.Context) error { return nil }), tidings.ErrTxDone)
 	require.NoError(t, hook.Commit(ctx))
 	require.Equal(t, "I1 B1 C1", r.Log())
 }

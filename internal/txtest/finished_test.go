@@ -79,7 +79,7 @@ func TestFinishedTransactions(t *testing.T) {
 				r.Log()
 				require.ErrorIs(t, r.Publish(done, 1), tidings.ErrTxDone, "never silence")
 				require.ErrorIs(t, tidings.Publish[tidings.Event](done, r.Bus, txtest.Other{}), tidings.ErrTxDone)
-				require.ErrorIs(t, tidings.OnCommit(done, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
+				require.ErrorIs(t, tidings.OnCommit(done, r.Bus, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
 				require.ErrorIs(t, r.Transact(done, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
 				again, hook := tidings.Begin(done)
 				require.ErrorIs(t, r.Publish(again, 1), tidings.ErrTxDone)

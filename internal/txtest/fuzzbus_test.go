@@ -200,7 +200,7 @@ func (b *actualBus) publish(ctx context.Context, how string, n int) string {
 }
 
 func (b *actualBus) onCommit(ctx context.Context, fn func(context.Context)) string {
-	return describe(tidings.OnCommit(ctx, func(ctx context.Context) error {
+	return describe(tidings.OnCommit(ctx, b.bus, func(ctx context.Context) error {
 		fn(ctx)
 		return nil
 	}))

@@ -284,6 +284,8 @@ func (m *modelBus) onCommit(c *modelCtx, fn func(*modelCtx)) string {
 	switch {
 	case c.scope == nil:
 		fn(c)
+	case c.depth >= fuzzMaxDepth:
+		return "too deep"
 	case !c.scope.open():
 		return "done"
 	default:

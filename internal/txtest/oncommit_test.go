@@ -16,12 +16,16 @@ import (
 func TestOnCommitOutsideATransaction(t *testing.T) {
 	t.Parallel()
 	ctx := tidings.WithTx(t.Context(), txtest.Handle{Name: "not begun by a scope"})
+	bus := tidings.New()
 	called := 0
-	require.ErrorIs(t, tidings.OnCommit(ctx, func(context.Context) error { called++; return txtest.ErrTx }), txtest.ErrTx)
+	require.ErrorIs(t, tidings.OnCommit(ctx, bus, func(context.Context) error { called++; return txtest.ErrTx }), txtest.ErrTx)
 	require.Equal(t, 1, called, "now, and its failure to the caller")
-	require.NoError(t, tidings.OnCommit(ctx, func(context.Context) error { called++; return nil }))
+	require.NoError(t, tidings.OnCommit(ctx, bus, func(context.Context) error { called++; return nil }))
 	require.Equal(t, 2, called)
-	require.ErrorContains(t, tidings.OnCommit(ctx, nil), "nil function")
+	require.ErrorContains(t, tidings.OnCommit(ctx, bus, nil), "nil context or function")
+	fn := func(context.Context) error { return nil }
+	require.ErrorContains(t, tidings.OnCommit(ctx, nil, fn), "a nil *EventBus")
+	require.ErrorContains(t, tidings.OnCommit(ctx, &tidings.EventBus{}, fn), "OnCommit on the zero EventBus")
 }
 
 func TestOnCommitIsQueuedLikeAnEvent(t *testing.T) {
@@ -31,23 +35,23 @@ func TestOnCommitIsQueuedLikeAnEvent(t *testing.T) {
 		return func(context.Context) error { r.Note("%s", word); return nil }
 	}
 	require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error {
-		require.NoError(t, tidings.OnCommit(ctx, call("a")))
+		require.NoError(t, tidings.OnCommit(ctx, r.Bus, call("a")))
 		r.MustPublish(ctx, t, 1)
-		require.NoError(t, tidings.OnCommit(ctx, call("b")))
+		require.NoError(t, tidings.OnCommit(ctx, r.Bus, call("b")))
 		require.NoError(t, r.Transact(ctx, func(ctx context.Context) error {
-			return tidings.OnCommit(ctx, call("c"))
+			return tidings.OnCommit(ctx, r.Bus, call("c"))
 		}))
 		require.Error(t, r.Transact(ctx, func(ctx context.Context) error {
-			require.NoError(t, tidings.OnCommit(ctx, call("dropped")))
+			require.NoError(t, tidings.OnCommit(ctx, r.Bus, call("dropped")))
 			return txtest.ErrTx
 		}))
 		r.MustPublish(ctx, t, 2)
-		return tidings.OnCommit(ctx, call("d"))
+		return tidings.OnCommit(ctx, r.Bus, call("d"))
 	}))
 	require.Equal(t, "begin I1 save release save back I2 B1 B2 commit a C1 b c C2 d", r.Log())
 
 	require.Error(t, r.Transact(t.Context(), func(ctx context.Context) error {
-		require.NoError(t, tidings.OnCommit(ctx, call("dropped")))
+		require.NoError(t, tidings.OnCommit(ctx, r.Bus, call("dropped")))
 		return txtest.ErrTx
 	}))
 	require.Equal(t, "begin rollback", r.Log())
@@ -61,13 +65,13 @@ func TestOnCommitContext(t *testing.T) {
 	called := false
 	require.NoError(t, r.Transact(outside, func(ctx context.Context) error {
 		ctx = context.WithValue(ctx, key, "inside")
-		err := tidings.OnCommit(ctx, func(ctx context.Context) error {
+		err := tidings.OnCommit(ctx, r.Bus, func(ctx context.Context) error {
 			called = true
 			require.NoError(t, ctx.Err())
 			require.Equal(t, "outside", ctx.Value(key))
 			_, inTx := tidings.TxFrom[txtest.Handle](ctx)
 			require.False(t, inTx)
-			return tidings.OnCommit(ctx, func(context.Context) error { r.Note("now"); return nil })
+			return tidings.OnCommit(ctx, r.Bus, func(context.Context) error { r.Note("now"); return nil })
 		})
 		cancel()
 		return err
@@ -83,7 +87,7 @@ func TestOnCommitKeepsTheWorkflow(t *testing.T) {
 	tidings.Subscribe(r.Bus, func(ctx context.Context, e txtest.Event) error {
 		cause = e
 		return tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
-			return tidings.OnCommit(ctx, func(ctx context.Context) error {
+			return tidings.OnCommit(ctx, r.Bus, func(ctx context.Context) error {
 				return tidings.Publish(ctx, r.Bus, txtest.Other{})
 			})
 		})
@@ -95,20 +99,16 @@ func TestOnCommitKeepsTheWorkflow(t *testing.T) {
 	require.Equal(t, cause.CorrelationID(), effect.CorrelationID())
 }
 
-// TestOnCommitFailures replaces the default bus, so it cannot run in
-// parallel with anything that uses that.
 func TestOnCommitFailures(t *testing.T) {
-	before := tidings.Default()
-	t.Cleanup(func() { tidings.SetDefault(before) })
+	t.Parallel()
 	r := txtest.NewRig()
-	tidings.SetDefault(r.Bus)
 	r.On(tidings.AfterCommit, "C", nil)
 
 	require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error {
 		return errors.Join(
-			tidings.OnCommit(ctx, func(context.Context) error { return txtest.ErrTx }),
+			tidings.OnCommit(ctx, r.Bus, func(context.Context) error { return txtest.ErrTx }),
 			r.Publish(ctx, 1),
-			tidings.OnCommit(ctx, func(context.Context) error { panic(io.ErrClosedPipe) }),
+			tidings.OnCommit(ctx, r.Bus, func(context.Context) error { panic(io.ErrClosedPipe) }),
 			r.Publish(ctx, 2))
 	}))
 	require.Equal(t, "begin commit ! C1 ! C2", r.Log())
@@ -121,7 +121,7 @@ func TestOnCommitFailures(t *testing.T) {
 	txtest.InGoroutine(func() {
 		_ = r.Transact(t.Context(), func(ctx context.Context) error {
 			return errors.Join(
-				tidings.OnCommit(ctx, func(context.Context) error { runtime.Goexit(); return nil }),
+				tidings.OnCommit(ctx, r.Bus, func(context.Context) error { runtime.Goexit(); return nil }),
 				r.Publish(ctx, 3))
 		})
 		t.Error("Transact returned")
@@ -129,16 +129,16 @@ func TestOnCommitFailures(t *testing.T) {
 	require.Equal(t, "begin commit ! C3", r.Log(), "what is committed is delivered nevertheless")
 	require.ErrorContains(t, r.Reported()[0], "Goexit")
 
-	// A failure is reported to the default bus of that moment, also where
-	// the scope was closed by hand.
+	// Where the scope was closed by hand, the caller of Commit gets the failure.
 	ctx, hook := tidings.Begin(t.Context())
-	require.NoError(t, tidings.OnCommit(ctx, func(context.Context) error { return txtest.ErrTx }))
+	require.NoError(t, tidings.OnCommit(ctx, r.Bus, func(context.Context) error { return txtest.ErrTx }))
 	require.ErrorIs(t, hook.Commit(ctx), txtest.ErrTx)
 	require.Empty(t, r.Log(), "the caller of Commit has it")
 }
 
 func TestOnCommitRecursionIsBounded(t *testing.T) {
 	t.Parallel()
+	bus := tidings.New(tidings.WithMaxDepth(20))
 	calls := 0
 	var again func(ctx context.Context) error
 	var refused error
@@ -147,13 +147,13 @@ func TestOnCommitRecursionIsBounded(t *testing.T) {
 			return nil
 		}
 		return tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
-			refused = tidings.OnCommit(ctx, again)
+			refused = tidings.OnCommit(ctx, bus, again)
 			return refused
 		})
 	}
 	require.NoError(t, again(t.Context()), "the outermost did commit")
 	require.ErrorIs(t, refused, tidings.ErrMaxDepth)
-	require.LessOrEqual(t, calls, 101)
+	require.LessOrEqual(t, calls, 21)
 }
 
 func TestOnCommitRecursionThroughEventsIsBounded(t *testing.T) {
@@ -162,7 +162,7 @@ func TestOnCommitRecursionThroughEventsIsBounded(t *testing.T) {
 	var refused error
 	r.On(tidings.AfterCommit, "C", func(ctx context.Context, e txtest.Event) error {
 		return tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
-			return tidings.OnCommit(ctx, func(ctx context.Context) error {
+			return tidings.OnCommit(ctx, r.Bus, func(ctx context.Context) error {
 				err := r.Publish(ctx, e.N+1)
 				if errors.Is(err, tidings.ErrMaxDepth) {
 					refused = err
@@ -173,5 +173,5 @@ func TestOnCommitRecursionThroughEventsIsBounded(t *testing.T) {
 	})
 	_ = r.Publish(t.Context(), 1)
 	require.ErrorContains(t, refused, "txtest.Event > OnCommit > txtest.Event > OnCommit > txtest.Event")
-	require.Equal(t, "C1 C2 C3", r.Log(), "a callback is a level, and so is a handler")
+	require.Equal(t, "C1 C2 C3 !", r.Log(), "a callback is a level, and so is a handler")
 }

@@ -38,7 +38,7 @@ func newCards(log *eventlog.Log, bus *tidings.EventBus) *eventlog.Aggregate[Card
 			ON CONFLICT (customer) DO UPDATE SET points = points + excluded.points`, e.Customer, e.Points)
 		return err
 	}, tidings.Named("cards.points"), tidings.InTransaction)
-	return eventlog.NewAggregate(log, "card", apply, eventlog.PublishOn(bus), eventlog.RetryOnConflict(3))
+	return eventlog.NewAggregate(log, "card", apply, eventlog.WithBus(bus), eventlog.WithRetryOnConflict(3))
 }
 
 func TestReadModel(t *testing.T) {

@@ -177,9 +177,9 @@ func TestAMillionEventsInOneTransaction(t *testing.T) {
 		return nil
 	})
 	tidings.Subscribe(bus, func(context.Context, txtest.Event) error { dropped++; return nil }, tidings.AfterRollback)
-	ctx, hook := tidings.Begin(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context())
 	for s := range scopes {
-		inner, innerHook := tidings.Begin(ctx)
+		inner, innerHook := tidings.NewTxHook(ctx)
 		for i := range each {
 			if err := tidings.Publish(inner, bus, txtest.Event{N: s/2*each + i}); err != nil {
 				t.Fatal(err)
@@ -205,7 +205,7 @@ func TestCostOfAQueuedEvent(t *testing.T) {
 	}
 	bus := tidings.New()
 	tidings.Subscribe(bus, func(context.Context, txWide) error { return nil })
-	ctx, hook := tidings.Begin(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context())
 	defer hook.Rollback(ctx)
 	e := tidings.Stamp(t.Context(), txWide{})
 

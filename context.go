@@ -182,7 +182,7 @@ func (s *step) enter(ctx context.Context, state txState) *node {
 
 // WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
 // if tx is nil. It is for the body of a [TxFunc], and for code that calls
-// [Begin].
+// [NewTxHook].
 func WithTx(ctx context.Context, tx any) context.Context {
 	if tx == nil {
 		return ctx
@@ -205,12 +205,12 @@ func TxFrom[T any](ctx context.Context) (T, bool) {
 	return none, false
 }
 
-// WithinTx reports whether ctx is in a transaction, so that what is published
+// HasTx reports whether ctx is in a transaction, so that what is published
 // with it waits for the commit: inside [InTx] and [Transact], and between
-// [Begin] and the end of its scope. Whether [TxFrom] finds the transaction
+// [NewTxHook] and the end of its scope. Whether [TxFrom] finds the transaction
 // itself is up to the TxFunc; a transport that would write beside one that it
 // does not find asks here first.
-func WithinTx(ctx context.Context) bool {
+func HasTx(ctx context.Context) bool {
 	s := nodeFrom(ctx).scope()
 	return s != nil && !s.Queue().Implicit
 }

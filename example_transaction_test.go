@@ -109,7 +109,7 @@ func ExampleOnCommit() {
 }
 
 // Code that begins and commits by hand opens a scope around that.
-func ExampleBegin() {
+func ExampleNewTxHook() {
 	type OrderPlaced struct {
 		tidings.DomainEvent
 		OrderID int
@@ -126,7 +126,7 @@ func ExampleBegin() {
 		if err != nil {
 			return err
 		}
-		ctx, hook := tidings.Begin(ctx)
+		ctx, hook := tidings.NewTxHook(ctx)
 		defer hook.Rollback(ctx) // nothing, after hook.Commit
 		defer tx.Rollback()      // before it: the database first
 		ctx = tidings.WithTx(ctx, tx)

@@ -14,7 +14,7 @@ import (
 // Outside a transaction all of them run now, in this goroutine and in the
 // order of subscription; Publish returns what failed, each as a
 // [*HandlerError], joined with [errors.Join]. Inside a transaction ([InTx],
-// [Transact], [Begin]) InTransaction handlers run now and Publish returns
+// [Transact], [NewTxHook]) InTransaction handlers run now and Publish returns
 // the first failure; the others wait for the commit, and their failures go
 // to the bus's error handler.
 //

@@ -334,7 +334,7 @@ func TestTransportContextAfterTheCommit(t *testing.T) {
 		require.False(t, inTx)
 		return tidings.Publish(ctx, s.Bus, txtest.Other{})
 	})
-	ctx, hook := tidings.Begin(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context())
 	ctx = tidings.WithTx(ctx, txtest.Handle{})
 	s.MustPublish(ctx, t, 1)
 	require.NoError(t, hook.Prepare(ctx))

@@ -12,7 +12,7 @@ import (
 // A TxHook is the scope of a transaction whose begin and commit are written
 // by hand; with [Transact] or [InTx] there is no need for it:
 //
-//	ctx, hook := tidings.Begin(ctx)
+//	ctx, hook := tidings.NewTxHook(ctx)
 //	defer hook.Rollback(ctx)
 //	tx, err := pool.Begin(ctx)
 //	...
@@ -30,11 +30,11 @@ import (
 // Its methods are safe to call concurrently, and so is publishing.
 type TxHook struct{ scope *txScope }
 
-// Begin opens a scope: what is published with the returned context waits
+// NewTxHook opens a scope: what is published with the returned context waits
 // for [TxHook.Commit]. Inside another scope it becomes part of that one.
 // With the context of a finished transaction everything that is published
 // in the new scope fails with [ErrTxDone].
-func Begin(ctx context.Context) (context.Context, *TxHook) {
+func NewTxHook(ctx context.Context) (context.Context, *TxHook) {
 	parent, err := nodeFrom(ctx).openScope()
 	inside := newScope(ctx, parent)
 	if err != nil {

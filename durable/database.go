@@ -119,8 +119,8 @@ func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
 		var want TTx
 		return nil, fmt.Errorf("durable: the transaction in ctx is a %T, but River writes through %T: let the TxFunc add that one as well, with tidings.WithTx", other, want)
 	}
-	if tidings.WithinTx(ctx) {
-		return nil, fmt.Errorf("durable: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.Begin, add it with tidings.WithTx")
+	if tidings.HasTx(ctx) {
+		return nil, fmt.Errorf("durable: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.NewTxHook, add it with tidings.WithTx")
 	}
 	return nil, nil
 }
@@ -142,7 +142,7 @@ func (e *riverEngine[TTx]) refuses(kind string) bool {
 func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queues []string) error {
 	// Where the end of the transaction cannot be observed, and if callbacks are
 	// nested too deeply, the transaction itself sends the notification.
-	if tidings.WithinTx(ctx) {
+	if tidings.HasTx(ctx) {
 		err := tidings.OnCommit(ctx, tidings.Default(), func(context.Context) error {
 			e.notifier.notify(e, queues)
 			return nil

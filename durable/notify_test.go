@@ -31,7 +31,7 @@ func TestWorkersAreToldAfterTheCommit(t *testing.T) {
 	}, tidings.Named("test.handled"), tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
 	start(t, jobs)
 
-	ctx, hook := tidings.Begin(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context())
 	defer hook.Rollback(ctx)
 	tx, err := h.sql.BeginTx(ctx, nil)
 	require.NoError(t, err)

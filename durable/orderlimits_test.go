@@ -30,7 +30,7 @@ func TestOrderOutside(t *testing.T) {
 			}
 			defer running.Unlock()
 			d.write("%d", e.Total)
-			if tidings.WithinTx(ctx) {
+			if tidings.HasTx(ctx) {
 				d.write("in a transaction")
 			}
 			if e.Total == 2 && len(d.of("2")) == 1 {

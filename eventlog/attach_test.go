@@ -309,7 +309,7 @@ func TestAttachWithATransactionByHand(t *testing.T) {
 		recorder := tidingstest.Record(bus)
 		run := func(number string, prepare bool, end func(commit, rollback func() error) error) error {
 			outside := t.Context()
-			ctx, hook := tidings.Begin(outside)
+			ctx, hook := tidings.NewTxHook(outside)
 			defer hook.Rollback(outside)
 			ctx, commit, rollback, err := h.begin(ctx)
 			require.NoError(t, err)
@@ -455,7 +455,7 @@ func TestAttachRefusesATransactionThatIsNotInTheContext(t *testing.T) {
 		})
 		require.ErrorContains(t, err, "add it with tidings.WithTx")
 
-		ctx, hook := tidings.Begin(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context())
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "beside"}))
 		require.ErrorContains(t, hook.Prepare(ctx), "add it with tidings.WithTx")
 		hook.Rollback(ctx)

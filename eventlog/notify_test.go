@@ -32,7 +32,7 @@ func TestTwoPhaseCommit(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 
-			ctx, hook := tidings.Begin(ctx)
+			ctx, hook := tidings.NewTxHook(ctx)
 			defer hook.Rollback(ctx)
 			ctx, _, rollback, err := h.begin(ctx)
 			require.NoError(t, err)

@@ -54,7 +54,7 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 	}
 	outside, base := withBase(ctx, db, tx)
 	entered, doomed := testhook.WithTx(outside, db, tx)
-	inside, hook := tidings.Begin(entered)
+	inside, hook := tidings.NewTxHook(entered)
 	defer hook.Rollback(outside)
 	err := undoable(ctx, base, base.Committing(func(context.Context) error {
 		if err := fn(inside); err != nil {

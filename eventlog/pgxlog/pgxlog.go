@@ -73,7 +73,7 @@ func (d db) Tx(ctx context.Context) (backend.Querier, error) {
 	if other, ok := tidings.TxFrom[any](ctx); ok {
 		return nil, fmt.Errorf("pgxlog: the transaction in ctx is a %T, but the log writes through pgx.Tx: let the TxFunc add that one as well, with tidings.WithTx", other)
 	}
-	if tidings.WithinTx(ctx) {
+	if tidings.HasTx(ctx) {
 		return nil, backend.ErrNoTx
 	}
 	return nil, nil

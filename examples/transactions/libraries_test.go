@@ -260,7 +260,7 @@ func testTxHook(t *testing.T, open newDB) {
 			})
 		}
 		outermost := func(ctx context.Context, fn func(context.Context) error) error {
-			ctx, hook := tidings.Begin(ctx)
+			ctx, hook := tidings.NewTxHook(ctx)
 			defer hook.Rollback(ctx)
 			tx, err := db.BeginTx(ctx, nil)
 			if err != nil {
@@ -280,7 +280,7 @@ func testTxHook(t *testing.T, open newDB) {
 			return hook.Commit(ctx)
 		}
 		nested := func(ctx context.Context, fn func(context.Context) error) error {
-			ctx, hook := tidings.Begin(ctx)
+			ctx, hook := tidings.NewTxHook(ctx)
 			defer hook.Rollback(ctx)
 			if err := exec(ctx, "SAVEPOINT s"); err != nil {
 				return err

@@ -52,7 +52,7 @@ func BaseFrom(ctx context.Context) *Base {
 }
 
 // WithTx is tidings.WithTx for a transaction that a test has begun on db;
-// tidings.Begin follows. Code inside that begins one on db gets a savepoint.
+// tidings.NewTxHook follows. Code inside that begins one on db gets a savepoint.
 // The function says why the transaction can not commit any more, if so.
 // Package tidings sets it.
 var WithTx func(ctx context.Context, db, tx any) (context.Context, func() error)

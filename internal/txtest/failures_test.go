@@ -112,7 +112,7 @@ func TestGoexitInEveryPhase(t *testing.T) {
 			})
 			check(c.inside)
 			ends(func() {
-				ctx, hook := tidings.Begin(t.Context())
+				ctx, hook := tidings.NewTxHook(t.Context())
 				defer hook.Rollback(ctx)
 				r.Note("begin")
 				if errors.Join(r.Publish(ctx, 1), r.Publish(ctx, 2), hook.Prepare(ctx)) == nil {
@@ -140,7 +140,7 @@ func TestGoexitAmongFailures(t *testing.T) {
 		return fmt.Errorf("failure %d", e.N)
 	})
 	txtest.InGoroutine(func() {
-		ctx, hook := tidings.Begin(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context())
 		r.MustPublish(ctx, t, 1, 2, 3, 4, 5)
 		_ = hook.Commit(ctx)
 		t.Error("Commit returned")
@@ -160,7 +160,7 @@ func TestFailuresAreReportedWithTheHandlersContext(t *testing.T) {
 		_ = tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error { return errors.Join(publish(ctx), end) })
 	}
 	byHand := func(ctx context.Context, publish func(context.Context) error, end error) {
-		ctx, hook := tidings.Begin(ctx)
+		ctx, hook := tidings.NewTxHook(ctx)
 		defer hook.Rollback(ctx)
 		if publish(ctx) == nil && end == nil {
 			_ = hook.Commit(ctx)

@@ -29,24 +29,24 @@ func TestFinishedTransactions(t *testing.T) {
 			return done
 		}},
 		{"committed by hand", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.Begin(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context())
 			require.NoError(t, hook.Commit(ctx))
 			return ctx
 		}},
 		{"rolled back by hand", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.Begin(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context())
 			hook.Rollback(ctx)
 			return ctx
 		}},
 		{"prepared", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.Begin(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context())
 			require.NoError(t, hook.Prepare(ctx))
 			return ctx
 		}},
 		{"begun in a finished one", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.Begin(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context())
 			hook.Rollback(ctx)
-			ctx, _ = tidings.Begin(ctx)
+			ctx, _ = tidings.NewTxHook(ctx)
 			return ctx
 		}},
 		{"committed inner scope", func(t *testing.T, r *txtest.Rig) (done context.Context) {
@@ -56,13 +56,13 @@ func TestFinishedTransactions(t *testing.T) {
 			return done
 		}},
 		{"inner scope left open", func(t *testing.T, _ *txtest.Rig) context.Context {
-			outer, hook := tidings.Begin(t.Context())
-			inner, _ := tidings.Begin(outer)
+			outer, hook := tidings.NewTxHook(t.Context())
+			inner, _ := tidings.NewTxHook(outer)
 			hook.Rollback(outer)
 			return inner
 		}},
 		{"derived", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.Begin(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context())
 			hook.Rollback(ctx)
 			return context.WithoutCancel(tidings.WithTx(ctx, txtest.Handle{}))
 		}},
@@ -81,7 +81,7 @@ func TestFinishedTransactions(t *testing.T) {
 				require.ErrorIs(t, tidings.Publish[tidings.Event](done, r.Bus, txtest.Other{}), tidings.ErrTxDone)
 				require.ErrorIs(t, tidings.OnCommit(done, r.Bus, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
 				require.ErrorIs(t, r.Transact(done, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
-				again, hook := tidings.Begin(done)
+				again, hook := tidings.NewTxHook(done)
 				require.ErrorIs(t, r.Publish(again, 1), tidings.ErrTxDone)
 				require.ErrorIs(t, hook.Prepare(again), tidings.ErrTxDone)
 				require.ErrorIs(t, hook.Commit(again), tidings.ErrTxDone)

@@ -263,7 +263,7 @@ func (b *actualBus) runInTx(ctx context.Context, how string, fn func(context.Con
 }
 
 func (b *actualBus) byHand(ctx context.Context, fn func(context.Context) string) error {
-	ctx, hook := tidings.Begin(ctx)
+	ctx, hook := tidings.NewTxHook(ctx)
 	defer hook.Rollback(ctx)
 	b.handles++
 	ctx = tidings.WithTx(ctx, b.handles)

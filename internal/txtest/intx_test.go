@@ -214,10 +214,10 @@ func TestInTxAndTransactNested(t *testing.T) {
 		t.Parallel()
 		r := txtest.NewSQLRig(t)
 		require.NoError(t, r.InTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
-			inner, hook := tidings.Begin(ctx)
+			inner, hook := tidings.NewTxHook(ctx)
 			r.MustPublish(inner, t, 1)
 			hook.Rollback(inner)
-			inner, hook = tidings.Begin(ctx)
+			inner, hook = tidings.NewTxHook(ctx)
 			r.MustPublish(inner, t, 2)
 			return hook.Commit(inner)
 		}))

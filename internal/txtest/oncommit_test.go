@@ -130,7 +130,7 @@ func TestOnCommitFailures(t *testing.T) {
 	require.ErrorContains(t, r.Reported()[0], "Goexit")
 
 	// Where the scope was closed by hand, the caller of Commit gets the failure.
-	ctx, hook := tidings.Begin(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context())
 	require.NoError(t, tidings.OnCommit(ctx, r.Bus, func(context.Context) error { return txtest.ErrTx }))
 	require.ErrorIs(t, hook.Commit(ctx), txtest.ErrTx)
 	require.Empty(t, r.Log(), "the caller of Commit has it")

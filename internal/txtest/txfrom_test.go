@@ -57,7 +57,7 @@ func TestWithinTx(t *testing.T) {
 	within := map[string]bool{}
 	note := func(where string) func(context.Context, txtest.Event) error {
 		return func(ctx context.Context, _ txtest.Event) error {
-			within[where] = tidings.WithinTx(ctx)
+			within[where] = tidings.HasTx(ctx)
 			return nil
 		}
 	}
@@ -65,16 +65,16 @@ func TestWithinTx(t *testing.T) {
 	tidings.Subscribe(bus, note("before"), tidings.BeforeCommit)
 	tidings.Subscribe(bus, note("after"))
 
-	require.False(t, tidings.WithinTx(t.Context()))
+	require.False(t, tidings.HasTx(t.Context()))
 	require.NoError(t, tidings.Publish(t.Context(), bus, txtest.Event{}))
 	require.Equal(t, map[string]bool{"in": false, "before": false, "after": false}, within, "there is none")
 
 	require.NoError(t, tidings.Transact(t.Context(), txtest.Bare, func(ctx context.Context) error {
-		require.True(t, tidings.WithinTx(ctx))
+		require.True(t, tidings.HasTx(ctx))
 		return tidings.Publish(ctx, bus, txtest.Event{})
 	}))
 	require.Equal(t, map[string]bool{"in": true, "before": true, "after": false}, within)
-	ctx, hook := tidings.Begin(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context())
 	defer hook.Rollback(ctx)
-	require.True(t, tidings.WithinTx(ctx))
+	require.True(t, tidings.HasTx(ctx))
 }

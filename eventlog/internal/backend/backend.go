@@ -65,7 +65,7 @@ type Querier interface {
 
 // ErrNoTx is the error of [DB.Tx] for a transaction that is not in ctx: a write
 // outside of it would stay when it rolls back.
-var ErrNoTx = errors.New("eventlog: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.Begin, add it with tidings.WithTx")
+var ErrNoTx = errors.New("eventlog: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.NewTxHook, add it with tidings.WithTx")
 
 // Rows is the result of a query, as in database/sql.
 type Rows interface {

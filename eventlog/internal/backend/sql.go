@@ -27,7 +27,7 @@ func (d sqlDB) Tx(ctx context.Context) (Querier, error) {
 	if other, ok := tidings.TxFrom[any](ctx); ok {
 		return nil, fmt.Errorf("eventlog: the transaction in ctx is a %T, but the log writes through *sql.Tx: let the TxFunc add that one as well, with tidings.WithTx", other)
 	}
-	if tidings.WithinTx(ctx) {
+	if tidings.HasTx(ctx) {
 		return nil, ErrNoTx
 	}
 	return nil, nil

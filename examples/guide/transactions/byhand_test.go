@@ -10,7 +10,7 @@ import (
 
 // acceptByHand is for code that begins and commits itself.
 func acceptByHand(ctx context.Context, db *sql.DB, bus *tidings.EventBus, id int64) error {
-	ctx, hook := tidings.Begin(ctx)
+	ctx, hook := tidings.NewTxHook(ctx)
 	defer hook.Rollback(ctx)
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// stamped keeps what the contenders make, so that it is made.
-var stamped struct {
-	id uuid.UUID
-	at int64
-}
+// stampedID and stampedAt keep what the contenders make, so that it is made.
+var (
+	stampedID uuid.UUID
+	stampedAt int64
+)
 
 // BenchmarkStamp makes an ID and a time. The IDs of the bare contenders are in no
 // order within a millisecond, but for those of uuid.NewV7.
@@ -42,7 +42,7 @@ func BenchmarkStamp(b *testing.B) {
 		b.Run("contender="+c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				stamped.id, stamped.at = c.stamp()
+				stampedID, stampedAt = c.stamp()
 			}
 		})
 	}
@@ -69,10 +69,7 @@ type bill struct {
 	Cents    int64  `json:"cents"`
 }
 
-const (
-	billedName    = "bench.order_billed"
-	billedVersion = 1
-)
+const billedName, billedVersion = "bench.order_billed", 1
 
 var aBill = bill{Order: 1234567, Customer: "c-4711-8015", Currency: "EUR", Cents: 421990}
 

@@ -123,7 +123,7 @@ func newTopic() string { return fmt.Sprintf("bench-%d", time.Now().UnixNano()) }
 
 // throughRelay has a bus, and a handler that is subscribed through the broker.
 func throughRelay(b *testing.B, url string) {
-	r := must(relay.Open(context.Background(), url, newRegistry(), relay.Prefix(newTopic()+".")))
+	r := must(relay.Open(context.Background(), url, newRegistry(), relay.WithPrefix(newTopic()+".")))
 	b.Cleanup(func() { check(r.Close(context.Background())) })
 	bus, handle := tidings.New(), func() {}
 	tidings.Subscribe(bus, func(context.Context, billed) error {

@@ -73,6 +73,16 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// Subscribing takes no longer for the many handlers that an event type has already.
+func TestAllocationsOfSubscribing(t *testing.T) {
+	if raceDetector() {
+		t.Skip("the race detector allocates")
+	}
+	few := testing.AllocsPerRun(1, func() { busWith(100) })
+	many := testing.AllocsPerRun(1, func() { busWith(10_000) })
+	require.Less(t, many, 110*few)
+}
+
 // BenchmarkPublish sets the bus beside the bare minimum: a loop.
 func BenchmarkPublish(b *testing.B) {
 	ctx := context.Background()

@@ -73,6 +73,20 @@ func (r *run) pass() (done bool) {
 // type: to call through it what does not know E would cost more than the rest.
 type handlerFuncs[E Event] []func(context.Context, E) error
 
+// appendHandlers appends the handlers of l to funcs, which are handlerFuncs[E] or
+// nil. It returns nil if one of them takes more than a call.
+func appendHandlers[E Event](funcs any, l lane) any {
+	all, _ := funcs.(handlerFuncs[E])
+	for _, sub := range l {
+		handler, ok := sub.handler.(func(context.Context, E) error)
+		if !ok {
+			return nil
+		}
+		all = append(all, handler)
+	}
+	return all
+}
+
 // pass is run.pass.
 func (handlers handlerFuncs[E]) pass(r *run, event *E) (done bool) {
 	defer func() {

@@ -39,10 +39,7 @@ func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, o
 		sub.call = func(ctx context.Context, n *node) error {
 			return handler(ctx, *eventIn[E](n.header, n.topic.event))
 		}
-		sub.appendDirect = func(all any) any {
-			handlers, _ := all.(handlerFuncs[E])
-			return append(handlers, handler)
-		}
+		sub.handler, sub.appendFuncs = handler, appendHandlers[E]
 	}
 	sub.subscribe(opts)
 	return sub
@@ -64,11 +61,12 @@ func (s *Subscription) subscribe(opts []SubscribeOption) {
 		s.bus.topicOf(s.event).mustAccept()
 	}
 	if options.once {
-		s.call, s.appendDirect = onlyOnce(s, s.call), nil
+		s.call, s.handler, s.appendFuncs = onlyOnce(s, s.call), nil, nil
 	}
 	if middleware := slices.Concat(s.bus.middleware, options.middleware); len(middleware) > 0 {
 		chain := compose(s.call, middleware)
-		s.call, s.appendDirect = func(ctx context.Context, n *node) error { return chain(ctx, Delivery{s, n}) }, nil
+		s.call = func(ctx context.Context, n *node) error { return chain(ctx, Delivery{s, n}) }
+		s.handler, s.appendFuncs = nil, nil
 	}
 	options.finish()
 	s.bus.subscribe(s)

@@ -27,9 +27,10 @@ type Subscription struct {
 	caller    uintptr   // program counter of the call of Subscribe
 
 	call handlerCall
-	// appendDirect appends the handler to handlerFuncs of its E, or to nil; nil if
-	// it takes more than to call it.
-	appendDirect func(handlers any) any
+	// handler is a func(context.Context, E) error, and appendFuncs appendHandlers[E];
+	// nil if it takes more than to call it.
+	handler     any
+	appendFuncs func(funcs any, l lane) any
 }
 
 // Unsubscribe ends the subscription: no event that is published after it

@@ -24,12 +24,15 @@ type topic struct {
 type handlers struct {
 	lanes  [phases]lane
 	routes []*route
-	direct any  // all there is to call, as handlerFuncs; nil where that is more than AfterCommit handlers
+	funcs  any  // the AfterCommit handlers as handlerFuncs; nil if one of them takes more than a call
+	direct any  // funcs, if these are all there is to call; else nil
 	none   bool // nothing handles its events
 	early  bool // some handler or transport has its turn before the commit
 }
 
-// A lane holds the handlers of one phase, in order of subscription.
+// A lane holds the handlers of one phase, in order of subscription. Snapshots share
+// arrays: a longer lane is made by appending beyond the end of the shorter one, which
+// is never written again; removing copies. So do funcs.
 type lane []*Subscription
 
 // A route is a transport that events of one type are sent through, and the
@@ -73,21 +76,9 @@ func (t *topic) store(h *handlers) {
 		slices.ContainsFunc(h.routes, func(r *route) bool { return r.phase != AfterCommit })
 	h.direct = nil
 	if !h.early && len(h.routes) == 0 {
-		h.direct = h.lanes[AfterCommit].direct()
+		h.direct = h.funcs
 	}
 	t.handlers.Store(h)
-}
-
-// direct returns the handlers of l as handlerFuncs, or nil if one of them takes
-// more than a call.
-func (l lane) direct() (all any) {
-	for _, sub := range l {
-		if sub.appendDirect == nil {
-			return nil
-		}
-		all = sub.appendDirect(all)
-	}
-	return all
 }
 
 // stale reports whether subscriptions may have ended since h was current.
@@ -103,7 +94,11 @@ func (t *topic) mustAccept() {
 func (t *topic) add(sub *Subscription) {
 	h := *t.handlers.Load()
 	if sub.transport == nil {
-		h.lanes[sub.phase] = append(slices.Clip(h.lanes[sub.phase]), sub)
+		l := h.lanes[sub.phase]
+		h.lanes[sub.phase] = append(l, sub)
+		if sub.phase == AfterCommit {
+			h.funcs = lane{sub}.appendTo(h.funcs, len(l) == 0)
+		}
 	} else {
 		h.routes = slices.Clone(h.routes)
 		i := slices.IndexFunc(h.routes, func(r *route) bool { return r.transport == sub.sender })
@@ -112,7 +107,7 @@ func (t *topic) add(sub *Subscription) {
 			h.routes = append(h.routes, &route{transport: sub.sender, phase: sub.phase})
 		}
 		r := *h.routes[i]
-		r.subs, r.keys = append(slices.Clip(r.subs), sub), append(slices.Clip(r.keys), sub.key())
+		r.subs, r.keys = append(r.subs, sub), append(r.keys, sub.key())
 		h.routes[i] = &r
 	}
 	t.store(&h)
@@ -121,6 +116,7 @@ func (t *topic) add(sub *Subscription) {
 func (t *topic) remove(sub *Subscription) {
 	h := *t.handlers.Load()
 	h.lanes[sub.phase] = h.lanes[sub.phase].without(func(s *Subscription) bool { return s == sub })
+	h.funcs = h.lanes[AfterCommit].appendTo(nil, true)
 	h.routes = slices.Clone(h.routes)
 	for i, r := range h.routes {
 		if at := slices.Index(r.subs, sub); at >= 0 {
@@ -134,6 +130,15 @@ func (t *topic) remove(sub *Subscription) {
 		return len(r.subs) == 0 && r.transport != t.bus.sender
 	})
 	t.store(&h)
+}
+
+// appendTo appends the handlers of l to funcs, which are all that there are so far,
+// or are empty. It returns nil if there are none, or one takes more than a call.
+func (l lane) appendTo(funcs any, empty bool) any {
+	if len(l) == 0 || l[0].appendFuncs == nil || funcs == nil && !empty {
+		return nil
+	}
+	return l[0].appendFuncs(funcs, l)
 }
 
 // without returns a copy of l less some subscriptions.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"reflect"
 	"unsafe"
-
-	"github.com/google/uuid"
 )
 
 // Publish stamps event, unless it is stamped, and gives it to the handlers
@@ -41,18 +39,16 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 		q.queued.header = headerIn(&q.event, t.event)
 		return t.publishQueued(ctx, &q.queued)
 	}
+	f := &struct {
+		node  node
+		event E
+	}{node{ctx, n, t, nil, nil}, event}
+	f.node.header = headerIn(&f.event, t.event)
 	handlers, ok := h.direct.(handlerFuncs[E])
 	if !ok {
-		f := &struct {
-			node  node
-			event E
-		}{node{ctx, n, t, nil, nil}, event}
-		f.node.header = headerIn(&f.event, t.event)
 		return t.publishNow(ctx, &f.node, h)
 	}
-	if header := headerIn(&event, t.event); header.id == uuid.Nil {
-		header.stamp(n.origin(), bus.clock) // before it is counted: the clock may panic
-	}
+	t.stamp(n, f.node.header) // before it is counted: the clock may panic
 	counted := bus.inflight.Start(unsafe.Pointer(&event))
 	if bus.closed.Load() {
 		if err := bus.admit(n); err != nil {
@@ -60,19 +56,11 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 			return err
 		}
 	}
-	f := &struct {
-		node  node
-		event E
-	}{node{ctx, n, t, nil, nil}, event}
-	f.node.header = headerIn(&f.event, t.event)
 	r := run{node: &f.node, lane: h.lanes[AfterCommit], inflight: counted}
 	for !handlers.pass(&r, &f.event) {
 	}
 	bus.inflight.Finish(counted)
-	if r.failures != nil {
-		return joined(r.failures)
-	}
-	return nil
+	return joined(r.failures)
 }
 
 // begin returns the topic of typ, the innermost node of ctx, and who handles an

@@ -2,6 +2,7 @@ package inflight_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,7 @@ func TestWaitMissesNothing(t *testing.T) {
 	for range 50 {
 		var c inflight.Counter
 		var closed atomic.Bool
-		var working atomic.Int64
+		var working, published atomic.Int64
 		var all sync.WaitGroup
 		var publish func(depth int)
 		publish = func(depth int) {
@@ -32,6 +33,7 @@ func TestWaitMissesNothing(t *testing.T) {
 			}
 			working.Add(1)
 			defer working.Add(-1)
+			published.Add(1)
 			if depth == 3 {
 				return
 			}
@@ -53,7 +55,9 @@ func TestWaitMissesNothing(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(100 * time.Microsecond)
+		for published.Load() < 100 {
+			runtime.Gosched()
+		}
 		closed.Store(true)
 		require.NoError(t, c.Wait(t.Context()))
 		require.Zero(t, working.Load())

@@ -69,11 +69,17 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var c inflight.Counter
+		s := c.Start(unsafe.Pointer(&c))
+		wait := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return c.Wait(ctx)
+		}
+		require.ErrorIs(t, wait(), context.DeadlineExceeded, "for the publisher")
 		c.StartDeferred()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		require.ErrorIs(t, c.Wait(ctx), context.DeadlineExceeded)
-		time.AfterFunc(time.Second, c.FinishDeferred)
+		c.Finish(s)
+		require.ErrorIs(t, wait(), context.DeadlineExceeded, "for what it left behind")
+		time.AfterFunc(time.Minute, c.FinishDeferred)
 		require.NoError(t, c.Wait(t.Context()), "once it has ended")
 	})
 }

@@ -111,18 +111,26 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 		typ, unmarshal = steps[0].from, unmarshalOld
 	}
 	var v any
-	err := protect(func() (err error) {
+	err := protect(func() error {
 		p := reflect.New(typ.typ)
-		err = unmarshal(e.Data, p.Interface())
+		if err := unmarshal(e.Data, p.Interface()); err != nil {
+			return err
+		}
+		if typ.err == nil {
+			*typ.headerAt(p.UnsafePointer()) = header
+		}
 		v = p.Elem().Interface()
-		return err
+		return nil
 	})
 	for i, s := range steps {
 		if err != nil {
 			return nil, err
 		}
 		err = protect(func() (err error) {
-			v, err = s.call(s.from.withHeader(v, header))
+			if i > 0 { // else it has it
+				v = s.from.withHeader(v, header)
+			}
+			v, err = s.call(v)
 			return err
 		})
 		if err != nil {
@@ -132,8 +140,9 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 	if err != nil {
 		return nil, err
 	}
-	event := reg.event.withHeader(v, header).(Event)
+	event := v.(Event)
 	if len(steps) > 0 {
+		event = reg.event.withHeader(v, header).(Event)
 		if err := protect(func() error { return reg.checkUpcast(event) }); err != nil {
 			return nil, fmt.Errorf("upcast to version %d: %w", reg.version, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 func TestDefault(t *testing.T) {
@@ -215,7 +216,7 @@ func TestAContextThatOutlivedItsHandlerMayNotPublish(t *testing.T) {
 		require.Len(t, kept, 6)
 	})
 	t.Run("after Close, while others are refused", func(t *testing.T) {
-		timeLimit(t)
+		txtest.TimeLimit(t)
 		bus := tidings.New()
 		var kept atomic.Pointer[context.Context]
 		var calls atomic.Int32
@@ -297,7 +298,7 @@ func TestCloseInsideAHandler(t *testing.T) {
 		})
 	}
 	t.Run("of another bus", func(t *testing.T) {
-		timeLimit(t)
+		txtest.TimeLimit(t)
 		bus, other := tidings.New(), tidings.New()
 		tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
 			return other.Close(ctx)
@@ -307,7 +308,7 @@ func TestCloseInsideAHandler(t *testing.T) {
 		require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
 	})
 	t.Run("of another bus, inside one of this", func(t *testing.T) {
-		timeLimit(t)
+		txtest.TimeLimit(t)
 		bus, other := tidings.New(), tidings.New()
 		tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
 			return tidings.Publish(ctx, other, proposalAccepted{})
@@ -324,7 +325,7 @@ func TestCloseInsideAHandler(t *testing.T) {
 // returns, or refused.
 func TestCloseWhileEventsFly(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	for range 100 {
 		bus := tidings.New()
 		var handled, accepted, closed atomic.Int32

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 func onAccepted(context.Context, proposalAccepted) error { return errDeclined }
@@ -156,7 +157,7 @@ func (f *failures) messages() (messages []string) {
 // and since Publish does not return, the failures are reported.
 func TestGoexitInAHandler(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	const goexit = "tidings: exits handling tidings_test.proposalAccepted: runtime.Goexit was called (t.FailNow, t.Skip and the like do)"
 	const declined = "tidings: declines handling tidings_test.proposalAccepted: card declined"
 	exits := func(bus *tidings.EventBus) {
@@ -253,7 +254,7 @@ func TestErrorHandlerGetsFailuresWithoutACaller(t *testing.T) {
 
 func TestErrorHandlerMayPublish(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	type handlerFailed struct {
 		tidings.DomainEvent
 		Handler string

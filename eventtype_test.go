@@ -387,7 +387,7 @@ func TestErrorsShowWhatAHandlerWasGiven(t *testing.T) {
 // A Clone that panics fails the handler that it was for.
 func TestCloneThatPanics(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	for _, tt := range []struct {
 		reason string
 		at     func(n int32) bool

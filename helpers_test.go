@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -69,17 +68,6 @@ func writes[E tidings.Event](d *diary, line string) func(context.Context, E) err
 		d.add("%s", line)
 		return nil
 	}
-}
-
-// timeLimit turns a deadlock into a failure that shows every goroutine, long
-// before the limit of go test does.
-func timeLimit(t *testing.T) {
-	t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() {
-		debug.SetTraceback("all")
-		panic(t.Name() + " is deadlocked")
-	})
-	t.Cleanup(func() { timer.Stop() })
 }
 
 // goroutineID is the number in the first line of a stack trace.

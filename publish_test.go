@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 func TestPublishGivesEveryHandlerTheEventInOrderOfSubscription(t *testing.T) {
@@ -163,7 +164,7 @@ func TestCancelledMidwaySkipsTheRest(t *testing.T) {
 
 func TestPublishInsideAHandlerIsDepthFirst(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	tidings.Subscribe(bus, func(ctx context.Context, e proposalAccepted) error {
 		d.add("accepted %d, first", e.ProposalID)
@@ -197,7 +198,7 @@ func TestPublishInsideAHandlerIsDepthFirst(t *testing.T) {
 // read lock while handlers run deadlocks here.
 func TestPublishInsideAHandlerWhileAnotherGoroutineSubscribes(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	for range 50 {
 		bus := tidings.New()
 		inside, nested := 0, 0
@@ -233,7 +234,7 @@ func TestPublishInsideAHandlerWhileAnotherGoroutineSubscribes(t *testing.T) {
 
 func TestSubscribeInsideAHandlerTakesEffectFromTheNextEvent(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
 		d.add("first %d", e.ClientID)
@@ -251,7 +252,7 @@ func TestSubscribeInsideAHandlerTakesEffectFromTheNextEvent(t *testing.T) {
 
 func TestUnsubscribeInsideAHandlerLetsTheEventFinishItsSnapshot(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	var self, other *tidings.Subscription
 	self = tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
@@ -274,7 +275,7 @@ func TestUnsubscribeInsideAHandlerLetsTheEventFinishItsSnapshot(t *testing.T) {
 
 func TestPublishAfterAPanic(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	tidings.Subscribe(bus, func(_ context.Context, e clientCreated) error {
 		if e.ClientID == 1 {
@@ -293,7 +294,7 @@ func TestPublishAfterAPanic(t *testing.T) {
 // Each handler waits for the other: they can only meet if both run at once.
 func TestTwoPublishersRunInParallel(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus := tidings.New()
 	var meeting sync.WaitGroup
 	meeting.Add(2)
@@ -315,7 +316,7 @@ func TestTwoPublishersRunInParallel(t *testing.T) {
 
 func TestPublishWithADeadlineInsideAHandler(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	outer := ""
 	tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {
@@ -334,7 +335,7 @@ func TestPublishWithADeadlineInsideAHandler(t *testing.T) {
 
 func TestTwoBusesCallEachOther(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	crm, billing, d := tidings.New(), tidings.New(), &diary{}
 	tidings.Subscribe(crm, func(ctx context.Context, e proposalAccepted) error {
 		return tidings.Publish(ctx, billing, clientCreated{})
@@ -352,7 +353,7 @@ func TestTwoBusesCallEachOther(t *testing.T) {
 
 func TestRecursionIsBounded(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	const prefix = "tidings: events nested too deeply (more than "
 	for _, tt := range []struct {
 		reason  string
@@ -397,7 +398,7 @@ func TestRecursionIsBounded(t *testing.T) {
 // again and again.
 func TestDepthIsNotLength(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus := tidings.New(tidings.WithMaxDepth(2))
 	calls := 0
 	tidings.Subscribe(bus, func(ctx context.Context, _ proposalAccepted) error {

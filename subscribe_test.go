@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 func TestUnsubscribe(t *testing.T) {
@@ -85,7 +86,7 @@ func TestTheSameFunctionSubscribedTwice(t *testing.T) {
 // write to.
 func TestSubscribeAfterUnsubscribeKeepsOlderSnapshots(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	var last *tidings.Subscription
 	first := true
@@ -106,7 +107,7 @@ func TestSubscribeAfterUnsubscribeKeepsOlderSnapshots(t *testing.T) {
 
 func TestAfterUnsubscribeReturnsNoLaterPublishCallsTheHandler(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus := tidings.New()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -144,7 +145,7 @@ func TestAfterUnsubscribeReturnsNoLaterPublishCallsTheHandler(t *testing.T) {
 
 func TestSubscribeAndUnsubscribeWhileEventsFly(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus := tidings.New()
 	var steady atomic.Int64
 	tidings.Subscribe(bus, func(context.Context, clientCreated) error {
@@ -408,7 +409,7 @@ func TestOnceCountsCallsOfTheHandler(t *testing.T) {
 
 func TestOnceIsNotReentered(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, calls := tidings.New(), 0
 	tidings.Subscribe(bus, func(ctx context.Context, _ clientCreated) error {
 		calls++
@@ -421,7 +422,7 @@ func TestOnceIsNotReentered(t *testing.T) {
 // The outer event keeps to the handlers that it began with, Once among them.
 func TestOnceIsNotCalledAgainByAnEventUnderWay(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus, d := tidings.New(), &diary{}
 	tidings.Subscribe(bus, func(ctx context.Context, e clientCreated) error {
 		if e.ClientID == 1 {
@@ -439,7 +440,7 @@ func TestOnceIsNotCalledAgainByAnEventUnderWay(t *testing.T) {
 
 func TestOnceUnderConcurrency(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	for range 1000 {
 		bus := tidings.New()
 		var calls, steady, ready atomic.Int32

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txtest"
 )
 
 func TestInterfaceSubscriptions(t *testing.T) {
@@ -127,7 +128,7 @@ func asAudited(ctx context.Context, bus *tidings.EventBus) error {
 // whoever comes first, no event may miss a handler that was there before.
 func TestRoutingWhileATypeBecomesKnown(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	for range 200 {
 		bus := tidings.New()
 		var calls [3]int

@@ -471,7 +471,7 @@ func TestTransportsAreWiredCorrectlyOrNotAtAll(t *testing.T) {
 // A transport learns of a handler before any event is routed to it.
 func TestHandleComesBeforeSend(t *testing.T) {
 	t.Parallel()
-	timeLimit(t)
+	txtest.TimeLimit(t)
 	bus := tidings.New()
 	c := &courier{}
 	c.handle = func(string) error { return tidings.Publish(t.Context(), bus, clientCreated{}) }

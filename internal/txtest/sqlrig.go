@@ -27,7 +27,7 @@ type SQLRig struct {
 // test, for it may hang.
 func NewSQLRig(t testing.TB) *SQLRig {
 	t.Helper()
-	timeLimit(t)
+	TimeLimit(t)
 	r := &SQLRig{Rig: NewRig()}
 	r.DB, r.SQL = fakedb.Open(t)
 	r.DB.SetMaxOpenConns(1)
@@ -53,9 +53,9 @@ func NewSQLRig(t testing.TB) *SQLRig {
 	return r
 }
 
-// timeLimit turns a deadlock into a failure that shows every goroutine, long
+// TimeLimit turns a deadlock into a failure that shows every goroutine, long
 // before the limit of go test does.
-func timeLimit(t testing.TB) {
+func TimeLimit(t testing.TB) {
 	t.Helper()
 	timer := time.AfterFunc(30*time.Second, func() {
 		debug.SetTraceback("all")

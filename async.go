@@ -3,6 +3,7 @@ package tidings
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -42,11 +43,17 @@ func newAsyncTransport(bus *EventBus) *asyncTransport {
 
 func (a *asyncTransport) Phase() Phase { return AfterCommit }
 
-func (a *asyncTransport) Handle(name string, deliver func(context.Context, Event) error) error {
+// Encode is not called: events stay as they are.
+func (a *asyncTransport) Encode(context.Context, Outgoing) (any, error) { return nil, nil }
+
+func (a *asyncTransport) Handle(h Handler) (stop func(), err error) {
+	if len(h.Options) > 0 {
+		return nil, fmt.Errorf("%v is for another transport", h.Options[0])
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.queues[name] = &asyncQueue{deliver: deliver}
-	return nil
+	a.queues[h.Name] = &asyncQueue{deliver: h.Deliver}
+	return func() { a.forget(h.Name) }, nil
 }
 
 // forget drops a handler. What waits in its queue is still handled.
@@ -57,13 +64,13 @@ func (a *asyncTransport) forget(name string) {
 }
 
 // Send queues every event for every handler that has room.
-func (a *asyncTransport) Send(ctx context.Context, deliveries []Outgoing) error {
+func (a *asyncTransport) Send(ctx context.Context, events []Outgoing) error {
 	// The handlers' context: the values of the publisher's, leave to publish
 	// while Close drains the queue, and the depth at which it was published:
 	// a circle ends here as well.
 	base := &node{Context: context.WithoutCancel(ctx), up: nodeFrom(ctx), topic: a.entered}
 	var errs []error
-	for _, d := range deliveries {
+	for _, d := range events {
 		for _, name := range d.Handlers {
 			if err := a.send(base, d.Event, name); err != nil {
 				handler, _, _ := strings.Cut(name, "\x00") // see Subscription.key

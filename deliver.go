@@ -56,18 +56,6 @@ func (t *topic) deliver(ctx context.Context, event Event, sub *Subscription) err
 	return joined(n.run(lane{sub}, false))
 }
 
-// register tells the transport of its handler.
-func (s *Subscription) register() (err error) {
-	switch t := s.transport.(type) {
-	case Broadcaster:
-		s.stop, err = t.HandleType(s.key(), s.event, s.deliver)
-		return err
-	case Binder:
-		return t.Bind(s, s.deliver)
-	}
-	return s.transport.Handle(s.key(), s.deliver)
-}
-
 // deliver runs the handler for an event that its transport delivers.
 func (s *Subscription) deliver(ctx context.Context, event Event) error {
 	if event == nil {

@@ -417,15 +417,22 @@ func TestCloneThatPanics(t *testing.T) {
 	}
 }
 
-// The copy for a transport is made before the handlers here have theirs. Its
-// failure is that of the handlers there.
+// The copies for a transport are made before the handlers here have theirs. Without
+// one to encode the event is not published; that there is none to send is a failure of
+// the handlers there.
 func TestCloneThatPanicsForATransport(t *testing.T) {
 	t.Parallel()
 	bus, c, d := tidings.New(), &courier{}, &diary{}
 	tidings.Subscribe(bus, onAny[orderPlaced], tidings.Via(c), tidings.Named("there"))
 	tidings.Subscribe(bus, writes[orderPlaced](d, "here"))
 	first := &cloneWatch{panics: func(n int32) bool { return n == 1 }}
-	errs := handlerErrors(t, tidings.Publish(t.Context(), bus, placed(first)))
+	err := tidings.Publish(t.Context(), bus, placed(first))
+	require.ErrorContains(t, err, "tidings: tidings_test.orderPlaced is not published: ")
+	require.ErrorContains(t, err, "cannot clone")
+	require.Empty(t, d.read())
+
+	second := &cloneWatch{panics: func(n int32) bool { return n == 2 }}
+	errs := handlerErrors(t, tidings.Publish(t.Context(), bus, placed(second)))
 	require.Len(t, errs, 1)
 	require.Equal(t, "there", errs[0].Handler)
 	var pe *tidings.PanicError

@@ -26,7 +26,6 @@ type config struct {
 	clock        func() time.Time // nil: time.Now
 	maxDepth     int
 	transport    Transport // nil: handlers run here
-	sender       Transport // of transport, see Broadcaster
 	immutable    immutability
 }
 
@@ -102,7 +101,7 @@ func WithMaxDepth(n int) Option {
 func WithTransport(t Transport) Option {
 	mustNotBeNil(t == nil, "WithTransport", "Transport")
 	mustBeSound(t)
-	return option(func(c *config) { c.transport, c.sender = t, senderOf(t) })
+	return option(func(c *config) { c.transport = t })
 }
 
 // WithImmutable declares that no code changes the memory behind a value of

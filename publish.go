@@ -135,8 +135,8 @@ func (t *topic) publishNow(ctx context.Context, n *node, h *handlers) error {
 	if err := bus.admit(n.up); err != nil {
 		return err
 	}
-	isNew := t.stamp(n.up, n.header)
-	encoded, err := t.encode(ctx, h.routes, n.header, isNew)
+	t.stamp(n.up, n.header)
+	encoded, err := t.encode(ctx, h.routes, n.header)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ type queuedEvent struct {
 	topic    *topic
 	handlers *handlers
 	header   *DomainEvent // inside the event
-	encoded  []any        // by index of the route; nil without encoders
+	encoded  []any        // by index of the route; nil without transports
 }
 
 func (q *queuedEvent) bus() *EventBus { return q.topic.bus }
@@ -68,8 +68,8 @@ func (q *queuedEvent) enqueue(ctx context.Context, n *node) error {
 	if err := t.bus.admit(n); err != nil {
 		return err
 	}
-	isNew := t.stamp(n, q.header)
-	encoded, err := t.encode(ctx, q.handlers.routes, q.header, isNew)
+	t.stamp(n, q.header)
+	encoded, err := t.encode(ctx, q.handlers.routes, q.header)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,35 @@ import (
 	"time"
 )
 
+// Attempts limits how often the transport of the handler calls it for one event;
+// n is at least 1. Then the event becomes a dead job or a dead letter. The default is
+// the transport's, and the last Attempts of a subscription applies.
+//
+// Attempts, [Backoff] and [Timeout] mean the same behind each [Transport] that
+// retries. A handler without one, or [Async], is called once for an event, without
+// a time limit.
+func Attempts(n int) SubscribeOption {
+	mustBePositive(n, "Attempts")
+	return subscribeOption(func(s *settings) { s.handler.Attempts = n })
+}
+
+// Backoff sets the time that the transport of the handler waits after a failed
+// attempt; attempts count from 1. The default is the transport's. A handler can
+// override it with [RetryAfter]. See [Attempts].
+func Backoff(wait func(attempt int) time.Duration) SubscribeOption {
+	mustNotBeNil(wait == nil, "Backoff", "function")
+	return subscribeOption(func(s *settings) { s.handler.Backoff = wait })
+}
+
+// Timeout limits the duration of one attempt, whose context then ends. The default
+// is the transport's. See [Attempts].
+func Timeout(d time.Duration) SubscribeOption {
+	if d <= 0 {
+		panic(fmt.Sprintf("tidings: Timeout(%v): must be positive", d))
+	}
+	return subscribeOption(func(s *settings) { s.handler.Timeout = d })
+}
+
 // Permanent marks err as permanent: a [Transport] that retries does not retry a
 // handler that returns it for this event, which becomes a dead job or a dead
 // letter at once. Permanent returns nil if err is nil.

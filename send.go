@@ -8,25 +8,23 @@ import (
 	"strings"
 )
 
-// encode returns what the encoders among routes make of an event, by index of
-// the route; nil if there are none.
-func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent, isNew bool) (encoded []any, err error) {
+// encode returns what the transports of routes make of an event, by index of
+// the route; nil if there are none. Async keeps the event as it is.
+func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent) (encoded []any, err error) {
 	for i, r := range routes {
-		encoder, ok := r.transport.(Encoder)
-		if !ok {
+		if r.transport == t.bus.async {
 			continue
 		}
 		if encoded == nil {
 			encoded = make([]any, len(routes))
 		}
 		copied, err := t.copyOf(header)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = protect(func() (err error) {
+				encoded[i], err = r.transport.Encode(ctx, Outgoing{Event: copied, Handlers: r.keys, Bus: t.bus})
+				return err
+			})
 		}
-		err = protect(func() (err error) {
-			encoded[i], err = encoder.EncodeEvent(ctx, copied, isNew)
-			return err
-		})
 		if err != nil {
 			return nil, fmt.Errorf("tidings: %s is not published: %w", t.event.name, err)
 		}
@@ -34,7 +32,7 @@ func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent
 	return encoded, nil
 }
 
-// encodedFor returns what the encoder of the route with that index made.
+// encodedFor returns what the transport of the route with that index made.
 func encodedFor(encoded []any, route int) any {
 	if encoded == nil {
 		return nil

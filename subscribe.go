@@ -48,9 +48,9 @@ func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, o
 // newSubscription returns what Subscribe, which calls it, makes for events of type
 // typ and the function with that entry.
 func newSubscription(bus *EventBus, typ reflect.Type, function uintptr) *Subscription {
-	var caller [1]uintptr
-	runtime.Callers(3, caller[:])
-	return &Subscription{bus: bus, event: typ, name: functionName(function), caller: caller[0]}
+	s := &Subscription{bus: bus, event: typ, name: functionName(function)}
+	runtime.Callers(3, s.callers[:])
+	return s
 }
 
 // subscribe adds s, with these options, to its bus.
@@ -69,7 +69,7 @@ func (s *Subscription) subscribe(opts []SubscribeOption) {
 		s.handler, s.appendFuncs = nil, nil
 	}
 	options.finish()
-	s.bus.subscribe(s)
+	s.bus.subscribe(s, options.handler)
 }
 
 // onlyOnce lets the calls for one event pass, the first that gets here, and
@@ -87,18 +87,22 @@ func onlyOnce(sub *Subscription, call handlerCall) handlerCall {
 	}
 }
 
-// subscribe adds sub. The name is taken first, then the transport told, then
-// events routed: no event is sent to a name without a handler.
-func (b *EventBus) subscribe(sub *Subscription) {
+// subscribe adds sub, with what its transport is told. The name is taken first, then
+// the transport told, then events routed: no event is sent to a name without a
+// handler.
+func (b *EventBus) subscribe(sub *Subscription, h Handler) {
 	if other := b.reserve(sub); other != nil {
 		panic(fmt.Sprintf("tidings: Subscribe: a handler named %q exists already, subscribed at %s; stored jobs and queues are bound to names, so each handler needs its own",
 			sub.name, other.Info().location()))
 	}
 	if sub.transport != nil {
-		if err := sub.register(); err != nil {
+		h.Name, h.EventType, h.Deliver, h.Subscription = sub.key(), sub.event, sub.deliver, sub
+		stop, err := sub.transport.Handle(h)
+		if err != nil {
 			b.unsubscribe(sub)
 			panic(fmt.Sprintf("tidings: Subscribe: %T does not take the handler %q: %v", sub.transport, sub.name, err))
 		}
+		sub.stop = stop
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

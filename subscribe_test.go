@@ -308,7 +308,7 @@ func TestActive(t *testing.T) {
 // Several options as one are those, also nested; none are none.
 func TestSubscribeOptions(t *testing.T) {
 	t.Parallel()
-	r, bus := &radio{}, tidings.New()
+	c, bus := &courier{}, tidings.New()
 	calls := 0
 	count := tidings.Middleware(func(next tidings.HandlerFunc) tidings.HandlerFunc {
 		return func(ctx context.Context, d tidings.Delivery) error {
@@ -317,11 +317,11 @@ func TestSubscribeOptions(t *testing.T) {
 		}
 	})
 	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.SubscribeOptions{
-		tidings.Named("a"), tidings.SubscribeOptions{tidings.Via(r), count}, tidings.SubscribeOptions(nil),
+		tidings.Named("a"), tidings.SubscribeOptions{tidings.Via(c), count}, tidings.SubscribeOptions(nil),
 	})
 	require.Equal(t, "a", sub.Info().Handler)
-	require.Same(t, r, sub.Info().Transport)
-	require.NoError(t, r.handlers["a"](t.Context(), tidings.Stamp(t.Context(), clientCreated{})))
+	require.Same(t, c, sub.Info().Transport)
+	require.NoError(t, c.handlers["a"].Deliver(t.Context(), tidings.Stamp(t.Context(), clientCreated{})))
 	require.Equal(t, 1, calls)
 	require.PanicsWithValue(t, "tidings: Subscribe with a nil SubscribeOption", func() {
 		tidings.Subscribe(bus, onAny[clientCreated], tidings.SubscribeOptions{nil})

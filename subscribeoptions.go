@@ -3,7 +3,8 @@ package tidings
 import "fmt"
 
 // A SubscribeOption configures one subscription, see [Subscribe]: [Named],
-// [Once], a [Phase], [Async], [Via] or a [Middleware].
+// [Once], a [Phase], [Async], [Via], [Attempts], [Backoff], [Timeout], a
+// [Middleware], and options of the transport.
 type SubscribeOption interface{ subscribe(*settings) }
 
 type subscribeOption func(*settings)
@@ -31,7 +32,8 @@ type settings struct {
 	once       bool
 	phased     bool
 	middleware []Middleware
-	nameFor    string // what requires a name; "": nothing
+	nameFor    string  // what requires a name; "": nothing
+	handler    Handler // for the transport
 }
 
 // Named gives the handler a name that outlives refactoring: it is what
@@ -121,6 +123,8 @@ func (s *settings) finish() {
 		panic(fmt.Sprintf("tidings: Subscribe with %v and a transport: the transport's own phase counts; leave one of them out", sub.phase))
 	}
 	switch {
+	case sub.transport == nil && len(s.handler.Options) > 0:
+		panic(fmt.Sprintf("tidings: Subscribe: %v needs a transport: add tidings.Via", s.handler.Options[0]))
 	case sub.transport == nil:
 		return
 	case sub.transport == async:
@@ -129,7 +133,7 @@ func (s *settings) finish() {
 	case s.once:
 		panic(fmt.Sprintf("tidings: Subscribe: Once counts in this process, and %T may deliver in another: leave one of them out", sub.transport))
 	}
-	sub.phase, sub.sender = sub.transport.Phase(), senderOf(sub.transport)
+	sub.phase = sub.transport.Phase()
 	if !sub.named {
 		sub.serial = async.serial.Add(1)
 	}

@@ -20,11 +20,10 @@ type Subscription struct {
 	phase     Phase
 	named     bool
 	removed   atomic.Bool
-	transport Transport // nil: called by the publisher
-	sender    Transport // of transport, see Broadcaster
-	stop      func()    // see Broadcaster; or nil
-	serial    uint64    // tells Async handlers without a name apart; else 0
-	caller    uintptr   // program counter of the call of Subscribe
+	transport Transport  // nil: called by the publisher
+	stop      func()     // of transport; or nil
+	serial    uint64     // tells Async handlers without a name apart; else 0
+	callers   [3]uintptr // program counters of the call of Subscribe, and of its callers
 
 	call handlerCall
 	// handler is a func(context.Context, E) error, and appendFuncs appendHandlers[E];
@@ -70,9 +69,6 @@ func (b *EventBus) unsubscribe(sub *Subscription) bool {
 	for t := range b.topicsOfLocked(sub) {
 		t.remove(sub)
 	}
-	if sub.transport == b.async {
-		b.async.forget(sub.key())
-	}
 	return true
 }
 
@@ -117,12 +113,31 @@ type SubscriptionInfo struct {
 // Info returns what [EventBus.Subscriptions] has of the subscription, also
 // when that has ended.
 func (s *Subscription) Info() SubscriptionInfo {
-	frame, _ := runtime.CallersFrames([]uintptr{s.caller}).Next()
+	frame := s.place()
 	return SubscriptionInfo{
 		EventType: s.event, Handler: s.name, Phase: s.phase, Transport: s.transport,
 		File: frame.File, Line: frame.Line,
 	}
 }
+
+// place returns where Subscribe was called, or the function of a module of tidings that
+// has called it.
+func (s *Subscription) place() runtime.Frame {
+	frames := runtime.CallersFrames(s.callers[:])
+	first, more := frames.Next()
+	for frame := first; ; frame, more = frames.Next() {
+		ours := func(module string) bool { return strings.HasPrefix(frame.Function, module) }
+		if !slices.ContainsFunc(subscribers, ours) {
+			return frame
+		}
+		if !more {
+			return first
+		}
+	}
+}
+
+// subscribers are modules with functions that subscribe for their caller.
+var subscribers = []string{"github.com/tidings-go/tidings/relay.", "github.com/tidings-go/tidings/eventlog."}
 
 func (i SubscriptionInfo) location() string { return fmt.Sprintf("%s:%d", i.File, i.Line) }
 

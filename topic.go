@@ -52,7 +52,7 @@ func (r *route) live(bus *EventBus) (keys []string, any bool) {
 			keys = append(keys, r.keys[i])
 		}
 	}
-	return keys, len(keys) > 0 || r.transport == bus.sender
+	return keys, len(keys) > 0 || r.transport == bus.transport
 }
 
 func newTopic(bus *EventBus, typ reflect.Type) *topic {
@@ -62,7 +62,7 @@ func newTopic(bus *EventBus, typ reflect.Type) *topic {
 	}
 	h := &handlers{}
 	if bus.transport != nil {
-		h.routes = []*route{{transport: bus.sender, phase: bus.sender.Phase()}}
+		h.routes = []*route{{transport: bus.transport, phase: bus.transport.Phase()}}
 	}
 	t.store(h)
 	return t
@@ -101,10 +101,10 @@ func (t *topic) add(sub *Subscription) {
 		}
 	} else {
 		h.routes = slices.Clone(h.routes)
-		i := slices.IndexFunc(h.routes, func(r *route) bool { return r.transport == sub.sender })
+		i := slices.IndexFunc(h.routes, func(r *route) bool { return r.transport == sub.transport })
 		if i < 0 {
 			i = len(h.routes)
-			h.routes = append(h.routes, &route{transport: sub.sender, phase: sub.phase})
+			h.routes = append(h.routes, &route{transport: sub.transport, phase: sub.phase})
 		}
 		r := *h.routes[i]
 		r.subs, r.keys = append(r.subs, sub), append(r.keys, sub.key())
@@ -127,7 +127,7 @@ func (t *topic) remove(sub *Subscription) {
 		}
 	}
 	h.routes = slices.DeleteFunc(h.routes, func(r *route) bool {
-		return len(r.subs) == 0 && r.transport != t.bus.sender
+		return len(r.subs) == 0 && r.transport != t.bus.transport
 	})
 	t.store(&h)
 }
@@ -163,11 +163,9 @@ func (t *topic) copyOf(header *DomainEvent) (copied Event, err error) {
 }
 
 // stamp fills in the header of an event that is published in n, unless it has
-// been, and reports whether it did.
-func (t *topic) stamp(n *node, header *DomainEvent) bool {
-	if header.id != uuid.Nil {
-		return false
+// been.
+func (t *topic) stamp(n *node, header *DomainEvent) {
+	if header.id == uuid.Nil {
+		header.stamp(n.origin(), t.bus.clock)
 	}
-	header.stamp(n.origin(), t.bus.clock)
-	return true
 }

@@ -20,38 +20,29 @@ import (
 // failure, and says whose it would have been.
 func TestErrUnsubscribed(t *testing.T) {
 	t.Parallel()
-	for _, transport := range []interface {
-		tidings.Transport
-		deliver(name string, event tidings.Event) error
-	}{&radio{}, &courier{}} {
-		bus := tidings.New()
-		called := false
-		sub := tidings.Subscribe(bus, func(context.Context, clientCreated) error {
-			called = true
-			return nil
-		}, tidings.Named("crm.onboard"), tidings.Via(transport))
-		sub.Unsubscribe()
-		err := transport.deliver("crm.onboard", tidings.Stamp(t.Context(), clientCreated{}))
-		require.ErrorIs(t, err, tidings.ErrUnsubscribed)
-		require.EqualError(t, err, "tidings: crm.onboard is no longer subscribed")
-		he := (*tidings.HandlerError)(nil)
-		require.False(t, errors.As(err, &he))
-		require.False(t, called)
-	}
-}
-
-func (c *courier) deliver(name string, event tidings.Event) error {
-	return c.handlers[name](context.Background(), event)
+	c := &courier{}
+	bus := tidings.New()
+	called := false
+	sub := tidings.Subscribe(bus, func(context.Context, clientCreated) error {
+		called = true
+		return nil
+	}, tidings.Named("crm.onboard"), tidings.Via(c))
+	sub.Unsubscribe()
+	err := c.handlers["crm.onboard"].Deliver(t.Context(), tidings.Stamp(t.Context(), clientCreated{}))
+	require.ErrorIs(t, err, tidings.ErrUnsubscribed)
+	require.EqualError(t, err, "tidings: crm.onboard is no longer subscribed")
+	he := (*tidings.HandlerError)(nil)
+	require.False(t, errors.As(err, &he))
+	require.False(t, called)
 }
 
 // Subscriptions tells what Via was given.
 func TestSubscriptionsShowTheTransport(t *testing.T) {
 	t.Parallel()
-	r := &radio{}
-	view := &channel{r}
+	c := &courier{}
 	bus := tidings.New()
-	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"), tidings.Via(view))
-	require.Same(t, view, sub.Info().Transport, "the view, and not its Sender")
+	sub := tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"), tidings.Via(c))
+	require.Same(t, c, sub.Info().Transport)
 	require.Equal(t, bus.Subscriptions()[0], sub.Info())
 	require.True(t, strings.HasSuffix(sub.Info().File, "transport_test.go"), fmt.Sprint(sub.Info()))
 }
@@ -60,39 +51,48 @@ func TestSubscriptionsShowTheTransport(t *testing.T) {
 // the handlers when a test asks it to.
 type courier struct {
 	phase  tidings.Phase
+	encode func(tidings.Outgoing) (any, error)             // what Encode returns
 	send   func(context.Context, []tidings.Outgoing) error // what Send returns
-	handle func(name string) error                         // what Handle returns
+	handle func(tidings.Handler) error                     // what Handle returns
 
 	mu       sync.Mutex
 	batches  [][]tidings.Outgoing
-	handlers map[string]func(context.Context, tidings.Event) error
+	handlers map[string]tidings.Handler
+	stopped  []string
 }
 
 func (c *courier) Phase() tidings.Phase { return c.phase }
 
-func (c *courier) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
+func (c *courier) Encode(_ context.Context, event tidings.Outgoing) (any, error) {
+	if c.encode != nil {
+		return c.encode(event)
+	}
+	return nil, nil
+}
+
+func (c *courier) Send(ctx context.Context, events []tidings.Outgoing) error {
 	c.mu.Lock()
-	c.batches = append(c.batches, slices.Clone(deliveries))
+	c.batches = append(c.batches, slices.Clone(events))
 	c.mu.Unlock()
 	if c.send != nil {
-		return c.send(ctx, deliveries)
+		return c.send(ctx, events)
 	}
 	return nil
 }
 
-func (c *courier) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
+func (c *courier) Handle(h tidings.Handler) (func(), error) {
 	if c.handle != nil {
-		if err := c.handle(name); err != nil {
-			return err
+		if err := c.handle(h); err != nil {
+			return func() { c.stopped = append(c.stopped, "refused "+h.Name) }, err
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.handlers == nil {
-		c.handlers = map[string]func(context.Context, tidings.Event) error{}
+		c.handlers = map[string]tidings.Handler{}
 	}
-	c.handlers[name] = deliver
-	return nil
+	c.handlers[h.Name] = h
+	return func() { c.stopped = append(c.stopped, h.Name) }, nil
 }
 
 // sent lists the batches: "tidings_test.clientCreated>a,b" for each event,
@@ -118,7 +118,7 @@ func (c *courier) deliverAll(ctx context.Context) (errs []error) {
 	c.mu.Unlock()
 	for _, d := range slices.Concat(batches...) {
 		for _, name := range d.Handlers {
-			errs = append(errs, c.handlers[name](ctx, d.Event))
+			errs = append(errs, c.handlers[name].Deliver(ctx, d.Event))
 		}
 	}
 	return errs
@@ -356,7 +356,7 @@ func TestDeliver(t *testing.T) {
 		d.add("%s", e.AuditLine())
 		return nil
 	}, tidings.Via(c), tidings.Named("family"))
-	typed, family := c.handlers["typed"], c.handlers["family"]
+	typed, family := c.handlers["typed"].Deliver, c.handlers["family"].Deliver
 
 	stored := tidings.Stamp(t.Context(), clientCreated{ClientID: 3})
 	require.NoError(t, typed(t.Context(), stored))
@@ -378,7 +378,7 @@ func TestDeliver(t *testing.T) {
 	sub.Unsubscribe()
 	require.EqualError(t, typed(t.Context(), stored), "tidings: typed is no longer subscribed")
 	tidings.Subscribe(bus, writes[clientCreated](d, "back"), tidings.Via(c), tidings.Named("typed"))
-	require.NoError(t, c.handlers["typed"](t.Context(), stored))
+	require.NoError(t, c.handlers["typed"].Deliver(t.Context(), stored))
 
 	require.NoError(t, bus.Close(t.Context()))
 	require.ErrorIs(t, family(t.Context(), stored), tidings.ErrClosed)
@@ -410,23 +410,6 @@ func TestDeliverClonesTheEvent(t *testing.T) {
 	}
 }
 
-// settings is a view of a courier, as a transport makes them to carry the
-// settings of one handler.
-type settings struct {
-	*courier
-	attempts int
-}
-
-func TestViewsOfATransport(t *testing.T) {
-	t.Parallel()
-	bus, c := tidings.New(), &courier{}
-	tidings.Subscribe(bus, onAny[clientCreated], tidings.Via(c), tidings.Named("plain"))
-	tidings.Subscribe(bus, onAny[clientCreated], tidings.Via(settings{c, 5}), tidings.Named("five"))
-	tidings.Subscribe(bus, onAny[clientCreated], tidings.Via(settings{c, 5}), tidings.Named("five too"))
-	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))
-	require.Equal(t, []string{"clientCreated>plain", "clientCreated>five,five too"}, c.sent())
-}
-
 // byValue is a transport that == panics on.
 type byValue struct {
 	*courier
@@ -437,7 +420,7 @@ func TestTransportsAreWiredCorrectlyOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	c, other := &courier{}, &courier{}
 	late := &courier{phase: tidings.AfterRollback}
-	full := &courier{handle: func(name string) error { return errors.New("too many handlers") }}
+	full := &courier{handle: func(tidings.Handler) error { return errors.New("too many handlers") }}
 	bus, withDefault := tidings.New(), tidings.New(tidings.WithTransport(c))
 	subscribe := func(bus *tidings.EventBus, opts ...tidings.SubscribeOption) func() {
 		return func() { tidings.Subscribe(bus, onAny[clientCreated], opts...) }
@@ -474,7 +457,7 @@ func TestHandleComesBeforeSend(t *testing.T) {
 	txtest.TimeLimit(t)
 	bus := tidings.New()
 	c := &courier{}
-	c.handle = func(string) error { return tidings.Publish(t.Context(), bus, clientCreated{}) }
+	c.handle = func(tidings.Handler) error { return tidings.Publish(t.Context(), bus, clientCreated{}) }
 	tidings.Subscribe(bus, onAny[clientCreated], tidings.Via(c), tidings.Named("a"))
 	require.Empty(t, c.sent())
 	require.NoError(t, tidings.Publish(t.Context(), bus, clientCreated{}))

@@ -28,7 +28,9 @@ type txTransport struct {
 
 func (s *txTransport) Phase() tidings.Phase { return s.phase }
 
-func (s *txTransport) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+func (s *txTransport) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+
+func (s *txTransport) Handle(tidings.Handler) (func(), error) { return nil, nil }
 
 func (s *txTransport) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
 	var events []string

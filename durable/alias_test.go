@@ -31,7 +31,7 @@ func TestAlias(t *testing.T) {
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 			got <- e.Number
 			return nil
-		}, tidings.Named("new.name"), tidings.Via(after.With(durable.Alias("old.name"), durable.Alias("older.name", "new.name"))))
+		}, tidings.Named("new.name"), tidings.Via(after), durable.Alias("old.name"), durable.Alias("older.name", "new.name"))
 		start(t, after)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{Number: "2"}))
 		awaitJobs(t, h, 3, "state = 'completed'")
@@ -46,37 +46,50 @@ func TestNamesAndAliasesInConflict(t *testing.T) {
 	t.Parallel()
 	h := openSQLite(t)
 	jobs := h.jobs(t, river.Config{})
-	handle := func(name string, opts ...durable.HandlerOption) error {
-		return jobs.With(opts...).Handle(name, func(context.Context, tidings.Event) error { return nil })
+	bus := tidingstest.NewBus(t)
+	subs := map[string]*tidings.Subscription{}
+	// handle subscribes a handler, in place of an earlier one of that name, and returns
+	// why that is refused.
+	handle := func(name string, opts ...tidings.SubscribeOption) string {
+		if sub := subs[name]; sub != nil {
+			sub.Unsubscribe()
+		}
+		return panicOf(func() {
+			subs[name] = tidings.Subscribe(bus, nothing[Accepted], append(opts, tidings.Named(name), tidings.Via(jobs))...)
+		})
 	}
-	require.NoError(t, handle("one", durable.Alias("uno")))
-	require.ErrorContains(t, handle("two", durable.Alias("one")), `durable: the handlers "one" and "two" both work the jobs of "one"`)
-	require.ErrorContains(t, handle("uno"), `the handlers "one" and "uno" both work the jobs of "uno"`)
-	require.ErrorContains(t, handle("two", durable.Alias("uno")), `both work the jobs of "uno"`)
-	require.NoError(t, handle("two"), "nothing is left of what was refused")
-	require.NoError(t, handle("one"), "and without its alias,")
-	require.NoError(t, handle("uno"), "which is free")
-	require.NoError(t, handle("one", durable.Alias("eins")))
+	const at = ` for durable_test.Accepted at \S+:\d+`
+	require.Empty(t, handle("one", durable.Alias("uno")))
+	require.Regexp(t, `durable: the handlers "one"`+at+` and "two"`+at+` both work the jobs of "one"`, handle("two", durable.Alias("one")))
+	require.Regexp(t, `the handlers "one"`+at+` and "uno"`+at+` both work the jobs of "uno"`, handle("uno"))
+	require.Contains(t, handle("two", durable.Alias("uno")), `both work the jobs of "uno"`)
+	require.Empty(t, handle("two"), "nothing is left of what was refused")
+	require.Empty(t, handle("one"), "and without its alias,")
+	require.Empty(t, handle("uno"), "which is free")
+	require.Empty(t, handle("one", durable.Alias("eins")))
 
 	start(t, jobs)
-	require.NoError(t, handle("one", durable.Alias("eins")), "again, after Start")
-	require.ErrorContains(t, handle("three"), `durable: the handler "three" is subscribed after Start`)
-	require.ErrorContains(t, handle("one", durable.Alias("ein")), "after Start")
+	require.Empty(t, handle("one", durable.Alias("eins")), "again, after Start")
+	require.Contains(t, handle("three"), `durable: the handler "three" is subscribed after Start`)
+	require.Contains(t, handle("one", durable.Alias("ein")), "after Start")
 }
 
 func TestNamesThatRiverRefuses(t *testing.T) {
 	t.Parallel()
 	h := openSQLite(t)
 	jobs := h.jobs(t, river.Config{})
-	for _, name := range []string{"", "a", ".a", "with space", "a\n", "é", strings.Repeat("a", 128)} {
-		err := jobs.Handle(name, func(context.Context, tidings.Event) error { return nil })
-		require.ErrorContains(t, err, "cannot be the name of a durable handler", "%q", name)
-		require.ErrorContains(t, err, "durable: ", "%q", name)
+	bus := tidingstest.NewBus(t)
+	subscribe := func(name string) string {
+		return panicOf(func() { tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), tidings.Via(jobs)) })
+	}
+	for _, name := range []string{"a", ".a", "with space", "a b", "a\n", "é", strings.Repeat("a", 128)} {
+		refused := subscribe(name)
+		require.Contains(t, refused, "cannot be the name of a durable handler", "%q", name)
+		require.Contains(t, refused, "durable: ", "%q", name)
 		require.Panics(t, func() { durable.Alias(name) }, "%q", name)
 	}
+	require.Panics(t, func() { durable.Alias("") })
 	for _, name := range []string{"ab", "clients.welcome_mail", "a/b:c+d<e>[f]·g-h", strings.Repeat("a", 127)} {
-		require.NoError(t, jobs.Handle(name, func(context.Context, tidings.Event) error { return nil }), "%q", name)
+		require.Empty(t, subscribe(name), "%q", name)
 	}
-	bus := tidingstest.NewBus(t)
-	require.Panics(t, func() { tidings.Subscribe(bus, nothing[Accepted], tidings.Named("a b"), tidings.Via(jobs)) })
 }

@@ -30,7 +30,7 @@ func TestRetryRunsAtOnceWithAllAttempts(t *testing.T) {
 				return errors.New("broken")
 			}
 			return nil
-		}, tidings.Named("ops.mended"), tidings.Via(jobs.With(durable.Attempts(1))))
+		}, tidings.Named("ops.mended"), tidings.Via(jobs), tidings.Attempts(1))
 		start(t, jobs)
 		event := publishAll(t, bus, Accepted{})[0]
 		dead := eventuallyIn(t, jobs, event, "ops.mended", durable.Dead)
@@ -58,7 +58,7 @@ func TestRetryBeginsAgainWithShortWaits(t *testing.T) {
 		jobs := h.jobs(t, river.Config{})
 		bus := tidings.New()
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return errors.New("broken") },
-			tidings.Named("ops.policy"), tidings.Via(jobs.With(durable.Attempts(25))))
+			tidings.Named("ops.policy"), tidings.Via(jobs), tidings.Attempts(25))
 		event := publishAll(t, bus, Accepted{})[0]
 		kill(t, h, "1 = 1", time.Now())
 		errs := "jsonb('[' || substr(replace(hex(zeroblob(24)), '00', ',' || json(errors -> '$[0]')), 2) || ']')"
@@ -134,7 +134,7 @@ func TestTheNextInLineGoesOn(t *testing.T) {
 						return tidings.Permanent(errors.New("the first one"))
 					}
 					return nil
-				}, tidings.Named("ops.line"), tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+				}, tidings.Named("ops.line"), tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 				start(t, jobs)
 				events := publishAll(t, bus, Accepted{Number: "k", Total: 1}, Accepted{Number: "k", Total: 2}, Accepted{Number: "k", Total: 3})
 				eventuallyIn(t, jobs, events[0], "ops.line", durable.Dead)
@@ -159,7 +159,7 @@ func TestRetryDoesNotOvertake(t *testing.T) {
 		jobs, client := h.jobsAndClient(t, river.Config{})
 		bus := tidings.New()
 		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.place"),
-			tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+			tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 		events := publishAll(t, bus, Accepted{Number: "k", Total: 1}, Accepted{Number: "k", Total: 2}, Accepted{Number: "k", Total: 3}, Accepted{Number: "other"})
 		states := func() (list []durable.State) {
 			for _, e := range events {
@@ -212,7 +212,7 @@ func TestChangesAtOnce(t *testing.T) {
 
 		shop := tidings.New()
 		tidings.Subscribe(shop, ignore[Accepted], tidings.Named("ops.line"),
-			tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+			tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 		for i := range 40 {
 			publishAll(t, shop, Accepted{Number: fmt.Sprint(i % 20)})
 		}
@@ -300,7 +300,7 @@ func TestDeadJobsThatNobodyCanRun(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		jobs := h.jobs(t, river.Config{})
 		bus := tidings.New()
-		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.known"), tidings.Via(jobs.With(durable.Attempts(1))))
+		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.known"), tidings.Via(jobs), tidings.Attempts(1))
 		events := publishAll(t, bus, Accepted{Number: "no handler"}, Accepted{Number: "no type"}, Accepted{Number: "no data"})
 		json := "jsonb_set(args, '$.%s', jsonb('%s'))"
 		if h.postgres() {

@@ -29,7 +29,7 @@ const forever = 100 * 365 * 24 * time.Hour
 //   - Workers, for a client that has Queues.
 //   - RescueStuckJobsAfter: a minute more than JobTimeout. After a crash a job
 //     waits for this time and at most 30 s more. River's default is an hour. A
-//     handler with a longer [Timeout] has that time instead. With a JobTimeout
+//     handler with a longer [tidings.Timeout] has that time instead. With a JobTimeout
 //     of -1 River takes no job away from a dead process, except from handlers
 //     with a Timeout, so the field keeps River's default.
 //   - DiscardedJobRetentionPeriod and CancelledJobRetentionPeriod: a hundred
@@ -77,7 +77,7 @@ func checkConfigured(workers *river.Workers) error {
 func claim(workers *river.Workers, place *string) error {
 	owner, ok := configured.Load(workers)
 	if ok && !owner.CompareAndSwap(nil, place) && owner.Load() != place {
-		return fmt.Errorf("the client has handlers of other Jobs already, made at %s: share those, and use Jobs.With where settings differ", *owner.Load())
+		return fmt.Errorf("the client has handlers of other Jobs already, made at %s: share those", *owner.Load())
 	}
 	return nil
 }

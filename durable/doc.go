@@ -15,7 +15,7 @@
 //	tidings.Subscribe(bus, clients.SendWelcomeMail, tidings.Named("clients.welcome_mail"), tidings.Via(jobs))
 //	...
 //	err = jobs.Start(ctx) // once all handlers are subscribed
-//	defer jobs.Stop(ctx)
+//	defer jobs.Close(ctx)
 //
 // Only the option Via makes a handler durable. The handler needs a name, since
 // jobs are stored under it, and its events must be in the [tidings.Registry],
@@ -64,11 +64,23 @@
 //
 // # Retries
 //
-// The River client sets the backoff, unless [Backoff] does: 1 s, 16 s, 81 s and
-// so on, 25 attempts within three weeks. [Attempts], [Timeout], [Queue] and
-// [Priority] are further options of [Jobs.With]. A handler decides with its
-// error: [tidings.RetryAfter] sets a known wait, [tidings.Permanent] prevents further attempts.
-// Attempts that [Jobs.Stop] interrupts do not count.
+// A handler is retried as the River client is configured, which is unless
+// configured after 1 s, 16 s, 81 s and so on (the fourth power of the attempt), 25
+// attempts within three weeks, each with a time limit of one minute. The options
+// [tidings.Attempts], [tidings.Backoff] and [tidings.Timeout] set something else for
+// one handler, and [Queue] and [Priority] where its jobs wait:
+//
+//	tidings.Subscribe(bus, mail, tidings.Named("clients.mail"), tidings.Via(jobs),
+//		tidings.Attempts(5), durable.Queue("mail"))
+//
+// River's tables count up to 32,767 attempts; more are reduced to that, which with
+// River's backoff means forever. A handler decides with its error:
+// [tidings.RetryAfter] sets a known wait, [tidings.Permanent] prevents further
+// attempts. Attempts that [Jobs.Close] interrupts do not count.
+//
+// The job is stored with the number of its attempts. If a *sql.Tx on Postgres stores
+// the job for a client with another driver, the default is not the MaxAttempts of the
+// client but [river.MaxAttemptsDefault], which is 25.
 //
 // # When a process dies
 //

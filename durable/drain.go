@@ -85,7 +85,7 @@ func (d *drained) Acquire() error {
 	defer d.running.mu.Unlock()
 	if d.running.runningLocked() {
 		d.draining.Store(false)
-		return errors.New("the workers are started: leave Start out, or call Stop before")
+		return errors.New("the workers are started: leave Start out, or call Close before")
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (d *drained) Start(ctx context.Context) (err error) {
 }
 
 func (d *drained) Stop(ctx context.Context) error {
-	err := d.Jobs.Stop(ctx)
+	err := d.Jobs.Close(ctx)
 	if d.resign == nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func TestTheLogHasTheRecord(t *testing.T) {
 		bus, read := logged(t, h, newRegistry())
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return errors.New("the card was declined") },
-			tidings.Named("ops.pay"), tidings.Via(jobs.With(durable.Attempts(2), durable.Backoff(func(int) time.Duration { return 0 }))))
+			tidings.Named("ops.pay"), tidings.Via(jobs), tidings.Attempts(2), tidings.Backoff(func(int) time.Duration { return 0 }))
 		start(t, jobs)
 		workflow := uuid.New()
 		event := tidings.Stamp(tidings.WithCorrelationID(t.Context(), workflow), Accepted{Number: "1"})
@@ -268,7 +268,7 @@ func TestAJobDiedThatNobodyTakesIsReported(t *testing.T) {
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus), durable.WithLogger(slog.New(slog.NewTextHandler(out, nil))))
 		shop := tidings.New()
 		tidings.Subscribe(shop, func(context.Context, Accepted) error { return errors.New("broken") },
-			tidings.Named("ops.pager"), tidings.Via(jobs.With(durable.Attempts(1))))
+			tidings.Named("ops.pager"), tidings.Via(jobs), tidings.Attempts(1))
 		start(t, jobs)
 		event := publishAll(t, shop, Accepted{})[0]
 		job := eventuallyIn(t, jobs, event, "ops.pager", durable.Dead)
@@ -289,7 +289,7 @@ func TestAJobDiesOfATimeout(t *testing.T) {
 		bus, read := logged(t, h, newRegistry())
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
 		tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error { <-ctx.Done(); return ctx.Err() },
-			tidings.Named("ops.slow"), tidings.Via(jobs.With(durable.Attempts(1), durable.Timeout(50*time.Millisecond))))
+			tidings.Named("ops.slow"), tidings.Via(jobs), tidings.Attempts(1), tidings.Timeout(50*time.Millisecond))
 		start(t, jobs)
 		event := publishAll(t, bus, Accepted{})[0]
 		eventuallyIn(t, jobs, event, "ops.slow", durable.Dead)
@@ -307,7 +307,7 @@ func TestAJobDiedOfAnUndecodableEvent(t *testing.T) {
 		bus, read := logged(t, h, newRegistry())
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
 		shop := tidings.New()
-		tidings.Subscribe(shop, ignore[Accepted], tidings.Named("ops.undecodable"), tidings.Via(jobs.With(durable.Attempts(1))))
+		tidings.Subscribe(shop, ignore[Accepted], tidings.Named("ops.undecodable"), tidings.Via(jobs), tidings.Attempts(1))
 		event := publishAll(t, shop, Accepted{})[0]
 		set := "jsonb_set(args, '$.dataversion', 7)"
 		if h.postgres() {
@@ -332,7 +332,7 @@ func TestRetryInAHandlerNamesItsCause(t *testing.T) {
 		bus, read := logged(t, h, newRegistry())
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
 		shop := tidings.New()
-		tidings.Subscribe(shop, ignore[Accepted], tidings.Named("ops.retried"), tidings.Via(jobs.With(durable.Queue("nobody"))))
+		tidings.Subscribe(shop, ignore[Accepted], tidings.Named("ops.retried"), tidings.Via(jobs), durable.Queue("nobody"))
 		dead := publishAll(t, shop, Accepted{})[0]
 		kill(t, h, "1 = 1", time.Now())
 		tidings.Subscribe(shop, func(ctx context.Context, _ Created) error {

@@ -67,7 +67,7 @@ func TestEffectAndCompletionCommitTogether(t *testing.T) {
 		jobs := h.jobs(t, river.Config{})
 		bus := tidingstest.NewBus(t)
 		attempts := map[string]*atomic.Int64{}
-		timeout := map[string][]durable.HandlerOption{"timeout": {durable.Timeout(time.Second)}}
+		timeout := map[string]tidings.SubscribeOptions{"timeout": {tidings.Timeout(time.Second)}}
 		for _, tt := range tests {
 			n := &atomic.Int64{}
 			attempts[tt.name] = n

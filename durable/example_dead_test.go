@@ -40,7 +40,7 @@ func ExampleJobs_Retry() {
 		}
 		return mailServer
 	}
-	tidings.Subscribe(bus, mail, tidings.Named("mail.confirm"), tidings.Via(jobs.With(durable.Attempts(1), durable.Outside())))
+	tidings.Subscribe(bus, mail, tidings.Named("mail.confirm"), tidings.Via(jobs), tidings.Attempts(1), durable.Outside())
 	event := tidings.Stamp(ctx, OrderPlaced{Item: "Middlemarch", Copies: 2})
 	if err := tidings.Publish(ctx, bus, event); err != nil {
 		log.Fatal(err)
@@ -58,7 +58,7 @@ func ExampleJobs_Retry() {
 		fmt.Println("status:", job.Handler, job.State)
 	}
 
-	if err := jobs.Stop(ctx); err != nil { // for the output alone
+	if err := jobs.Close(ctx); err != nil { // for the output alone
 		log.Fatal(err)
 	}
 	mailServer = nil
@@ -71,7 +71,7 @@ func ExampleJobs_Retry() {
 		log.Fatal(err)
 	}
 	waitUntilDone(ctx, jobs)
-	if err := jobs.Stop(ctx); err != nil {
+	if err := jobs.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

@@ -55,9 +55,9 @@ func ExamplePermanent() {
 		fmt.Println("charging:", r.status)
 		return outcome(r)
 	}
-	linear := durable.Backoff(func(attempt int) time.Duration { return time.Duration(attempt) * 10 * time.Millisecond })
+	linear := tidings.Backoff(func(attempt int) time.Duration { return time.Duration(attempt) * 10 * time.Millisecond })
 	tidings.Subscribe(bus, charge, tidings.Named("billing.charge"),
-		tidings.Via(jobs.With(durable.Outside(), durable.Attempts(8), linear)))
+		tidings.Via(jobs), durable.Outside(), tidings.Attempts(8), linear)
 
 	if err := tidings.Publish(ctx, bus, OrderPlaced{Item: "Middlemarch", Copies: 2}); err != nil {
 		log.Fatal(err)
@@ -66,7 +66,7 @@ func ExamplePermanent() {
 		log.Fatal(err)
 	}
 	waitUntilDone(ctx, jobs)
-	if err := jobs.Stop(ctx); err != nil {
+	if err := jobs.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
 	dead, err := jobs.Dead(ctx, durable.Selection{})

@@ -35,8 +35,8 @@ func ExampleInOrderBy() {
 		return nil
 	}
 	byItem := durable.InOrderBy(func(e OrderPlaced) string { return e.Item })
-	slowly := durable.Backoff(func(int) time.Duration { return 200 * time.Millisecond })
-	tidings.Subscribe(bus, ship, tidings.Named("shipping.ship"), tidings.Via(jobs.With(byItem, slowly)))
+	slowly := tidings.Backoff(func(int) time.Duration { return 200 * time.Millisecond })
+	tidings.Subscribe(bus, ship, tidings.Named("shipping.ship"), tidings.Via(jobs), byItem, slowly)
 
 	for _, e := range []OrderPlaced{
 		{Item: "Middlemarch", Copies: 1}, {Item: "Middlemarch", Copies: 2}, {Item: "Emma", Copies: 3},
@@ -51,7 +51,7 @@ func ExampleInOrderBy() {
 	for range 3 {
 		fmt.Println("shipped:", <-shipped)
 	}
-	if err := jobs.Stop(ctx); err != nil {
+	if err := jobs.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

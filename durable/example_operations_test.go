@@ -22,7 +22,7 @@ func workUntil(ctx context.Context, jobs *durable.Jobs) error {
 	<-ctx.Done()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	return jobs.Stop(grace) // 5 s more for handlers that do not end by then
+	return jobs.Close(grace) // 5 s more for handlers that do not end by then
 }
 
 func ExampleJobs_Stop() {
@@ -95,7 +95,7 @@ func ExampleJobs_Counts() {
 		log.Fatal(err)
 	}
 	waitUntilDone(ctx, jobs)
-	if err := jobs.Stop(ctx); err != nil {
+	if err := jobs.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
 	metrics(jobs)(printer{}, new(http.Request))

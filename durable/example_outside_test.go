@@ -49,9 +49,9 @@ func ExampleOutside() {
 	}
 	bus := tidings.New()
 	b := &billing{&Payments{charged: map[string]int{}, lost: 1}}
-	soon := durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
+	soon := tidings.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
 	tidings.Subscribe(bus, b.charge, tidings.Named("billing.charge"),
-		tidings.Via(jobs.With(durable.Outside(), durable.Timeout(10*time.Second), soon)))
+		tidings.Via(jobs), durable.Outside(), tidings.Timeout(10*time.Second), soon)
 
 	if err := tidings.Publish(ctx, bus, OrderPlaced{Item: "Middlemarch", Copies: 2}); err != nil {
 		log.Fatal(err)
@@ -60,7 +60,7 @@ func ExampleOutside() {
 		log.Fatal(err)
 	}
 	waitUntilDone(ctx, jobs)
-	if err := jobs.Stop(ctx); err != nil {
+	if err := jobs.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
 	counts, err := jobs.Counts(ctx)

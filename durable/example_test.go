@@ -94,7 +94,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	waitUntilDone(ctx, jobs)
-	if err := jobs.Stop(ctx); err != nil {
+	if err := jobs.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("in stock:", inStock(db))

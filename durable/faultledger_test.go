@@ -96,13 +96,13 @@ func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string)
 		}
 		return ctx.Err()
 	}
-	common := []durable.HandlerOption{durable.Attempts(1000), durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })}
-	options := map[string][]durable.HandlerOption{
+	common := tidings.SubscribeOptions{tidings.Attempts(1000), tidings.Backoff(func(int) time.Duration { return 10 * time.Millisecond })}
+	options := map[string]tidings.SubscribeOptions{
 		orderedHandler: {durable.InOrderBy(func(e Accepted) string { return e.Number })},
 		outsideHandler: {durable.Outside()},
 	}
 	for _, name := range handlers {
-		via := tidings.Via(w.jobs.With(append(common, options[name]...)...))
+		via := tidings.SubscribeOptions{tidings.Via(w.jobs), common, options[name]}
 		if name == inboxHandler {
 			log, err := eventlog.Open(t.Context(), h.log, newRegistry())
 			require.NoError(t, err)

@@ -13,31 +13,17 @@ import (
 // A handler runs the jobs of its kinds. It is immutable.
 type handler struct {
 	name    string
-	sub     *tidings.Subscription // nil: the subscription is not known
+	sub     *tidings.Subscription
 	deliver func(context.Context, tidings.Event) error
+	opts    river.InsertOpts // of its jobs
 	settings
 }
 
 // kinds returns the names whose jobs the handler works.
 func (h *handler) kinds() []string { return append([]string{h.name}, h.aliases...) }
 
-// active reports whether the handler is known to be still subscribed.
-func (h *handler) active() bool { return h.sub != nil && h.sub.Active() }
-
-// mayReplace reports whether h may replace old: a handler that is unsubscribed,
-// or one with its name whose subscription is not known.
-func (h *handler) mayReplace(old *handler) bool {
-	if old.sub != nil {
-		return !old.active()
-	}
-	return old.name == h.name
-}
-
-// String returns the name and, if it is known, the place of the subscription.
+// String returns the name and the place of the subscription.
 func (h *handler) String() string {
-	if h.sub == nil {
-		return fmt.Sprintf("%q", h.name)
-	}
 	info := h.sub.Info()
 	return fmt.Sprintf("%q for %v at %s:%d", h.name, info.EventType, info.File, info.Line)
 }
@@ -47,7 +33,7 @@ func (h *handler) check() error {
 	if err := checkName(h.name); err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
-	if h.sub == nil || h.keyOf == nil {
+	if h.keyOf == nil {
 		return nil
 	}
 	if of := h.sub.Info().EventType; !mayBe(of, h.keyOf) {
@@ -76,7 +62,7 @@ func (j *Jobs) add(h *handler) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, kind := range h.kinds() {
-		if old, known := j.handlers[kind]; known && !h.mayReplace(old) {
+		if old, known := j.handlers[kind]; known && old.sub.Active() {
 			return fmt.Errorf("durable: the handlers %v and %v both work the jobs of %q: give one of them another name or durable.Alias, or Unsubscribe the first", old, h, kind)
 		}
 		if !j.worked[kind] && j.started && j.workers != nil {

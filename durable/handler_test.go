@@ -43,11 +43,11 @@ func TestANameThatIsTaken(t *testing.T) {
 		{"another event", func(jobs *durable.Jobs, bus *tidings.EventBus) {
 			tidings.Subscribe(bus, nothing[Created], tidings.Named("mail.send"), tidings.Via(jobs))
 		}, `"mail.send" for durable_test.Created`},
-		{"a view is the same Jobs", func(jobs *durable.Jobs, bus *tidings.EventBus) {
-			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.send"), tidings.Via(jobs.With(durable.Outside())))
+		{"with options", func(jobs *durable.Jobs, bus *tidings.EventBus) {
+			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.send"), tidings.Via(jobs), durable.Outside())
 		}, `"mail.send" for durable_test.Accepted`},
 		{"an alias works the jobs of that name", func(jobs *durable.Jobs, bus *tidings.EventBus) {
-			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.deliver"), tidings.Via(jobs.With(durable.Alias("mail.send"))))
+			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.deliver"), tidings.Via(jobs), durable.Alias("mail.send"))
 		}, `"mail.deliver" for durable_test.Accepted`},
 		{"the first one has that alias", func(jobs *durable.Jobs, bus *tidings.EventBus) {
 			tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.old"), tidings.Via(jobs))
@@ -55,7 +55,7 @@ func TestANameThatIsTaken(t *testing.T) {
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
 			jobs := h.jobs(t, river.Config{})
-			first := tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("mail.send"), tidings.Via(jobs.With(durable.Alias("mail.old"))))
+			first := tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("mail.send"), tidings.Via(jobs), durable.Alias("mail.old"))
 			two := tidingstest.NewBus(t)
 			refused := panicOf(func() { tt.second(jobs, two) })
 			require.Contains(t, refused, tt.want)
@@ -102,22 +102,22 @@ func TestOrderOfAnEventThatIsNotHandled(t *testing.T) {
 		refused   bool
 	}{
 		{"another struct", func(b *tidings.EventBus, j *durable.Jobs) {
-			tidings.Subscribe(b, nothing[Accepted], tidings.Named("work"), tidings.Via(j.With(byCreated)))
+			tidings.Subscribe(b, nothing[Accepted], tidings.Named("work"), tidings.Via(j), byCreated)
 		}, true},
 		{"an interface that the event has not", func(b *tidings.EventBus, j *durable.Jobs) {
-			tidings.Subscribe(b, nothing[Accepted], tidings.Named("work"), tidings.Via(j.With(durable.InOrderBy(func(numberer) string { return "" }))))
+			tidings.Subscribe(b, nothing[Accepted], tidings.Named("work"), tidings.Via(j), durable.InOrderBy(func(numberer) string { return "" }))
 		}, true},
 		{"a struct that is none of the events", func(b *tidings.EventBus, j *durable.Jobs) {
-			tidings.Subscribe(b, nothing[numberer], tidings.Named("work"), tidings.Via(j.With(byCreated)))
+			tidings.Subscribe(b, nothing[numberer], tidings.Named("work"), tidings.Via(j), byCreated)
 		}, true},
 		{"the event", func(b *tidings.EventBus, j *durable.Jobs) {
-			tidings.Subscribe(b, nothing[Created], tidings.Named("work"), tidings.Via(j.With(byCreated)))
+			tidings.Subscribe(b, nothing[Created], tidings.Named("work"), tidings.Via(j), byCreated)
 		}, false},
 		{"an interface that the event has", func(b *tidings.EventBus, j *durable.Jobs) {
-			tidings.Subscribe(b, nothing[Created], tidings.Named("work"), tidings.Via(j.With(byEvent)))
+			tidings.Subscribe(b, nothing[Created], tidings.Named("work"), tidings.Via(j), byEvent)
 		}, false},
 		{"one of the events, the others fail when they are published", func(b *tidings.EventBus, j *durable.Jobs) {
-			tidings.Subscribe(b, nothing[tidings.Event], tidings.Named("work"), tidings.Via(j.With(byCreated)))
+			tidings.Subscribe(b, nothing[tidings.Event], tidings.Named("work"), tidings.Via(j), byCreated)
 		}, false},
 	} {
 		t.Run(tt.reason, func(t *testing.T) {

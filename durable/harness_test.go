@@ -28,7 +28,7 @@ import (
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
 	"github.com/tidings-go/tidings/internal/testdb"
 	"github.com/tidings-go/tidings/internal/testmain"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m) }
@@ -52,8 +52,8 @@ func newRegistry() *tidings.Registry {
 	r := &tidings.Registry{}
 	tidings.Register[Accepted](r, "crm.accepted", 1)
 	tidings.Register[Created](r, "clients.created", 1)
-	tidings.Register[tidingstest.Counted](r, "tidingstest.counted", 1)
-	tidings.Register[tidingstest.Described](r, "tidingstest.described", 1)
+	tidings.Register[transporttest.Counted](r, "tidingstest.counted", 1)
+	tidings.Register[transporttest.Described](r, "tidingstest.described", 1)
 	durable.Register(r)
 	return r
 }
@@ -140,7 +140,7 @@ func stop(t testing.TB, jobs *durable.Jobs) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	require.NoError(t, jobs.Stop(ctx))
+	require.NoError(t, jobs.Close(ctx))
 }
 
 // each runs test on every database that there is.

@@ -18,7 +18,7 @@ import (
 // Jobs is a [tidings.Transport] that stores one River job for each event and
 // handler, in the publisher's transaction, and runs the handler later in any
 // process that works the queue. Make one with [New]. All methods are safe to
-// call concurrently and inside a handler, except that a handler that calls Stop
+// call concurrently and inside a handler, except that a handler that calls Close
 // waits for itself.
 type Jobs struct {
 	engine   engine
@@ -27,8 +27,6 @@ type Jobs struct {
 	registry *tidings.Registry
 	transact Transactor
 	config   config
-	plain    view // for handlers without settings
-
 	mu       sync.RWMutex
 	handlers map[string]*handler // by kind: names and aliases
 	worked   map[string]bool     // kinds that River passes to us
@@ -40,12 +38,9 @@ type Jobs struct {
 	silent   atomic.Bool // Start was called, or sayIfIdle has logged that it was not
 }
 
-var (
-	_ tidings.Encoder = (*Jobs)(nil)
-	_ tidings.Binder  = (*Jobs)(nil)
-)
+var _ tidings.Transport = (*Jobs)(nil)
 
-// A Option is an option of [New].
+// An Option is an option of [New].
 type Option interface{ apply(*config) }
 
 type optionFunc func(*config)
@@ -140,7 +135,6 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 		o.apply(&j.config)
 	}
 	j.engine = newEngine(client, j.config.clock)
-	j.plain = view{jobs: j}
 	if workers == nil {
 		if j.engine.refuses(noKind) {
 			return nil, errors.New("durable: New without Workers for a client that has some, and would not store the jobs of handlers: pass those of its configuration, or a client without Workers to publish only")
@@ -156,66 +150,23 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 	return j, nil
 }
 
-// With returns a view of the transport with its own settings:
-//
-//	tidings.Via(jobs.With(durable.Attempts(5), durable.Queue("mail")))
-func (j *Jobs) With(opts ...HandlerOption) tidings.Transport {
-	v := &view{jobs: j}
-	for _, o := range opts {
-		mustNotBeNil(o == nil, "With", "HandlerOption")
-		o.apply(&v.settings)
-	}
-	return v
-}
-
 // Phase returns [tidings.BeforeCommit]: one statement stores the jobs of a
 // transaction just before it commits.
 func (j *Jobs) Phase() tidings.Phase { return tidings.BeforeCommit }
 
-// EncodeEvent returns what is stored of event. The publish returns its error,
-// for example that an event is not registered.
-func (j *Jobs) EncodeEvent(ctx context.Context, event tidings.Event, isNew bool) (any, error) {
-	return j.plain.EncodeEvent(ctx, event, isNew)
-}
-
-// Send stores jobs in the transaction of ctx, or at once if there is none.
-func (j *Jobs) Send(ctx context.Context, events []tidings.Outgoing) error {
-	return j.plain.Send(ctx, events)
-}
-
-// Bind registers the handler of a subscription. It returns an error if the name
-// cannot be a job kind, if it is taken (with the handler and its place), if
-// [InOrderBy] has the key of another event, or if it is called too late: River
-// must know all handlers before it starts.
-func (j *Jobs) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
-	return j.plain.Bind(sub, deliver)
-}
-
-// Handle works like Bind for a handler of which only the name is known. A
-// second call for a name replaces the first.
-func (j *Jobs) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
-	return j.plain.Handle(name, deliver)
-}
-
-// A view is the transport for the handlers of one [Jobs.With].
-type view struct {
-	jobs *Jobs
-	settings
-}
-
-var (
-	_ tidings.Encoder = (*view)(nil)
-	_ tidings.Binder  = (*view)(nil)
-)
-
-func (v *view) Phase() tidings.Phase { return tidings.BeforeCommit }
-
-func (v *view) Bind(sub *tidings.Subscription, deliver func(context.Context, tidings.Event) error) error {
-	return v.jobs.add(&handler{sub.Info().Handler, sub, deliver, v.settings})
-}
-
-func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
-	return v.jobs.add(&handler{name, nil, deliver, v.settings})
+// Handle registers a handler. It returns an error if its name cannot be a job kind,
+// if the name is taken (with the handler and its place), if [InOrderBy] has the key
+// of another event, or if it is called too late: River must know all handlers before
+// it starts.
+func (j *Jobs) Handle(h tidings.Handler) (stop func(), err error) {
+	s, err := settingsOf(h)
+	if err != nil {
+		return nil, err
+	}
+	return nil, j.add(&handler{
+		name: h.Name, sub: h.Subscription, deliver: h.Deliver, settings: s,
+		opts: river.InsertOpts{MaxAttempts: s.attempts, Queue: s.queue, Priority: s.priority},
+	})
 }
 
 func (j *Jobs) now() time.Time {

@@ -51,7 +51,6 @@ func TestNewRefuses(t *testing.T) {
 		{"extract", func() { durable.WithTrace(func(context.Context) map[string]string { return nil }, nil) }},
 		{"InTx", func() { durable.InTx(nil) }},
 		{"Transact", func() { durable.Transact(nil) }},
-		{"With", func() { h.jobs(t, river.Config{}).With(nil) }},
 	} {
 		require.Panics(t, tt.build, tt.reason)
 	}
@@ -64,9 +63,11 @@ func TestNameOfAnotherWorker(t *testing.T) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[chore]) error { return nil }))
 	jobs := h.jobs(t, river.Config{Workers: workers})
-	err := jobs.Handle("chore", func(context.Context, tidings.Event) error { return nil })
-	require.ErrorContains(t, err, `durable: the handler "chore"`)
-	require.ErrorContains(t, err, "already registered")
+	refused := panicOf(func() {
+		tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("chore"), tidings.Via(jobs))
+	})
+	require.Contains(t, refused, `durable: the handler "chore"`)
+	require.Contains(t, refused, "already registered")
 }
 
 // A Transactor that opens no transaction would complete jobs beside it.
@@ -77,7 +78,7 @@ func TestTransactorWithoutTransaction(t *testing.T) {
 	logs := &logBuffer{}
 	jobs := h.jobs(t, river.Config{}, durable.WithLogger(logs.logger()))
 	bus := tidingstest.NewBus(t)
-	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), atOnce(jobs, durable.Attempts(1)))
+	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), atOnce(jobs, tidings.Attempts(1)))
 	start(t, jobs)
 	require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 	awaitJobs(t, h, 1, "state = 'discarded'")
@@ -114,7 +115,7 @@ func TestUnsubscribeWithJobsStored(t *testing.T) {
 		jobs := h.jobs(t, river.Config{}, durable.WithLogger(logs.logger()))
 		bus := tidingstest.NewBus(t)
 		handle := func(name string) *tidings.Subscription {
-			return tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), atOnce(jobs, durable.Attempts(2)))
+			return tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), atOnce(jobs, tidings.Attempts(2)))
 		}
 		gone, back := handle("gone"), handle("back")
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
@@ -135,5 +136,4 @@ func TestPhase(t *testing.T) {
 	h := openSQLite(t)
 	jobs := h.jobs(t, river.Config{})
 	require.Equal(t, tidings.BeforeCommit, jobs.Phase())
-	require.Equal(t, tidings.BeforeCommit, jobs.With().Phase())
 }

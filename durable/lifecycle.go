@@ -36,17 +36,17 @@ const (
 	// other means than handlers.
 	repairEvery = time.Minute
 
-	// hardStop is how long Stop waits for handlers after it has cancelled their
+	// hardStop is how long Close waits for handlers after it has cancelled their
 	// contexts.
 	hardStop = 5 * time.Second
 )
 
 // Start begins to work the queues of the client's configuration. Subscribe the
 // handlers of this process before. Their contexts have the values of ctx, but
-// end with [Jobs.Stop] and not with ctx, so that a signal does not interrupt a
+// end with [Jobs.Close] and not with ctx, so that a signal does not interrupt a
 // handler. Start does nothing if the workers are started. It may be called
 // again after it has failed and after the workers have stopped; it fails while
-// Stop waits for the last handlers, and before River's migrations have run.
+// Close waits for the last handlers, and before River's migrations have run.
 //
 // It logs, once each at level WARN, what would make jobs wait forever: a queue
 // of a handler or of stored jobs that no process works or that is paused, jobs
@@ -62,7 +62,7 @@ func (j *Jobs) Start(ctx context.Context) error {
 	}
 	if l.runningLocked() {
 		if l.stopping {
-			return errors.New("durable: Start: the workers are stopping: wait until Stop returns nil")
+			return errors.New("durable: Start: the workers are stopping: wait until Close returns nil")
 		}
 		return nil
 	}
@@ -122,15 +122,15 @@ func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}, tick <-
 	}
 }
 
-// Stop is a graceful shutdown: it takes no more jobs and waits for the running
+// Close is a graceful shutdown: it takes no more jobs and waits for the running
 // handlers. If ctx ends before they do, it cancels their contexts and gives
 // them five more seconds; an attempt that ends for this reason does not count,
-// and the next worker repeats it. Stop returns an error if a handler still
-// runs; the process may exit nonetheless, which is like a crash. Stop may be
+// and the next worker repeats it. Close returns an error if a handler still
+// runs; the process may exit nonetheless, which is like a crash. Close may be
 // called again, even while another call waits, and does nothing before Start.
-func (j *Jobs) Stop(ctx context.Context) error {
+func (j *Jobs) Close(ctx context.Context) error {
 	// River holds a lock while it waits, so a second call could not end before
-	// the first. River is told to stop with a context that has ended, and Stop
+	// the first. River is told to stop with a context that has ended, and Close
 	// does the waiting.
 	over, cancel := context.WithCancel(ctx)
 	cancel()
@@ -163,6 +163,6 @@ func (j *Jobs) Stop(ctx context.Context) error {
 	case <-ended:
 		return nil
 	case <-hard.C:
-		return fmt.Errorf("durable: Stop: a handler does not end although its context has: %w", ctx.Err())
+		return fmt.Errorf("durable: Close: a handler does not end although its context has: %w", ctx.Err())
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/tidings-go/tidings/durable"
 )
 
-// over is a context that has ended: Stop cancels handlers at once.
+// over is a context that has ended: Close cancels handlers at once.
 func over() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -47,7 +47,7 @@ func TestStartWithoutWorkers(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		jobs := withoutWorkers(t, h)
 		require.EqualError(t, jobs.Start(t.Context()), "durable: Start: this process has no workers: pass New the Workers of the client's configuration")
-		require.NoError(t, jobs.Stop(t.Context()))
+		require.NoError(t, jobs.Close(t.Context()))
 	})
 }
 
@@ -57,7 +57,7 @@ func TestStartWithoutHandlers(t *testing.T) {
 		jobs := h.jobs(t, river.Config{})
 		err := jobs.Start(t.Context())
 		require.ErrorContains(t, err, "durable: Start: at least one Worker must be added")
-		require.NoError(t, jobs.Stop(t.Context()))
+		require.NoError(t, jobs.Close(t.Context()))
 	})
 }
 
@@ -70,9 +70,9 @@ func TestStartStopAndStartAgain(t *testing.T) {
 		tidings.Subscribe(bus, func(ctx context.Context, e Accepted) error {
 			d.write("%d %v", e.Total, ctx.Value(contextKey{}))
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		ctx := t.Context()
-		require.NoError(t, jobs.Stop(ctx), "before Start")
+		require.NoError(t, jobs.Close(ctx), "before Start")
 		for i, run := range []string{"first", "second", "third"} {
 			signalled, signal := context.WithCancel(context.WithValue(ctx, contextKey{}, run))
 			require.NoError(t, jobs.Start(signalled))
@@ -80,9 +80,9 @@ func TestStartStopAndStartAgain(t *testing.T) {
 			signal() // handlers go on until Stop
 			publish(t, bus, Accepted{Number: "a", Total: int64(i)})
 			require.Eventually(t, func() bool { return len(d.of("")) == i+1 }, time.Minute, 5*time.Millisecond)
-			require.NoError(t, jobs.Stop(ctx))
-			require.NoError(t, jobs.Stop(ctx), "twice")
-			require.NoError(t, jobs.Stop(over()))
+			require.NoError(t, jobs.Close(ctx))
+			require.NoError(t, jobs.Close(ctx), "twice")
+			require.NoError(t, jobs.Close(over()))
 		}
 		require.Equal(t, []string{"0 first", "1 second", "2 third"}, d.of(""))
 	})
@@ -91,11 +91,11 @@ func TestStartStopAndStartAgain(t *testing.T) {
 func TestStartFailsWhenTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
-		for _, with := range []durable.HandlerOption{inOrder, quickly} {
+		for _, with := range []tidings.SubscribeOption{inOrder, quickly} {
 			away := openAt(t, h.name, h.url)
 			jobs := away.jobs(t, river.Config{})
 			tidings.Subscribe(tidings.New(), func(context.Context, Accepted) error { return nil },
-				tidings.Named("crm.work"), tidings.Via(jobs.With(with)))
+				tidings.Named("crm.work"), tidings.Via(jobs), with)
 			if away.sql != nil {
 				require.NoError(t, away.sql.Close())
 			}
@@ -106,7 +106,7 @@ func TestStartFailsWhenTheDatabaseIsAway(t *testing.T) {
 			require.ErrorContains(t, err, "durable: Start: ")
 			require.ErrorContains(t, err, "closed")
 			require.Error(t, jobs.Start(t.Context()), "it is not started, so it is tried again")
-			require.NoError(t, jobs.Stop(t.Context()))
+			require.NoError(t, jobs.Close(t.Context()))
 		}
 	})
 }
@@ -131,17 +131,17 @@ func TestStopWaitsForHandlers(t *testing.T) {
 			<-b.release
 			d.write("%v", ctx.Err())
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(durable.Outside()))) // SQLite has one writer
+		}, tidings.Named("crm.work"), tidings.Via(jobs), durable.Outside()) // SQLite has one writer
 		publish(t, bus, Accepted{})
 		start(t, jobs)
 		<-b.began
 
 		var stops sync.WaitGroup
 		for range 3 { // at once
-			stops.Go(func() { d.write("%v", jobs.Stop(context.Background())) })
+			stops.Go(func() { d.write("%v", jobs.Close(context.Background())) })
 		}
 		require.Eventually(t, func() bool { return jobs.Start(t.Context()) != nil }, time.Minute, time.Millisecond)
-		require.EqualError(t, jobs.Start(t.Context()), "durable: Start: the workers are stopping: wait until Stop returns nil")
+		require.EqualError(t, jobs.Start(t.Context()), "durable: Start: the workers are stopping: wait until Close returns nil")
 		publish(t, bus, Accepted{})
 		close(b.release)
 		stops.Wait()
@@ -155,13 +155,13 @@ func TestStopWaitsForHandlers(t *testing.T) {
 	})
 }
 
-// An attempt that ends because of Stop is as if it had not been.
+// An attempt that ends because of Close is as if it had not been.
 func TestStopInterruptsHandlers(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		for _, test := range []struct {
 			name    string
-			options []durable.HandlerOption
+			options tidings.SubscribeOptions
 			fail    func(ctx context.Context) error
 			reason  string
 		}{
@@ -170,9 +170,9 @@ func TestStopInterruptsHandlers(t *testing.T) {
 			{"permanent", nil, func(context.Context) error { return tidings.Permanent(errors.New("no")) }, "it cannot know"},
 			{"statement", nil, func(ctx context.Context) error { return h.exec(ctx, `SELECT 1`) }, "so has a driver"},
 			{"nil", nil, func(context.Context) error { return nil }, "the transaction of an ended context does not commit"},
-			{"outside", []durable.HandlerOption{durable.Outside()}, func(ctx context.Context) error { return ctx.Err() }, "there is no transaction"},
-			{"order", []durable.HandlerOption{inOrder}, func(ctx context.Context) error { return ctx.Err() }, "the head stays the head"},
-			{"last", []durable.HandlerOption{durable.Attempts(1)}, func(ctx context.Context) error { return ctx.Err() }, "nor is it dead"},
+			{"outside", tidings.SubscribeOptions{durable.Outside()}, func(ctx context.Context) error { return ctx.Err() }, "there is no transaction"},
+			{"order", tidings.SubscribeOptions{inOrder}, func(ctx context.Context) error { return ctx.Err() }, "the head stays the head"},
+			{"last", tidings.SubscribeOptions{tidings.Attempts(1)}, func(ctx context.Context) error { return ctx.Err() }, "nor is it dead"},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				require.NoError(t, h.exec(t.Context(), `DELETE FROM river_job`))
@@ -183,13 +183,13 @@ func TestStopInterruptsHandlers(t *testing.T) {
 					b.began <- struct{}{}
 					<-ctx.Done()
 					return test.fail(ctx)
-				}, tidings.Named("crm.work"), tidings.Via(jobs.With(test.options...)))
+				}, tidings.Named("crm.work"), tidings.Via(jobs), tidings.SubscribeOptions(test.options))
 				publish(t, bus, Accepted{Number: "a"})
 				start(t, jobs)
 				<-b.began
 				soft, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 				defer cancel()
-				require.NoError(t, within(t, time.Minute, "Stop", func() error { return jobs.Stop(soft) }))
+				require.NoError(t, within(t, time.Minute, "Close", func() error { return jobs.Close(soft) }))
 
 				row, err := client.JobGet(t.Context(), int64(h.count(t, `SELECT max(id) FROM river_job`)))
 				require.NoError(t, err)
@@ -201,7 +201,7 @@ func TestStopInterruptsHandlers(t *testing.T) {
 	})
 }
 
-// Each call of Stop ends by its own context. It takes five seconds.
+// Each call of Close ends by its own context. It takes five seconds.
 func TestStopWithAHandlerThatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
@@ -212,23 +212,23 @@ func TestStopWithAHandlerThatDoesNotEnd(t *testing.T) {
 			b.began <- struct{}{}
 			<-b.release
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(durable.Outside())))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), durable.Outside())
 		publish(t, bus, Accepted{})
 		start(t, jobs)
 		<-b.began
 		patient := make(chan error, 1)
-		go func() { patient <- jobs.Stop(context.Background()) }()
+		go func() { patient <- jobs.Close(context.Background()) }()
 
 		began := time.Now()
-		err := within(t, time.Minute, "Stop", func() error { return jobs.Stop(over()) })
-		require.ErrorContains(t, err, "durable: Stop: a handler does not end although its context has: ")
+		err := within(t, time.Minute, "Close", func() error { return jobs.Close(over()) })
+		require.ErrorContains(t, err, "durable: Close: a handler does not end although its context has: ")
 		require.ErrorIs(t, err, context.Canceled)
 		require.GreaterOrEqual(t, time.Since(began), 5*time.Second)
 		require.Empty(t, patient)
 		require.ErrorContains(t, jobs.Start(t.Context()), "the workers are stopping")
 
 		close(b.release)
-		require.NoError(t, within(t, time.Minute, "Stop", func() error { return jobs.Stop(context.Background()) }))
+		require.NoError(t, within(t, time.Minute, "Close", func() error { return jobs.Close(context.Background()) }))
 		require.NoError(t, <-patient)
 		require.NoError(t, jobs.Start(t.Context()))
 	})
@@ -243,13 +243,13 @@ func TestStopInsideAHandler(t *testing.T) {
 		tidings.Subscribe(bus, func(ctx context.Context, e Accepted) error {
 			soft, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 			defer cancel()
-			stopped <- jobs.Stop(soft) // it waits for itself
+			stopped <- jobs.Close(soft) // it waits for itself
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(durable.Outside())))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), durable.Outside())
 		publish(t, bus, Accepted{})
 		start(t, jobs)
 		require.ErrorContains(t, <-stopped, "a handler does not end")
-		require.NoError(t, jobs.Stop(t.Context()))
+		require.NoError(t, jobs.Close(t.Context()))
 		require.Equal(t, 1, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'completed'`))
 	})
 }
@@ -275,12 +275,12 @@ func TestStopLeavesNoGoroutine(t *testing.T) {
 		bus := tidings.New()
 		done := make(chan struct{})
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { close(done); return nil },
-			tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+			tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		publish(t, bus, Accepted{Number: "a"})
 		start(t, jobs)
 		<-done
 		require.NotEmpty(t, goroutines())
-		require.NoError(t, jobs.Stop(t.Context()))
+		require.NoError(t, jobs.Close(t.Context()))
 		require.Eventually(t, func() bool { return len(goroutines()) == 0 }, time.Minute, 10*time.Millisecond, "%q", goroutines())
 	}
 	// Those of the pool of connections may stay.

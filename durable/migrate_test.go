@@ -102,7 +102,7 @@ func TestMigrateAfterAFailure(t *testing.T) {
 
 	logs := &logBuffer{}
 	ordered := h.jobsWithoutMigrate(t, durable.WithLogger(logs.logger()))
-	tidings.Subscribe(tidings.New(), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(ordered.With(inOrder)))
+	tidings.Subscribe(tidings.New(), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(ordered), inOrder)
 	start(t, ordered)
 	require.True(t, logs.has("level=WARN", "no index for InOrderBy"), logs)
 

@@ -28,7 +28,7 @@ func TestWorkersAreToldAfterTheCommit(t *testing.T) {
 	tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 		handled <- e.Number
 		return nil
-	}, tidings.Named("test.handled"), tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+	}, tidings.Named("test.handled"), tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 	start(t, jobs)
 
 	ctx, hook := tidings.NewTxHook(t.Context())

@@ -11,18 +11,23 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// An HandlerOption configures one handler, for [Jobs.With].
-type HandlerOption interface{ apply(*settings) }
+// A handlerOption is an option for the handlers of [Jobs].
+type handlerOption struct {
+	name  string
+	apply func(*settings)
+}
 
-type handlerOptionFunc func(*settings)
+func (o handlerOption) String() string { return "durable." + o.name }
 
-func (f handlerOptionFunc) apply(s *settings) { f(s) }
+func option(name string, apply func(*settings)) tidings.SubscribeOption {
+	return tidings.TransportOption(handlerOption{name, apply})
+}
 
 // settings configure one handler.
 type settings struct {
-	attempts int // 0: the client's
-	backoff  func(attempt int) time.Duration
-	timeout  time.Duration // 0: the client's
+	attempts int                             // 0: the client's
+	backoff  func(attempt int) time.Duration // nil: the client's
+	timeout  time.Duration                   // 0: the client's
 	queue    string
 	priority int
 	outside  bool
@@ -31,77 +36,58 @@ type settings struct {
 	keyOf    reflect.Type                        // the event type that key is for
 }
 
-// Attempts limits how often a handler is called for an event before its job is
-// dead; it must be at least 1. The default is the MaxAttempts of the River
-// client; if a *sql.Tx on Postgres stores the job for a client with another
-// driver, it is [river.MaxAttemptsDefault], which is 25. Values above 32,767
-// are reduced to that, the maximum of the table: with River's waits that means
-// forever.
-func Attempts(n int) HandlerOption {
-	if n < 1 {
-		panic(fmt.Sprintf("durable: Attempts(%d): a handler is called at least once", n))
+func settingsOf(h tidings.Handler) (settings, error) {
+	// Capped and not refused: a million attempts means no limit.
+	s := settings{attempts: min(h.Attempts, math.MaxInt16), backoff: h.Backoff, timeout: h.Timeout}
+	for _, o := range h.Options {
+		own, ok := o.(handlerOption)
+		if !ok {
+			return s, fmt.Errorf("durable: %v is for another transport", o)
+		}
+		own.apply(&s)
 	}
-	// Capped and not refused: a million means no limit.
-	return handlerOptionFunc(func(s *settings) { s.attempts = min(n, math.MaxInt16) })
-}
-
-// Backoff sets the time to wait after a failed attempt; attempts count from 1.
-// The default is the RetryPolicy of the River client, which unless configured
-// waits 1 s, 16 s, 81 s and so on: the fourth power of the attempt. A handler
-// can override it with [tidings.RetryAfter].
-func Backoff(wait func(attempt int) time.Duration) HandlerOption {
-	if wait == nil {
-		panic("durable: Backoff(nil)")
-	}
-	return handlerOptionFunc(func(s *settings) { s.backoff = wait })
-}
-
-// Timeout limits the duration of an attempt, whose ctx then ends. The default
-// is the JobTimeout of the River client, which unless configured is a minute.
-func Timeout(d time.Duration) HandlerOption {
-	if d <= 0 {
-		panic(fmt.Sprintf("durable: Timeout(%v): a timeout is positive", d))
-	}
-	return handlerOptionFunc(func(s *settings) { s.timeout = d })
+	return s, nil
 }
 
 // Queue sets the queue of the handler's jobs, in place of River's "default". A
 // client must work it: it is one of the Queues in its configuration.
-func Queue(name string) HandlerOption {
+func Queue(name string) tidings.SubscribeOption {
 	if !validQueue.MatchString(name) || len(name) > maxQueue {
 		panic(fmt.Sprintf("durable: Queue(%q): River asks for at most %d small letters and digits, with single '_' or '-' between them", name, maxQueue))
 	}
-	return handlerOptionFunc(func(s *settings) { s.queue = name })
+	return option("Queue", func(s *settings) { s.queue = name })
 }
 
 // Priority sets the priority of the handler's jobs within their queue: from 1,
 // the default, which goes first, to 4. It is strict: while a job with a lower
 // number is due in the queue, jobs with a higher one do not begin, and may wait
 // forever. If that is not acceptable, give the handler its own [Queue].
-func Priority(p int) HandlerOption {
+func Priority(p int) tidings.SubscribeOption {
 	if p < 1 || p > 4 {
 		panic(fmt.Sprintf("durable: Priority(%d): a priority is between 1, which goes first, and 4", p))
 	}
-	return handlerOptionFunc(func(s *settings) { s.priority = p })
+	return option("Priority", func(s *settings) { s.priority = p })
 }
 
 // Outside runs the handler without a transaction. Use it if the handler waits
 // for other systems and must not hold a connection meanwhile. Its job is marked
 // done afterwards, so if the process dies in between, the handler runs again:
 // pass on the event's ID as an idempotency key.
-func Outside() HandlerOption { return handlerOptionFunc(func(s *settings) { s.outside = true }) }
+func Outside() tidings.SubscribeOption {
+	return option("Outside", func(s *settings) { s.outside = true })
+}
 
 // Alias makes the handler also work the jobs that are stored under its earlier
 // names. With [InOrderBy] put the oldest name last, since lines of jobs keep
 // that name: a job under the new name waits for those under the old one. Remove
 // an alias when no job stored under it is left to be done.
-func Alias(names ...string) HandlerOption {
+func Alias(names ...string) tidings.SubscribeOption {
 	for _, name := range names {
 		if err := checkName(name); err != nil {
 			panic(fmt.Sprintf("durable: Alias: %v", err))
 		}
 	}
-	return handlerOptionFunc(func(s *settings) { s.aliases = append(slices.Clone(s.aliases), names...) })
+	return option("Alias", func(s *settings) { s.aliases = append(slices.Clone(s.aliases), names...) })
 }
 
 // InOrderBy runs the events of one key one after another, in the order in which
@@ -127,11 +113,11 @@ func Alias(names ...string) HandlerOption {
 // A job in line that is cancelled through River is dead, and blocks those
 // behind it; a job that River's own JobRetry makes available overtakes. Use
 // Retry and Discard of [Jobs] instead.
-func InOrderBy[E tidings.Event](key func(E) string) HandlerOption {
+func InOrderBy[E tidings.Event](key func(E) string) tidings.SubscribeOption {
 	if key == nil {
 		panic("durable: InOrderBy(nil)")
 	}
-	return handlerOptionFunc(func(s *settings) {
+	return option("InOrderBy", func(s *settings) {
 		s.keyOf = reflect.TypeFor[E]()
 		s.key = func(event tidings.Event) (string, error) {
 			e, ok := event.(E)

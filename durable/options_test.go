@@ -19,17 +19,11 @@ func TestOptionsPanic(t *testing.T) {
 		name, want string
 		make       func()
 	}{
-		{"no attempt", "durable: Attempts(0): a handler is called at least once", func() { durable.Attempts(0) }},
-		{"negative attempts", "durable: Attempts(-1): a handler is called at least once", func() { durable.Attempts(-1) }},
-		{"no backoff", "durable: Backoff(nil)", func() { durable.Backoff(nil) }},
-		{"no timeout", "durable: Timeout(0s): a timeout is positive", func() { durable.Timeout(0) }},
-		{"negative timeout", "durable: Timeout(-1ns): a timeout is positive", func() { durable.Timeout(-1) }},
 		{"priority 0", "durable: Priority(0): a priority is between 1, which goes first, and 4", func() { durable.Priority(0) }},
 		{"priority 5", "durable: Priority(5): a priority is between 1, which goes first, and 4", func() { durable.Priority(5) }},
 		{"no queue", `durable: Queue(""): River asks for at most 64 small letters and digits, with single '_' or '-' between them`, func() { durable.Queue("") }},
 		{"alias", `durable: Alias: "a" cannot be the name of a durable handler: River asks for 2 to 127 letters, digits and any of -_[]<>/.·:+, the first one a letter or digit`, func() { durable.Alias("crm.ok", "a") }},
 		{"no key", "durable: InOrderBy(nil)", func() { durable.InOrderBy[Accepted](nil) }},
-		{"no option", "durable: With with a nil HandlerOption", func() { new(durable.Jobs).With(nil) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -41,8 +35,6 @@ func TestOptionsPanic(t *testing.T) {
 func TestOptionsAtTheirLimits(t *testing.T) {
 	t.Parallel()
 	for _, make := range []func(){
-		func() { durable.Attempts(1) },
-		func() { durable.Timeout(1) },
 		func() { durable.Priority(1) },
 		func() { durable.Priority(4) },
 		func() { durable.Alias() },
@@ -72,7 +64,7 @@ func TestQueueNames(t *testing.T) {
 			jobs, client := h.jobsAndClient(t, river.Config{})
 			bus := tidings.New()
 			tidings.Subscribe(bus, func(context.Context, Accepted) error { return nil },
-				tidings.Named("crm.work"), tidings.Via(jobs.With(durable.Queue(tt.name))))
+				tidings.Named("crm.work"), tidings.Via(jobs), durable.Queue(tt.name))
 			publish(t, bus, Accepted{})
 			row, err := client.JobGet(t.Context(), 1)
 			require.NoError(t, err)
@@ -125,17 +117,15 @@ func TestWithCombinesOptions(t *testing.T) {
 				return context.DeadlineExceeded
 			}
 			return nil
-		}, tidings.Named("crm.new"), tidings.Via(jobs.With(
-			durable.Attempts(9), durable.Attempts(2),
+		}, tidings.Named("crm.new"), tidings.Via(jobs), tidings.Attempts(9), tidings.Attempts(2),
 			durable.Queue("other"), durable.Queue("mail"),
 			durable.Priority(4), durable.Priority(3),
-			durable.Timeout(time.Nanosecond), durable.Timeout(time.Hour),
-			durable.Backoff(func(int) time.Duration { return time.Hour }),
-			durable.Backoff(func(attempt int) time.Duration { waits <- attempt; return -time.Second }),
+			tidings.Timeout(time.Nanosecond), tidings.Timeout(time.Hour),
+			tidings.Backoff(func(int) time.Duration { return time.Hour }),
+			tidings.Backoff(func(attempt int) time.Duration { waits <- attempt; return -time.Second }),
 			durable.InOrderBy(func(Accepted) string { return "" }), inOrder,
 			durable.Outside(),
-			durable.Alias("crm.old"), durable.Alias("crm.older", "crm.oldest"),
-		)))
+			durable.Alias("crm.old"), durable.Alias("crm.older", "crm.oldest"))
 		publish(t, bus, numbered("a", 1, 2)...)
 		row, err := client.JobGet(t.Context(), jobID(t, h, 1))
 		require.NoError(t, err)
@@ -147,7 +137,7 @@ func TestWithCombinesOptions(t *testing.T) {
 		earlier := withoutWorkers(t, h)
 		for _, name := range []string{"crm.old", "crm.older", "crm.oldest"} {
 			tidings.Subscribe(old, func(context.Context, Accepted) error { return nil },
-				tidings.Named(name), tidings.Via(earlier.With(durable.Queue("mail"))))
+				tidings.Named(name), tidings.Via(earlier), durable.Queue("mail"))
 		}
 		publish(t, old, numbered("b", 3)...)
 		start(t, jobs)
@@ -160,15 +150,15 @@ func TestWithCombinesOptions(t *testing.T) {
 	})
 }
 
-// A view has its own settings.
+// A handler has its own settings.
 func TestWithLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		jobs := h.jobs(t, river.Config{})
 		bus := tidings.New()
 		work := func(context.Context, Accepted) error { return nil }
-		tidings.Subscribe(bus, work, tidings.Named("crm.one"), tidings.Via(jobs.With(durable.Priority(3))))
-		tidings.Subscribe(bus, work, tidings.Named("crm.two"), tidings.Via(jobs.With(durable.Priority(2))))
+		tidings.Subscribe(bus, work, tidings.Named("crm.one"), tidings.Via(jobs), durable.Priority(3))
+		tidings.Subscribe(bus, work, tidings.Named("crm.two"), tidings.Via(jobs), durable.Priority(2))
 		tidings.Subscribe(bus, work, tidings.Named("crm.three"), tidings.Via(jobs))
 		publish(t, bus, Accepted{})
 		for kind, priority := range map[string]int{"crm.one": 3, "crm.two": 2, "crm.three": 1} {

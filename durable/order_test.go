@@ -21,7 +21,7 @@ func byNumber(e Accepted) string { return e.Number }
 var inOrder = durable.InOrderBy(byNumber)
 
 // at once, as far as River lets it
-var quickly = durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
+var quickly = tidings.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
 
 // A diary has what handlers did, in order.
 type diary struct {
@@ -109,7 +109,8 @@ func (f *failAfterwards) Send(_ context.Context, out []tidings.Outgoing) error {
 	}
 	return nil
 }
-func (*failAfterwards) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+func (*failAfterwards) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+func (*failAfterwards) Handle(tidings.Handler) (func(), error)                { return nil, nil }
 
 func TestOrderIsThatOfCommits(t *testing.T) {
 	t.Parallel()
@@ -151,7 +152,7 @@ func TestOrderIsThatOfCommits(t *testing.T) {
 				}
 				defer running[k].Unlock()
 				return h.exec(ctx, `INSERT INTO worked (k, n) VALUES ($1, $2)`, e.Number, e.Total)
-			}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder, quickly)))
+			}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder, quickly)
 			tidings.Subscribe(lastWorker, func(context.Context, Accepted) error { return nil },
 				tidings.Named("crm.fail"), tidings.Via(&failAfterwards{rolledBack}))
 			start(t, jobs)
@@ -243,7 +244,7 @@ func TestOrderWaitsForTheOneThatFails(t *testing.T) {
 			default:
 				return errors.New("not yet")
 			}
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder, quickly, durable.Attempts(30000))))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder, quickly, tidings.Attempts(30000))
 		publish(t, bus, numbered("a", 1, 2, 3, 4, 5)...)
 		publish(t, bus, numbered("b", 6, 7)...)
 		require.Equal(t, 5, pending(t, h))
@@ -273,7 +274,7 @@ func TestOrderWaitsForTheDead(t *testing.T) {
 			}
 			d.write("%s%d", e.Number, e.Total)
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder, quickly, durable.Attempts(1))))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder, quickly, tidings.Attempts(1))
 		publish(t, bus, numbered("a", 1, 2, 3, 4)...)
 		start(t, jobs)
 		inState(t, h, 1, "discarded")
@@ -306,7 +307,7 @@ func TestOrderOfOneTransaction(t *testing.T) {
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 			d.write("%s%d", e.Number, e.Total)
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
 			for i := range int64(9) {
 				if err := tidings.Publish(ctx, bus, Accepted{Number: string(rune('a' + i%2)), Total: i}); err != nil {
@@ -335,10 +336,10 @@ func TestOrderKeys(t *testing.T) {
 			"a\ufffdb", // and so is what both look like
 			strings.Repeat("k", 10_000),
 		}
-		with := jobs.With(durable.InOrderBy(func(e Accepted) string { return keys[e.Total] }))
+		with := tidings.SubscribeOptions{tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return keys[e.Total] })}
 		work := func(context.Context, Accepted) error { return nil }
-		tidings.Subscribe(bus, work, tidings.Named("crm.one"), tidings.Via(with))
-		tidings.Subscribe(bus, work, tidings.Named("crm.two"), tidings.Via(with))
+		tidings.Subscribe(bus, work, tidings.Named("crm.one"), with)
+		tidings.Subscribe(bus, work, tidings.Named("crm.two"), with)
 		for range 3 {
 			for i := range keys {
 				publish(t, bus, Accepted{Total: int64(i)})
@@ -347,7 +348,7 @@ func TestOrderKeys(t *testing.T) {
 		nested := tidings.New() // handler and key are not just put together
 		for _, name := range []string{"crm.ab", "crm.abc"} {
 			rest := strings.TrimPrefix("crm.abcd", name)
-			tidings.Subscribe(nested, work, tidings.Named(name), tidings.Via(jobs.With(durable.InOrderBy(func(Accepted) string { return rest }))))
+			tidings.Subscribe(nested, work, tidings.Named(name), tidings.Via(jobs), durable.InOrderBy(func(Accepted) string { return rest }))
 		}
 		publish(t, nested, Accepted{})
 		require.Zero(t, h.count(t, `SELECT count(*) FROM river_job WHERE state = 'pending' AND kind LIKE 'crm.ab%'`))
@@ -367,7 +368,7 @@ func TestOrderOfAnotherEvent(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		bus := tidings.New()
 		tidings.Subscribe(bus, func(context.Context, tidings.Event) error { return nil },
-			tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{}).With(inOrder)))
+			tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{})), inOrder)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 		err := tidings.Publish(t.Context(), bus, Created{})
 		require.ErrorContains(t, err, "durable: InOrderBy has the key of durable_test.Accepted, but the handler gets durable_test.Created")
@@ -380,7 +381,7 @@ func TestOrderOfInterfaces(t *testing.T) {
 		bus := tidings.New()
 		byType := durable.InOrderBy(func(e tidings.Event) string { return fmt.Sprintf("%T", e) })
 		tidings.Subscribe(bus, func(context.Context, tidings.Event) error { return nil },
-			tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{}).With(byType)))
+			tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{})), byType)
 		publish(t, bus, Accepted{}, Accepted{})
 		require.NoError(t, tidings.Publish(t.Context(), bus, Created{}))
 		require.Equal(t, 1, pending(t, h))

@@ -37,7 +37,7 @@ func TestOrderOutside(t *testing.T) {
 				return errors.New("once more")
 			}
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder, durable.Outside(), quickly)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder, durable.Outside(), quickly)
 		publish(t, bus, numbered("a", 1, 2, 3)...)
 		start(t, jobs)
 		d.becomes(t, "", "1", "2", "2", "3")
@@ -70,7 +70,7 @@ func TestOrderOfHandlersThatPublish(t *testing.T) {
 				}
 			}
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder, quickly)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder, quickly)
 		publish(t, bus, numbered("a", 1)...)
 		publish(t, bus, numbered("b", 1)...)
 		start(t, jobs)
@@ -94,7 +94,7 @@ func TestOrderThroughARename(t *testing.T) {
 		var jobs *durable.Jobs
 		for i, names := range [][]string{{"crm.first"}, {"crm.second", "crm.first"}, {"crm.third", "crm.second", "crm.first"}} {
 			bus, jobs = tidings.New(), h.jobs(t, river.Config{})
-			tidings.Subscribe(bus, work, tidings.Named(names[0]), tidings.Via(jobs.With(inOrder, durable.Alias(names[1:]...))))
+			tidings.Subscribe(bus, work, tidings.Named(names[0]), tidings.Via(jobs), inOrder, durable.Alias(names[1:]...))
 			publish(t, bus, numbered("a", int64(2*i), int64(2*i+1))...)
 			require.Equal(t, 2*i+1, pending(t, h))
 		}
@@ -113,7 +113,7 @@ func TestOrderWhenJobsAreChangedThroughRiver(t *testing.T) {
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 			d.write("%s%d", e.Number, e.Total)
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder, quickly)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder, quickly)
 		ctx := t.Context()
 		publish(t, bus, numbered("a", 1, 2, 3)...)
 		publish(t, bus, numbered("b", 4, 5, 6, 7)...)
@@ -152,7 +152,7 @@ func TestOrderWhenTheDeadIsBehind(t *testing.T) {
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 			d.write("%d", e.Total)
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		publish(t, bus, numbered("a", 1, 2, 3)...)
 		_, err := client.JobCancel(t.Context(), jobID(t, h, 2))
 		require.NoError(t, err)
@@ -176,7 +176,7 @@ func TestOrderWakesWorkers(t *testing.T) {
 		tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 			d.write("%d", e.Total)
 			return nil
-		}, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+		}, tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		start(t, jobs)
 		publish(t, bus, numbered("a", 1, 2, 3, 4, 5)...)
 		d.becomes(t, "", "1", "2", "3", "4", "5")
@@ -196,8 +196,8 @@ func TestOrderWithAClockAhead(t *testing.T) {
 			d.write("%d", e.Total)
 			return nil
 		}
-		tidings.Subscribe(bus, work, tidings.Named("crm.work"), tidings.Via(publisher.With(inOrder)))
-		tidings.Subscribe(worker, work, tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+		tidings.Subscribe(bus, work, tidings.Named("crm.work"), tidings.Via(publisher), inOrder)
+		tidings.Subscribe(worker, work, tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		publish(t, bus, numbered("a", 1, 2, 3)...)
 		start(t, jobs)
 		d.becomes(t, "", "1", "2", "3")
@@ -221,7 +221,7 @@ func TestOrderNeedsReadCommitted(t *testing.T) {
 					jobs := h.jobs(t, river.Config{})
 					bus := tidings.New()
 					work := func(context.Context, Accepted) error { return nil }
-					tidings.Subscribe(bus, work, tidings.Named("crm.ordered"), tidings.Via(jobs.With(inOrder)))
+					tidings.Subscribe(bus, work, tidings.Named("crm.ordered"), tidings.Via(jobs), inOrder)
 					tidings.Subscribe(bus, func(context.Context, Created) error { return nil }, tidings.Named("crm.free"), tidings.Via(jobs))
 					at := func(event func(context.Context) error) error {
 						return h.transact(t.Context(), func(ctx context.Context) error {
@@ -305,7 +305,7 @@ func TestOrderOfOneSchema(t *testing.T) {
 	one, two := openPgx(t), openPgx(t)
 	busOf := func(h harness) *tidings.EventBus {
 		bus := tidings.New()
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{}).With(inOrder)))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.work"), tidings.Via(h.jobs(t, river.Config{})), inOrder)
 		return bus
 	}
 	busOne, busTwo := busOf(one), busOf(two)

@@ -73,9 +73,9 @@ func TestOrderOfManyLines(t *testing.T) {
 	tidings.Subscribe(bus, func(_ context.Context, e Accepted) error {
 		d.write("%s: %d", e.Number, e.Total)
 		return nil
-	}, tidings.Named("crm.many"), tidings.Via(jobs.With(inOrder)))
+	}, tidings.Named("crm.many"), tidings.Via(jobs), inOrder)
 	tidings.Subscribe(bus, nothing[Created], tidings.Named("crm.other"),
-		tidings.Via(jobs.With(durable.InOrderBy(func(e Created) string { return e.Client }))))
+		tidings.Via(jobs), durable.InOrderBy(func(e Created) string { return e.Client }))
 
 	big := commitLater(t, h, func(ctx context.Context) error {
 		for i := range lines {
@@ -118,7 +118,7 @@ func TestOneErrorForATransaction(t *testing.T) {
 	t.Parallel()
 	h := openPgx(t)
 	bus := tidings.New()
-	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(h.jobs(t, river.Config{}).With(inOrder)))
+	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(h.jobs(t, river.Config{})), inOrder)
 	err := h.transact(t.Context(), func(ctx context.Context) error {
 		if err := h.exec(ctx, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"); err != nil {
 			return err
@@ -145,7 +145,7 @@ func TestDiscardOfManyLines(t *testing.T) {
 	h := openPgx(t)
 	jobs := h.jobs(t, river.Config{})
 	bus := tidings.New()
-	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(jobs.With(inOrder)))
+	tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(jobs), inOrder)
 	require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
 		for i := range 2 * lines {
 			if err := tidings.Publish(ctx, bus, Accepted{Number: fmt.Sprint(i % lines)}); err != nil {
@@ -176,7 +176,7 @@ func TestOrderOfManyLinesAndFew(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		jobs := h.jobs(t, river.Config{})
 		bus := tidings.New()
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(jobs.With(inOrder)))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("crm.many"), tidings.Via(jobs), inOrder)
 		failed := make(chan error, publishers)
 		for p := range publishers {
 			go func() {

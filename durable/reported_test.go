@@ -99,12 +99,12 @@ func TestEveryDeathIsKnown(t *testing.T) {
 				logs := &logBuffer{}
 				config := river.Config{ErrorHandler: cancels{}, RescueStuckJobsAfter: 2 * time.Minute}
 				jobs, c := h.jobsAndClient(t, config, durable.WithBus(bus), durable.WithLogger(logs.logger()))
-				opts := []durable.HandlerOption{quickly}
+				opts := tidings.SubscribeOptions{quickly}
 				if tt.handle == nil {
 					opts = append(opts, durable.Queue("nobody"))
 				}
 				shop := tidings.New(tidings.WithErrorHandler(func(context.Context, error) {}))
-				tidings.Subscribe(shop, func(ctx context.Context, _ Accepted) error { return tt.handle(ctx) }, tidings.Named("ops.dies"), tidings.Via(jobs.With(opts...)))
+				tidings.Subscribe(shop, func(ctx context.Context, _ Accepted) error { return tt.handle(ctx) }, tidings.Named("ops.dies"), tidings.Via(jobs), tidings.SubscribeOptions(opts))
 				start(t, jobs)
 				event := publishAll(t, shop, Accepted{})[0]
 				id := int64(h.count(t, "SELECT id FROM river_job"))

@@ -73,7 +73,7 @@ func TestOutcomes(t *testing.T) {
 	type outcome struct {
 		name    string
 		handle  func(ctx context.Context) error
-		opts    []durable.HandlerOption
+		opts    tidings.SubscribeOptions
 		state   rivertype.JobState
 		attempt int
 		errors  []string // what each attempt's has
@@ -83,33 +83,33 @@ func TestOutcomes(t *testing.T) {
 	permanent := tidings.Permanent(errOnPurpose)
 	const discarded, cancelled, completed, retryable = rivertype.JobStateDiscarded, rivertype.JobStateCancelled, rivertype.JobStateCompleted, rivertype.JobStateRetryable
 	tests := []outcome{
-		{name: "exhausted", handle: fails, opts: []durable.HandlerOption{durable.Attempts(3)}, state: discarded, attempt: 3,
+		{name: "exhausted", handle: fails, opts: tidings.SubscribeOptions{tidings.Attempts(3)}, state: discarded, attempt: 3,
 			errors: []string{"on purpose", "on purpose", "on purpose"}, loud: []string{"attempt=3", "on purpose"}},
-		{name: "only.one", handle: fails, opts: []durable.HandlerOption{durable.Attempts(1)}, state: discarded, attempt: 1, errors: []string{"on purpose"}, loud: []string{"attempt=1"}},
+		{name: "only.one", handle: fails, opts: tidings.SubscribeOptions{tidings.Attempts(1)}, state: discarded, attempt: 1, errors: []string{"on purpose"}, loud: []string{"attempt=1"}},
 		{name: "permanent", handle: func(context.Context) error { return permanent }, state: cancelled, attempt: 1, errors: []string{"failing on purpose"}, loud: []string{"attempt=1"}},
 		{name: "wrapped", handle: func(context.Context) error { return fmt.Errorf("calling: %w", permanent) }, state: cancelled, attempt: 1, errors: []string{"calling: failing"}, loud: []string{"calling: failing"}},
 		{name: "joined", handle: func(context.Context) error { return errors.Join(errors.New("one"), permanent) }, state: cancelled, attempt: 1, errors: []string{"one"}, loud: []string{"one"}},
 		{name: "cancelled", handle: func(context.Context) error { return river.JobCancel(errOnPurpose) }, state: cancelled, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
-		{name: "permanent.last", handle: func(context.Context) error { return permanent }, opts: []durable.HandlerOption{durable.Attempts(1)}, state: cancelled, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
-		{name: "snoozed", handle: func(context.Context) error { return fmt.Errorf("later: %w", river.JobSnooze(time.Hour)) }, opts: []durable.HandlerOption{durable.Attempts(1)}, state: rivertype.JobStateScheduled, attempt: 0},
-		{name: "panics", handle: func(context.Context) error { panicsHere(); return nil }, opts: []durable.HandlerOption{durable.Attempts(2)}, state: discarded, attempt: 2,
+		{name: "permanent.last", handle: func(context.Context) error { return permanent }, opts: tidings.SubscribeOptions{tidings.Attempts(1)}, state: cancelled, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
+		{name: "snoozed", handle: func(context.Context) error { return fmt.Errorf("later: %w", river.JobSnooze(time.Hour)) }, opts: tidings.SubscribeOptions{tidings.Attempts(1)}, state: rivertype.JobStateScheduled, attempt: 0},
+		{name: "panics", handle: func(context.Context) error { panicsHere(); return nil }, opts: tidings.SubscribeOptions{tidings.Attempts(2)}, state: discarded, attempt: 2,
 			errors: []string{"panic: oh no", "panic: oh no"}, loud: []string{"attempt=2", "oh no", "panicsHere"}},
-		{name: "goexit", handle: func(context.Context) error { runtime.Goexit(); return nil }, opts: []durable.HandlerOption{durable.Attempts(2)}, state: discarded, attempt: 2,
+		{name: "goexit", handle: func(context.Context) error { runtime.Goexit(); return nil }, opts: tidings.SubscribeOptions{tidings.Attempts(2)}, state: discarded, attempt: 2,
 			errors: []string{"runtime.Goexit", "runtime.Goexit"}, loud: []string{"runtime.Goexit"}},
-		{name: "nul", handle: func(context.Context) error { return errors.New("bad\x00text \xff") }, opts: []durable.HandlerOption{durable.Attempts(2)}, state: discarded, attempt: 2,
+		{name: "nul", handle: func(context.Context) error { return errors.New("bad\x00text \xff") }, opts: tidings.SubscribeOptions{tidings.Attempts(2)}, state: discarded, attempt: 2,
 			errors: []string{"bad\ufffdtext", "bad\ufffdtext"}, loud: []string{"bad"}},
 		{name: "nul.permanent", handle: func(context.Context) error { return tidings.Permanent(errors.New("bad\x00text")) }, state: cancelled, attempt: 1, errors: []string{"bad\ufffdtext"}, loud: []string{"bad"}},
 		{name: "nul.snoozed", handle: func(context.Context) error { return fmt.Errorf("\x00%w", river.JobSnooze(time.Hour)) }, state: rivertype.JobStateScheduled, attempt: 0},
-		{name: "timeout", handle: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, opts: []durable.HandlerOption{durable.Attempts(2), durable.Timeout(time.Second)}, state: discarded, attempt: 2,
+		{name: "timeout", handle: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, opts: tidings.SubscribeOptions{tidings.Attempts(2), tidings.Timeout(time.Second)}, state: discarded, attempt: 2,
 			errors: []string{"deadline exceeded", "deadline exceeded"}, loud: []string{"deadline exceeded"}},
-		{name: "own.context", handle: func(context.Context) error { return context.Canceled }, opts: []durable.HandlerOption{durable.Attempts(2)}, state: discarded, attempt: 2,
+		{name: "own.context", handle: func(context.Context) error { return context.Canceled }, opts: tidings.SubscribeOptions{tidings.Attempts(2)}, state: discarded, attempt: 2,
 			errors: []string{"canceled", "canceled"}, loud: []string{"canceled"}},
-		{name: "backoff.long", handle: fails, opts: []durable.HandlerOption{durable.Backoff(func(int) time.Duration { return time.Hour })}, state: retryable, attempt: 1, errors: []string{"on purpose"}},
-		{name: "backoff.panics", handle: fails, opts: []durable.HandlerOption{durable.Backoff(func(int) time.Duration { panic("oh no") })}, state: retryable, attempt: 1, errors: []string{"on purpose"}},
+		{name: "backoff.long", handle: fails, opts: tidings.SubscribeOptions{tidings.Backoff(func(int) time.Duration { return time.Hour })}, state: retryable, attempt: 1, errors: []string{"on purpose"}},
+		{name: "backoff.panics", handle: fails, opts: tidings.SubscribeOptions{tidings.Backoff(func(int) time.Duration { panic("oh no") })}, state: retryable, attempt: 1, errors: []string{"on purpose"}},
 		{name: "after.long", handle: func(context.Context) error {
 			return fmt.Errorf("busy: %w", tidings.RetryAfter(errOnPurpose, time.Hour))
 		}, state: retryable, attempt: 1, errors: []string{"busy: failing"}},
-		{name: "after.last", handle: func(context.Context) error { return tidings.RetryAfter(errOnPurpose, time.Hour) }, opts: []durable.HandlerOption{durable.Attempts(1)}, state: discarded, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
+		{name: "after.last", handle: func(context.Context) error { return tidings.RetryAfter(errOnPurpose, time.Hour) }, opts: tidings.SubscribeOptions{tidings.Attempts(1)}, state: discarded, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
 		{name: "after.permanent", handle: func(context.Context) error { return tidings.RetryAfter(permanent, time.Hour) }, state: cancelled, attempt: 1, errors: []string{"on purpose"}, loud: []string{"on purpose"}},
 	}
 	each(t, func(t *testing.T, h harness) {
@@ -118,8 +118,8 @@ func TestOutcomes(t *testing.T) {
 		jobs, client := h.jobsAndClient(t, river.Config{RetryPolicy: policy(2 * time.Hour)}, durable.WithLogger(logs.logger()))
 		bus := tidings.New(tidings.WithErrorHandler(func(context.Context, error) {})) // it hears of Goexit, too
 		for _, tt := range tests {
-			opts := append([]durable.HandlerOption{durable.Backoff(func(int) time.Duration { return 0 })}, tt.opts...)
-			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error { return tt.handle(ctx) }, tidings.Named(tt.name), tidings.Via(jobs.With(opts...)))
+			opts := append(tidings.SubscribeOptions{tidings.Backoff(func(int) time.Duration { return 0 })}, tt.opts...)
+			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error { return tt.handle(ctx) }, tidings.Named(tt.name), tidings.Via(jobs), tidings.SubscribeOptions(opts))
 		}
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("good"), tidings.Via(jobs))
 		event := tidings.Stamp(t.Context(), Accepted{})
@@ -168,16 +168,16 @@ func TestWaits(t *testing.T) {
 		tidings.Subscribe(bus, func(context.Context, Accepted) error {
 			calls.Add(1)
 			return errOnPurpose
-		}, tidings.Named("own"), tidings.Via(jobs.With(durable.Attempts(4), durable.Backoff(func(attempt int) time.Duration {
+		}, tidings.Named("own"), tidings.Via(jobs), tidings.Attempts(4), tidings.Backoff(func(attempt int) time.Duration {
 			waits.Store(attempt, true)
 			return -time.Second // as good as 0
-		}))))
+		}))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error {
 			if zero.Add(1) == 5 {
 				return nil
 			}
 			return tidings.RetryAfter(errOnPurpose, 0)
-		}, tidings.Named("zero"), tidings.Via(jobs.With(durable.Backoff(func(int) time.Duration { return time.Hour }))))
+		}, tidings.Named("zero"), tidings.Via(jobs), tidings.Backoff(func(int) time.Duration { return time.Hour }))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return errOnPurpose }, tidings.Named("river"), tidings.Via(jobs))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
@@ -204,16 +204,16 @@ func TestTimeouts(t *testing.T) {
 		jobs := h.jobs(t, river.Config{JobTimeout: 2 * time.Hour})
 		bus := tidingstest.NewBus(t)
 		var left sync.Map
-		handle := func(name string, opts ...durable.HandlerOption) {
+		handle := func(name string, opts ...tidings.SubscribeOption) {
 			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error {
 				deadline, _ := ctx.Deadline()
 				left.Store(name, time.Until(deadline))
 				return nil
-			}, tidings.Named(name), tidings.Via(jobs.With(opts...)))
+			}, tidings.Named(name), tidings.Via(jobs), tidings.SubscribeOptions(opts))
 		}
 		handle("client")
-		handle("short", durable.Timeout(time.Hour))
-		handle("long", durable.Timeout(3*time.Hour))
+		handle("short", tidings.Timeout(time.Hour))
+		handle("long", tidings.Timeout(3*time.Hour))
 		start(t, jobs)
 		require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 		awaitJobs(t, h, 3, "state = 'completed'")
@@ -252,7 +252,7 @@ func TestGoexitTakesNoWorkerAway(t *testing.T) {
 	})
 }
 
-// Stop cuts an attempt off, whatever its error is, and that does not count.
+// Close cuts an attempt off, whatever its error is, and that does not count.
 func TestInterruptedAttempts(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -276,13 +276,13 @@ func TestInterruptedAttempts(t *testing.T) {
 				close(entered)
 				<-ctx.Done()
 				return tt.fail(ctx)
-			}, tidings.Named("handler"), atOnce(jobs, durable.Attempts(1)))
+			}, tidings.Named("handler"), atOnce(jobs, tidings.Attempts(1)))
 			start(t, jobs)
 			require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 			<-entered
 			now, cancel := context.WithCancel(t.Context())
 			cancel()
-			require.NoError(t, jobs.Stop(now), tt.name)
+			require.NoError(t, jobs.Close(now), tt.name)
 			require.Equal(t, 1, storedJobs(t, h, "state = 'available' AND attempt = 0 AND finalized_at IS NULL"), tt.name)
 			require.False(t, logs.has("a job is dead"), tt.name)
 		}

@@ -12,25 +12,41 @@ import (
 	"github.com/tidings-go/tidings/durable/internal/drain"
 )
 
-// An encoded event holds what its jobs have in common.
+// An encoded event holds what its jobs have in common, and their keys.
 type encoded struct {
 	event json.RawMessage
-	key   string            // of the order; "": none
+	keys  map[string]string // of the order, by handler; those that do not wait are missing
 	trace map[string]string // nil: none
 }
 
-func (v *view) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
-	text, err := storableEvent(v.jobs.registry, event)
+// Encode returns what is stored of an event. The publish returns its error, for
+// example that the event is not registered.
+func (j *Jobs) Encode(ctx context.Context, out tidings.Outgoing) (any, error) {
+	text, err := storableEvent(j.registry, out.Event)
 	if err != nil {
 		return nil, err
 	}
 	e := &encoded{event: text}
-	if v.key != nil {
-		if e.key, err = v.key(event); err != nil {
+	for _, name := range out.Handlers {
+		h, err := j.handlerOf(name)
+		if err != nil {
 			return nil, err
 		}
+		if h.key == nil {
+			continue
+		}
+		key, err := h.key(out.Event)
+		if err != nil {
+			return nil, err
+		}
+		if key != "" {
+			if e.keys == nil {
+				e.keys = map[string]string{}
+			}
+			e.keys[name] = key
+		}
 	}
-	if inject := v.jobs.config.inject; inject != nil {
+	if inject := j.config.inject; inject != nil {
 		e.trace = storableTrace(inject(ctx))
 	}
 	return e, nil
@@ -64,24 +80,28 @@ const (
 	skewKey = "tidings_skew"
 )
 
-func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
-	opts := &river.InsertOpts{MaxAttempts: v.attempts, Queue: v.queue, Priority: v.priority}
+// Send stores jobs in the transaction of ctx, or at once if there is none.
+func (j *Jobs) Send(ctx context.Context, events []tidings.Outgoing) error {
 	jobs := make([]river.InsertManyParams, 0, len(events))
 	var orders []order
 	for _, out := range events {
 		e, ok := out.Encoded.(*encoded)
 		if !ok {
-			return fmt.Errorf("durable: Send got a %T where EncodeEvent returns a %T", out.Encoded, e)
+			return fmt.Errorf("durable: Send got a %T where Encode returns a %T", out.Encoded, e)
 		}
 		for _, name := range out.Handlers {
-			job := river.InsertManyParams{Args: delivery{kind: name, event: e.event}, InsertOpts: opts}
-			if e.key != "" || len(e.trace) > 0 {
+			h, err := j.handlerOf(name)
+			if err != nil {
+				return err
+			}
+			opts := &h.opts
+			if key := e.keys[name]; key != "" || len(e.trace) > 0 {
 				own := *opts
 				m := metadata{Trace: e.trace}
-				if e.key != "" {
-					o := orderOf(v.line(name), e.key)
+				if key != "" {
+					o := orderOf(h.line(name), key)
 					orders = append(orders, o)
-					m.Order, m.Key = o.String(), storable(e.key)
+					m.Order, m.Key = o.String(), storable(key)
 					own.Pending = true
 				}
 				text, err := json.Marshal(m)
@@ -89,16 +109,16 @@ func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
 					return err
 				}
 				own.Metadata = text
-				job.InsertOpts = &own
+				opts = &own
 			}
-			jobs = append(jobs, job)
+			jobs = append(jobs, river.InsertManyParams{Args: delivery{kind: name, event: e.event}, InsertOpts: opts})
 		}
 	}
 	if len(jobs) == 0 {
 		return nil
 	}
-	v.jobs.sayIfIdle(ctx)
-	if err := v.jobs.store(ctx, jobs, orders); err != nil {
+	j.sayIfIdle(ctx)
+	if err := j.store(ctx, jobs, orders); err != nil {
 		// One error is enough: the whole transaction is lost.
 		first := events[0]
 		err = fmt.Errorf("storing %d jobs: %w", len(jobs), err)

@@ -33,10 +33,9 @@ func awaitJobs(t testing.TB, h harness, n int, condition string, args ...any) {
 		"%d jobs, not %d, where %s", storedJobs(t, h, condition, args...), n, condition)
 }
 
-// atOnce is a view of jobs whose handlers try again at once.
-func atOnce(jobs *durable.Jobs, opts ...durable.HandlerOption) tidings.SubscribeOption {
-	opts = append([]durable.HandlerOption{durable.Backoff(func(int) time.Duration { return time.Millisecond })}, opts...)
-	return tidings.Via(jobs.With(opts...))
+// atOnce is jobs whose handlers try again at once.
+func atOnce(jobs *durable.Jobs, opts ...tidings.SubscribeOption) tidings.SubscribeOptions {
+	return append(tidings.SubscribeOptions{tidings.Via(jobs), tidings.Backoff(func(int) time.Duration { return time.Millisecond })}, opts...)
 }
 
 func TestSendStoresOneJobForEachHandler(t *testing.T) {
@@ -46,10 +45,10 @@ func TestSendStoresOneJobForEachHandler(t *testing.T) {
 		bus := tidingstest.NewBus(t)
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain.one"), tidings.Via(jobs))
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain.two"), tidings.Via(jobs))
-		mail := jobs.With(durable.Attempts(3), durable.Queue("mail"), durable.Priority(2))
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.one"), tidings.Via(mail))
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.two"), tidings.Via(mail))
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("slow"), tidings.Via(jobs.With(durable.Attempts(40), durable.Priority(4))))
+		mail := tidings.SubscribeOptions{tidings.Via(jobs), tidings.Attempts(3), durable.Queue("mail"), durable.Priority(2)}
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.one"), mail)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail.two"), mail)
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("slow"), tidings.Via(jobs), tidings.Attempts(40), durable.Priority(4))
 		tidings.Subscribe(bus, nothing[Created], tidings.Named("other"), tidings.Via(jobs))
 
 		publish := func(ctx context.Context) error {
@@ -252,7 +251,7 @@ func TestSendAsTheTransportOfABus(t *testing.T) {
 		require.NoError(t, h.transact(t.Context(), publish))
 		require.Zero(t, storedJobs(t, h, "true"), "nobody subscribes")
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs.With(durable.Queue("mail"))))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs), durable.Queue("mail"))
 		require.NoError(t, publish(t.Context()))
 		require.NoError(t, h.transact(t.Context(), publish))
 		require.Equal(t, 2, storedJobs(t, h, "kind = 'handler' AND queue = 'default'"))

@@ -22,6 +22,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 // A Tree nests as deep as one likes.
@@ -72,19 +73,19 @@ func TestSendKeepsEventsIntact(t *testing.T) {
 		tidings.Subscribe(bus, record(away), tidings.Named("away"), tidings.Via(jobs))
 		var events []tidings.Event
 		for _, text := range texts {
-			events = append(events, Accepted{Number: text}, tidingstest.Described{Text: text, Lines: tidings.ListOf(text, "", text)})
+			events = append(events, Accepted{Number: text}, transporttest.Described{Text: text, Lines: tidings.ListOf(text, "", text)})
 		}
 		for _, n := range numbers {
-			events = append(events, Accepted{Total: n}, tidingstest.Described{Number: n})
+			events = append(events, Accepted{Total: n}, transporttest.Described{Number: n})
 		}
 		for _, a := range amounts {
-			events = append(events, tidingstest.Described{Amount: a})
+			events = append(events, transporttest.Described{Amount: a})
 		}
 		for _, v := range values {
 			events = append(events, Tree{Value: Exactly{v}})
 		}
-		events = append(events, tidingstest.Described{Due: time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC)},
-			tidingstest.Described{Due: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)})
+		events = append(events, transporttest.Described{Due: time.Date(2026, 2, 28, 23, 59, 59, 123456789, time.UTC)},
+			transporttest.Described{Due: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)})
 		published := 0
 		for i, e := range events { // some alone, and all together
 			if i%4 != 0 {
@@ -112,8 +113,8 @@ func TestSendKeepsEventsIntact(t *testing.T) {
 				continue
 			}
 			require.Equal(t, want, got)
-			if d, ok := want.(tidingstest.Described); ok {
-				require.Equal(t, math.Signbit(d.Amount), math.Signbit(got.(tidingstest.Described).Amount))
+			if d, ok := want.(transporttest.Described); ok {
+				require.Equal(t, math.Signbit(d.Amount), math.Signbit(got.(transporttest.Described).Amount))
 			}
 		}
 		require.Equal(t, len(here), storedJobs(t, h, "args ->> 'id' IS NOT NULL AND args ->> 'type' IS NOT NULL AND args ->> 'specversion' = '1.0'"))
@@ -184,7 +185,7 @@ func TestSendInASchemaOfRiversOwn(t *testing.T) {
 			}
 			order = append(order, e.Total)
 			return nil
-		}, tidings.Named("ordered"), tidings.Via(jobs.With(durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+		}, tidings.Named("ordered"), tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 		start(t, jobs)
 		require.NoError(t, h.transact(ctx, func(ctx context.Context) error {
 			for i := range int64(3) {
@@ -220,7 +221,7 @@ func TestSendNotifiesWorkers(t *testing.T) {
 		})
 		bus := tidingstest.NewBus(t)
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("plain"), tidings.Via(jobs))
-		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs.With(durable.Queue("mail"))))
+		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("mail"), tidings.Via(jobs), durable.Queue("mail"))
 		start(t, jobs)
 		for i := 1; i <= 3; i++ {
 			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{}) }))

@@ -29,11 +29,11 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		fail   func() error
-		opts   []durable.HandlerOption
+		opts   tidings.SubscribeOptions
 		atOnce bool // where the clock is behind
 		reason string
 	}{
-		{"backoff", func() error { return errOnPurpose }, []durable.HandlerOption{durable.Backoff(func(int) time.Duration { return wait })}, false, ""},
+		{"backoff", func() error { return errOnPurpose }, tidings.SubscribeOptions{tidings.Backoff(func(int) time.Duration { return wait })}, false, ""},
 		{"after", func() error { return tidings.RetryAfter(errOnPurpose, wait) }, nil, false, ""},
 		{"river", func() error { return errOnPurpose }, nil, true, "River's own policy cannot be asked, so a short wait begins in the past"},
 		{"snooze", func() error { return river.JobSnooze(wait) }, nil, true, "so does a snooze"},
@@ -58,12 +58,12 @@ func TestWaitsOfASkewedClock(t *testing.T) {
 						}
 						again <- time.Now()
 						return nil
-					}, tidings.Named("handler"), tidings.Via(skewed.With(tt.opts...)))
+					}, tidings.Named("handler"), tidings.Via(skewed), tidings.SubscribeOptions(tt.opts))
 					elsewhere := tidings.New()
 					tidings.Subscribe(elsewhere, func(context.Context, Accepted) error {
 						again <- time.Now()
 						return nil
-					}, tidings.Named("handler"), tidings.Via(right.With(tt.opts...)))
+					}, tidings.Named("handler"), tidings.Via(right), tidings.SubscribeOptions(tt.opts))
 
 					require.NoError(t, tidings.Publish(t.Context(), elsewhere, Accepted{}))
 					start(t, skewed)

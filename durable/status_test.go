@@ -67,19 +67,19 @@ func TestStatusSaysWhatBecameOfAnEvent(t *testing.T) {
 		began := time.Now().Add(-time.Second)
 		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.done"), tidings.Via(jobs))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.Permanent(errors.New("no such client")) },
-			tidings.Named("ops.dead"), tidings.Via(jobs.With(durable.Attempts(7))))
+			tidings.Named("ops.dead"), tidings.Via(jobs), tidings.Attempts(7))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.RetryAfter(errors.New("try later"), time.Hour) },
 			tidings.Named("ops.retrying"), tidings.Via(jobs))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error {
 			return tidings.RetryAfter(errors.New("try soon"), 2*time.Second)
 		},
-			tidings.Named("ops.retrying_soon"), tidings.Via(jobs.With(durable.Attempts(1000))))
-		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.waiting"), tidings.Via(jobs.With(durable.Queue("nobody"))))
+			tidings.Named("ops.retrying_soon"), tidings.Via(jobs), tidings.Attempts(1000))
+		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.waiting"), tidings.Via(jobs), durable.Queue("nobody"))
 		tidings.Subscribe(bus, ignore[Accepted], tidings.Named("ops.ordered"),
-			tidings.Via(jobs.With(durable.Queue("nobody"), durable.InOrderBy(func(e Accepted) string { return e.Number }))))
+			tidings.Via(jobs), durable.Queue("nobody"), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 		release := make(chan struct{})
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { <-release; return nil },
-			tidings.Named("ops.running"), tidings.Via(jobs.With(durable.Outside())))
+			tidings.Named("ops.running"), tidings.Via(jobs), durable.Outside())
 		defer close(release)
 
 		events := publishAll(t, bus, Accepted{Number: "1", Total: 1}, Accepted{Number: "1", Total: 2})

@@ -114,13 +114,13 @@ func (s *survey) say(ctx context.Context) {
 	}
 }
 
-// subscribed returns the handlers that are not known to be gone, by kind.
+// subscribed returns the handlers that are still subscribed, by kind.
 func (j *Jobs) subscribed() map[string]*handler {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	handlers := map[string]*handler{}
 	for kind, h := range j.handlers {
-		if h.sub == nil || h.active() {
+		if h.sub.Active() {
 			handlers[kind] = h
 		}
 	}
@@ -131,7 +131,7 @@ func (j *Jobs) subscribed() map[string]*handler {
 func (s *survey) sayEvents(ctx context.Context) {
 	for _, kind := range slices.Sorted(maps.Keys(s.handlers)) {
 		h := s.handlers[kind]
-		if h.sub == nil || h.name != kind {
+		if h.name != kind {
 			continue
 		}
 		typ := h.sub.Info().EventType

@@ -33,7 +33,7 @@ func queuesOf(names ...string) map[string]river.QueueConfig {
 func subscribeIn(t testing.TB, jobs *durable.Jobs, name, queue string) *tidings.EventBus {
 	t.Helper()
 	bus := tidingstest.NewBus(t)
-	tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), tidings.Via(jobs.With(durable.Queue(queue))))
+	tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), tidings.Via(jobs), durable.Queue(queue))
 	return bus
 }
 
@@ -145,7 +145,7 @@ func TestStartSaysWhichNamesNobodyHas(t *testing.T) {
 		stop(t, jobs)
 
 		renamed := h.jobs(t, river.Config{}, durable.WithLogger(logs.logger()))
-		tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("new.name"), tidings.Via(renamed.With(durable.Alias("old.name"))))
+		tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("new.name"), tidings.Via(renamed), durable.Alias("old.name"))
 		require.NoError(t, h.exec(t.Context(), "UPDATE river_job SET state = 'available', attempt = 0 WHERE kind = 'old.name'"))
 		start(t, renamed)
 		require.Equal(t, 1, strings.Count(logs.String(), "does not subscribe"), "as it says: %v", logs)
@@ -184,7 +184,7 @@ func TestStartSaysThatThereIsNoIndex(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		logs := &logBuffer{}
 		jobs := h.jobs(t, river.Config{}, durable.WithLogger(logs.logger()))
-		tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(jobs.With(inOrder)))
+		tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		dropIndexes(t, h)
 		start(t, jobs)
 		require.True(t, logs.has("level=WARN", "no index for InOrderBy", "Jobs.Migrate"), logs)
@@ -262,7 +262,7 @@ func TestWithoutRiversTables(t *testing.T) {
 				jobs = newOf(t, h, riversqlite.New(h.sql), config)
 			}
 			bus := subscribeIn(t, jobs, "crm.work", "default")
-			tidings.Subscribe(bus, nothing[Created], tidings.Named("crm.order"), tidings.Via(jobs.With(durable.InOrderBy(func(Created) string { return "x" }))))
+			tidings.Subscribe(bus, nothing[Created], tidings.Named("crm.order"), tidings.Via(jobs), durable.InOrderBy(func(Created) string { return "x" }))
 			for what, err := range map[string]error{
 				"Start":   jobs.Start(t.Context()),
 				"Publish": tidings.Publish(t.Context(), bus, Accepted{}),
@@ -281,7 +281,7 @@ func TestWithoutRiversTables(t *testing.T) {
 			} {
 				require.ErrorContains(t, err, remedy, what)
 			}
-			require.NoError(t, jobs.Stop(t.Context()))
+			require.NoError(t, jobs.Close(t.Context()))
 		})
 	}
 }

@@ -41,7 +41,7 @@ func TestReasonsFromOutside(t *testing.T) {
 				handler := fmt.Sprintf("ops.%s%d", kind, i)
 				bus, read := logged(t, h, newRegistry())
 				jobs := h.jobs(t, river.Config{}, durable.WithBus(bus))
-				tidings.Subscribe(bus, func(context.Context, Accepted) error { return wrap(tt.fail()) }, tidings.Named(handler), atOnce(jobs, durable.Attempts(2)))
+				tidings.Subscribe(bus, func(context.Context, Accepted) error { return wrap(tt.fail()) }, tidings.Named(handler), atOnce(jobs, tidings.Attempts(2)))
 				start(t, jobs)
 				before := len(read("durable.job_died"))
 				event := publishAll(t, bus, Accepted{})[0]
@@ -71,7 +71,7 @@ func TestAttemptsWithoutEnd(t *testing.T) {
 			jobs := h.jobs(t, river.Config{})
 			bus := tidings.New()
 			name := fmt.Sprintf("attempts.%d", tt.n)
-			tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), tidings.Via(jobs.With(durable.Attempts(tt.n))))
+			tidings.Subscribe(bus, nothing[Accepted], tidings.Named(name), tidings.Via(jobs), tidings.Attempts(tt.n))
 			publish(t, bus, Accepted{})
 			require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 			require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
@@ -95,7 +95,7 @@ func TestDurationsWithoutEnd(t *testing.T) {
 				return tidings.Permanent(err)
 			}
 			return errOnPurpose
-		}, tidings.Named("by.backoff"), tidings.Via(jobs.With(durable.Timeout(forever), durable.Backoff(func(int) time.Duration { return forever }))))
+		}, tidings.Named("by.backoff"), tidings.Via(jobs), tidings.Timeout(forever), tidings.Backoff(func(int) time.Duration { return forever }))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.RetryAfter(errOnPurpose, forever) }, tidings.Named("by.error"), tidings.Via(jobs))
 		tidings.Subscribe(bus, func(context.Context, Accepted) error { return tidings.Permanent(errOnPurpose) }, tidings.Named("dead"), tidings.Via(jobs))
 		start(t, jobs)

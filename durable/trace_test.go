@@ -39,12 +39,12 @@ func TestTrace(t *testing.T) {
 		ordered := durable.InOrderBy(func(e Accepted) string { return e.Number })
 		for _, tt := range []struct {
 			name string
-			opts []durable.HandlerOption
-		}{{"in.tx", nil}, {"outside", []durable.HandlerOption{durable.Outside()}}, {"ordered", []durable.HandlerOption{ordered}}} {
+			opts tidings.SubscribeOptions
+		}{{"in.tx", nil}, {"outside", tidings.SubscribeOptions{durable.Outside()}}, {"ordered", tidings.SubscribeOptions{ordered}}} {
 			tidings.Subscribe(bus, func(ctx context.Context, _ Accepted) error {
 				got <- ctx.Value(traceKey{})
 				return nil
-			}, tidings.Named(tt.name), atOnce(jobs, append(tt.opts, durable.Attempts(1))...))
+			}, tidings.Named(tt.name), atOnce(jobs, append(tt.opts, tidings.Attempts(1))...))
 		}
 		start(t, jobs)
 		publish := func(trace string) {

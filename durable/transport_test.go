@@ -6,8 +6,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/durable"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 	"time"
 )
 
@@ -19,12 +18,12 @@ func TestTransport(t *testing.T) {
 	}{{"sqlite", openSQLite}, {"sql", openSQL}, {"pgx", openPgx}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			features := tidingstest.Features{Unordered: true, NoDrain: true, OneWriter: tt.name == "sqlite", Patience: 5 * time.Minute}
-			tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
+			features := transporttest.Features{Unordered: true, NoDrain: true, OneWriter: tt.name == "sqlite", Patience: 5 * time.Minute}
+			transporttest.Test(t, features, func(t *testing.T) transporttest.Subject {
 				h := tt.open(t)
 				jobs := h.jobs(t, river.Config{})
-				quick := durable.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
-				return tidingstest.Subject{Via: tidings.Via(jobs.With(quick)), InTx: h.transact, Start: jobs.Start}
+				quick := tidings.Backoff(func(int) time.Duration { return 10 * time.Millisecond })
+				return transporttest.Subject{Via: tidings.SubscribeOptions{tidings.Via(jobs), quick}, InTx: h.transact, Start: jobs.Start}
 			})
 		})
 	}

@@ -74,11 +74,9 @@ type appender struct {
 	warned map[reflect.Type]bool
 }
 
-var _ tidings.Encoder = (*appender)(nil)
-
 func (a *appender) Phase() tidings.Phase { return tidings.BeforeCommit }
 
-func (a *appender) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+func (a *appender) Handle(tidings.Handler) (func(), error) { return nil, nil }
 
 // warn logs which event types have a handler but cannot be published. It is
 // called when the log is attached, and again at the first publish, when
@@ -114,18 +112,18 @@ func (a *appender) warnsOf(typ reflect.Type) bool {
 	return true
 }
 
-// EncodeEvent returns a row, or nil for an event that is not to be appended.
-func (a *appender) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
+// Encode returns a row, or nil for an event that is not to be appended.
+func (a *appender) Encode(ctx context.Context, out tidings.Outgoing) (any, error) {
 	if !a.began.Load() && a.began.CompareAndSwap(false, true) {
 		a.warn()
 	}
 	if len(a.only) > 0 {
-		name, ok := a.log.registry.NameOf(event)
+		name, ok := a.log.registry.NameOf(out.Event)
 		if !ok || !a.only[name] {
 			return nil, nil
 		}
 	}
-	e, err := a.log.registry.Wrap(event)
+	e, err := a.log.registry.Wrap(out.Event)
 	if err != nil {
 		return nil, err
 	}

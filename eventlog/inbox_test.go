@@ -86,9 +86,11 @@ type loopback struct {
 
 func (*loopback) Phase() tidings.Phase { return tidings.AfterCommit }
 
-func (l *loopback) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
-	l.deliver = map[string]func(context.Context, tidings.Event) error{name: deliver}
-	return nil
+func (*loopback) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+
+func (l *loopback) Handle(h tidings.Handler) (func(), error) {
+	l.deliver = map[string]func(context.Context, tidings.Event) error{h.Name: h.Deliver}
+	return nil, nil
 }
 
 func (l *loopback) Send(ctx context.Context, events []tidings.Outgoing) error {

@@ -222,7 +222,8 @@ func (s *sender) Phase() tidings.Phase { return tidings.BeforeCommit }
 
 func (s *sender) Send(ctx context.Context, _ []tidings.Outgoing) error { return s.send(ctx) }
 
-func (s *sender) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+func (s *sender) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+func (s *sender) Handle(tidings.Handler) (func(), error)                { return nil, nil }
 
 // A reader's memory does not grow with the log.
 func TestReadTakesConstantMemory(t *testing.T) {

@@ -48,7 +48,7 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 }
 
 // longestHold leaves time for the handler, and to pass the message on.
-func (c *consumer) longestHold() time.Duration { return (c.ackWait() - c.timeout) / 2 }
+func (c *consumer) longestHold() time.Duration { return (c.ackWait() - c.Timeout) / 2 }
 
 // try calls the handler for a message, and decides what happens to it.
 func (c *consumer) try(m *message.Message, a attempt) {
@@ -69,14 +69,18 @@ func (c *consumer) attempt(m *message.Message, a attempt) (err error) {
 	if event == nil || err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.Timeout)
 	defer cancel()
 	if extract := c.relay.config.extract; extract != nil {
 		ctx = extract(ctx, m.Metadata)
 	}
 	c.calls.Add(1)
 	defer c.calls.Add(-1)
-	return c.deliver(ctx, event)
+	err = c.Deliver(ctx, event)
+	if he := (*tidings.HandlerError)(nil); c.receives && errors.As(err, &he) {
+		return he.Err // those of the bus on which Receive publishes
+	}
+	return err
 }
 
 // settle acknowledges, returns or passes on a message after an attempt.
@@ -114,20 +118,20 @@ const giveBackAfter = time.Second
 
 // failed sends a message to the retry queue or the dead letters.
 func (c *consumer) failed(m *message.Message, a attempt, err error) {
-	tried, most := &a.number, c.attempts
+	tried, most := &a.number, c.Attempts
 	if errors.As(err, new(*strangeError)) {
 		a.number-- // the handler was not called
 		a.strange++
-		tried, most = &a.strange, max(c.attempts, strangeAttempts)
+		tried, most = &a.strange, max(c.Attempts, strangeAttempts)
 	} else {
 		a.strange = 0
 	}
-	log := c.relay.logger().With(slog.String("handler", c.name), slog.String("topic", a.origin), slog.String("message_id", m.UUID),
+	log := c.relay.logger().With(slog.String("handler", c.Name), slog.String("topic", a.origin), slog.String("message_id", m.UUID),
 		slog.Int("attempt", a.number+a.strange))
 	if p := (*tidings.PanicError)(nil); errors.As(err, &p) {
 		log = log.With(slog.String("stack", string(p.Stack)))
 	}
-	a.handler = c.name
+	a.handler = c.Name
 	if *tried < most && !retry.IsPermanent(err) {
 		wait := c.waitAfter(*tried, err)
 		a.reason = reasonOf(err)
@@ -151,9 +155,9 @@ func (c *consumer) waitAfter(attempt int, err error) (wait time.Duration) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			c.relay.logger().Error("relay: the Backoff of a handler panicked", slog.String("handler", c.name), slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			c.relay.logger().Error("relay: the Backoff of a handler panicked", slog.String("handler", c.Name), slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			wait = defaultBackoff(attempt)
 		}
 	}()
-	return max(0, c.backoff(attempt))
+	return max(0, c.Backoff(attempt))
 }

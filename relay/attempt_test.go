@@ -38,29 +38,29 @@ func (p permanence) Permanent() bool { return bool(p) }
 
 func TestWhenAttemptsAreMade(t *testing.T) {
 	t.Parallel()
-	constant := func(d time.Duration) relay.HandlerOption {
-		return relay.Backoff(func(int) time.Duration { return d })
+	constant := func(d time.Duration) tidings.SubscribeOption {
+		return tidings.Backoff(func(int) time.Duration { return d })
 	}
 	for _, tt := range []struct {
 		name   string
-		opts   []relay.HandlerOption
+		opts   tidings.SubscribeOptions
 		err    error
 		want   []time.Duration
 		reason string
 	}{
 		{"default", nil, errHandler, seconds(0, 1, 5, 21, 85), "1 s, 4 s, 16 s, 64 s: also what is longer than the broker may be left waiting"},
-		{"seven", []relay.HandlerOption{relay.Attempts(7)}, errHandler, seconds(0, 1, 5, 21, 85, 149, 213), "then 64 s each time"},
-		{"one", []relay.HandlerOption{relay.Attempts(1)}, errHandler, seconds(0), ""},
-		{"constant", []relay.HandlerOption{relay.Attempts(3), constant(7 * time.Second)}, errHandler, seconds(0, 7, 14), ""},
-		{"by attempt", []relay.HandlerOption{relay.Attempts(4), relay.Backoff(func(n int) time.Duration { return time.Duration(n) * time.Minute })}, errHandler, seconds(0, 60, 180, 360), "they count from 1"},
-		{"none", []relay.HandlerOption{relay.Attempts(3), constant(0)}, errHandler, seconds(0, 0, 0), ""},
-		{"negative", []relay.HandlerOption{relay.Attempts(3), constant(-time.Hour)}, errHandler, seconds(0, 0, 0), ""},
-		{"panics", []relay.HandlerOption{relay.Attempts(3), relay.Backoff(func(int) time.Duration { panic("what?") })}, errHandler, seconds(0, 1, 5), "a Backoff that fails must not end the process"},
-		{"said by the error", []relay.HandlerOption{relay.Attempts(3)}, fmt.Errorf("wrapped: %w", retryAfter(9*time.Second)), seconds(0, 9, 18), "it knows better than the Backoff"},
-		{"said by the error, negative", []relay.HandlerOption{relay.Attempts(2)}, retryAfter(-time.Second), seconds(0, 0), ""},
+		{"seven", tidings.SubscribeOptions{tidings.Attempts(7)}, errHandler, seconds(0, 1, 5, 21, 85, 149, 213), "then 64 s each time"},
+		{"one", tidings.SubscribeOptions{tidings.Attempts(1)}, errHandler, seconds(0), ""},
+		{"constant", tidings.SubscribeOptions{tidings.Attempts(3), constant(7 * time.Second)}, errHandler, seconds(0, 7, 14), ""},
+		{"by attempt", tidings.SubscribeOptions{tidings.Attempts(4), tidings.Backoff(func(n int) time.Duration { return time.Duration(n) * time.Minute })}, errHandler, seconds(0, 60, 180, 360), "they count from 1"},
+		{"none", tidings.SubscribeOptions{tidings.Attempts(3), constant(0)}, errHandler, seconds(0, 0, 0), ""},
+		{"negative", tidings.SubscribeOptions{tidings.Attempts(3), constant(-time.Hour)}, errHandler, seconds(0, 0, 0), ""},
+		{"panics", tidings.SubscribeOptions{tidings.Attempts(3), tidings.Backoff(func(int) time.Duration { panic("what?") })}, errHandler, seconds(0, 1, 5), "a Backoff that fails must not end the process"},
+		{"said by the error", tidings.SubscribeOptions{tidings.Attempts(3)}, fmt.Errorf("wrapped: %w", retryAfter(9*time.Second)), seconds(0, 9, 18), "it knows better than the Backoff"},
+		{"said by the error, negative", tidings.SubscribeOptions{tidings.Attempts(2)}, retryAfter(-time.Second), seconds(0, 0), ""},
 		{"permanent", nil, fmt.Errorf("wrapped: %w", tidings.Permanent(errHandler)), seconds(0), ""},
 		{"permanent elsewhere", nil, fmt.Errorf("wrapped: %w", permanence(true)), seconds(0), "that of the durable package has the same method"},
-		{"not permanent", []relay.HandlerOption{relay.Attempts(2)}, permanence(false), seconds(0, 1), "the method says so"},
+		{"not permanent", tidings.SubscribeOptions{tidings.Attempts(2)}, permanence(false), seconds(0, 1), "the method says so"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +138,7 @@ func TestRetriesAreHeldForATimeThatLeavesTheTimeout(t *testing.T) {
 					return retryAfter(64 * time.Second)
 				}
 				return nil
-			}, relay.Timeout(timeout))
+			}, tidings.Timeout(timeout))
 			g.start()
 			g.publish(1)
 			pass(2 * time.Hour)
@@ -151,11 +151,11 @@ func TestRetriesAreHeldForATimeThatLeavesTheTimeout(t *testing.T) {
 func TestTimeoutEndsTheContextOfTheAttempt(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		opts []relay.HandlerOption
+		opts tidings.SubscribeOptions
 		want []time.Duration
 	}{
 		{nil, seconds(30, 61)},
-		{[]relay.HandlerOption{relay.Timeout(2 * time.Second)}, seconds(2, 5)},
+		{tidings.SubscribeOptions{tidings.Timeout(2 * time.Second)}, seconds(2, 5)},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t)
@@ -164,7 +164,7 @@ func TestTimeoutEndsTheContextOfTheAttempt(t *testing.T) {
 				<-ctx.Done()
 				calls.add()
 				return ctx.Err()
-			}, append(tt.opts, relay.Attempts(2))...)
+			}, append(tt.opts, tidings.Attempts(2))...)
 			g.start()
 			g.publish(1)
 			pass(time.Hour)
@@ -178,7 +178,7 @@ func TestTimeoutIsPartOfWhatTheBrokerIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, relay.WithPrefix("staging."))
-		g.handle("slow", func(context.Context, ordered) error { return nil }, relay.Timeout(7*time.Second), relay.Workers(3))
+		g.handle("slow", func(context.Context, ordered) error { return nil }, tidings.Timeout(7*time.Second), relay.Workers(3))
 		g.start()
 		require.Equal(t, []relay.Group{
 			{Name: "staging.slow", AckWait: 14 * time.Second, Workers: 3},
@@ -195,7 +195,7 @@ func TestAckWait(t *testing.T) {
 		30 * time.Second: time.Minute, time.Hour: time.Hour + 30*time.Second,
 	} {
 		g := newRig(t)
-		g.handle("h", func(context.Context, ordered) error { return nil }, relay.Timeout(timeout))
+		g.handle("h", func(context.Context, ordered) error { return nil }, tidings.Timeout(timeout))
 		g.start()
 		require.Equal(t, want, g.broker.asked()[0].AckWait, "%v", timeout)
 	}
@@ -217,12 +217,12 @@ func TestGiveBack(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t)
 			calls := &times{g: g}
-			_, err := g.HandleType("h", anyOrdered, func(context.Context, tidings.Event) error {
+			_, err := g.Handle(tidings.Handler{Name: "h", EventType: reflectType[ordered](), Deliver: func(context.Context, tidings.Event) error {
 				if calls.add() < 8 {
 					return tt.err
 				}
 				return nil
-			})
+			}})
 			require.NoError(t, err)
 			g.start()
 			g.send("h", 1)
@@ -255,12 +255,12 @@ func TestContained(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newRig(t)
 				calls := &times{g: g}
-				_, err := g.HandleType("h", anyOrdered, func(context.Context, tidings.Event) error {
+				_, err := g.Handle(tidings.Handler{Name: "h", EventType: reflectType[ordered](), Deliver: func(context.Context, tidings.Event) error {
 					if calls.add() <= 5 {
 						tt.do()
 					}
 					return nil
-				})
+				}})
 				require.NoError(t, err)
 				g.start()
 				g.send("h", 1)
@@ -291,7 +291,9 @@ func TestReason(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t)
-			_, err := g.HandleType("h", anyOrdered, func(context.Context, tidings.Event) error { return tidings.Permanent(errors.New(tt.text)) })
+			_, err := g.Handle(tidings.Handler{Name: "h", EventType: reflectType[ordered](), Deliver: func(context.Context, tidings.Event) error {
+				return tidings.Permanent(errors.New(tt.text))
+			}})
 			require.NoError(t, err)
 			g.start()
 			g.send("h", 1)

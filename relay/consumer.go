@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,12 +18,9 @@ import (
 // A consumer fetches the events of one handler: from the topics of the events
 // that it takes, and from its own retry topic.
 type consumer struct {
-	relay   *Relay
-	name    string
-	event   reflect.Type // a struct or an interface
-	deliver func(context.Context, tidings.Event) error
-	place   string // where it was subscribed
+	tidings.Handler // with the defaults filled in
 	settings
+	relay *Relay
 
 	ownTopic, retryTopic, deadTopic string // the names at the broker of the handler and its queues
 
@@ -46,19 +42,24 @@ type consumer struct {
 	workers  sync.WaitGroup // goroutines that use the subscribers; see begin
 }
 
-func newConsumer(r *Relay, name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) *consumer {
+func newConsumer(r *Relay, h tidings.Handler) (*consumer, error) {
 	c := &consumer{
-		relay: r, name: name, settings: s, event: eventType, deliver: deliver, place: placeOfCall(),
-		ownTopic: r.topicOfHandler(name), retryTopic: r.topicOfHandler(name + retryQueue), deadTopic: r.topicOfHandler(name + deadQueue),
+		Handler: h, relay: r, settings: settings{workers: 1},
+		ownTopic: r.topicOfHandler(h.Name), retryTopic: r.topicOfHandler(h.Name + retryQueue), deadTopic: r.topicOfHandler(h.Name + deadQueue),
 		turn: make(chan struct{}, 1), fetching: map[string]int{},
 	}
 	c.life, c.end = context.WithCancel(context.Background())
-	return c
+	return c, c.configure()
+}
+
+// ackWait is how long a broker waits until a message is acknowledged.
+func (c *consumer) ackWait() time.Duration {
+	return c.Timeout + min(max(c.Timeout, 5*time.Second), 30*time.Second)
 }
 
 // group returns the group for the topics of events.
 func (c *consumer) group() Group {
-	return Group{Name: c.relay.config.prefix + c.name, AckWait: c.ackWait(), Workers: c.settings.workers}
+	return Group{Name: c.relay.config.prefix + c.Name, AckWait: c.ackWait(), Workers: c.settings.workers}
 }
 
 // queue returns the group of one of the handler's own queues.
@@ -78,7 +79,7 @@ func (c *consumer) topics() ([]string, error) {
 	var topics []string
 	var errs []error
 	for _, info := range c.relay.registry.Registrations() {
-		if isA(info.EventType, c.event) {
+		if isA(info.EventType, c.EventType) {
 			topic, err := c.relay.topicFor(info.Name)
 			if err != nil {
 				errs = append(errs, err)
@@ -147,7 +148,7 @@ func (c *consumer) startSometime(ctx context.Context) {
 			if err == nil || c.stopping() {
 				return
 			}
-			c.relay.logger().WarnContext(ctx, "relay: a handler cannot start", slog.String("handler", c.name), slog.Any("error", err))
+			c.relay.logger().WarnContext(ctx, "relay: a handler cannot start", slog.String("handler", c.Name), slog.Any("error", err))
 			if !c.pause(resubscribeAfter) {
 				return
 			}
@@ -195,7 +196,7 @@ func (c *consumer) stop() {
 		c.relay.running.Go(func() {
 			c.workers.Wait()
 			if err := c.closeSubscribers(); err != nil {
-				c.relay.logger().Warn("relay: closing a subscription", slog.String("handler", c.name), slog.Any("error", err))
+				c.relay.logger().Warn("relay: closing a subscription", slog.String("handler", c.Name), slog.Any("error", err))
 			}
 			c.relay.forget(c)
 		})

@@ -44,7 +44,7 @@ func TestResubscribeToRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t)
 		calls := &times{g: g}
-		g.handle("failing", func(context.Context, ordered) error { calls.add(); return retryAfter(5 * time.Second) }, relay.Attempts(2))
+		g.handle("failing", func(context.Context, ordered) error { calls.add(); return retryAfter(5 * time.Second) }, tidings.Attempts(2))
 		g.start()
 		g.broker.cut("failing.retry")
 		synctest.Wait() // what a subscription has when it is cut off comes twice
@@ -196,11 +196,12 @@ func TestTopicsOfAHandler(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, relay.WithPrefix("p."))
-		nothing := func(context.Context, tidings.Event) error { return nil }
-		require.NoError(t, g.Handle("all", nothing))
-		require.NoError(t, g.With().Handle("all2", nothing))
-		_, err := g.With(relay.Workers(2)).(tidings.Broadcaster).HandleType("some", anyOrdered, nothing)
-		require.NoError(t, err)
+		all := func(g *rig, name string) {
+			tidings.Subscribe(g.bus, func(context.Context, tidings.Event) error { return nil }, tidings.Named(name), tidings.Via(g.Relay))
+		}
+		all(g, "all")
+		all(g, "all2")
+		g.handle("some", func(context.Context, ordered) error { return nil }, relay.Workers(2))
 		g.start()
 		require.Equal(t, map[string]int{
 			"p.all p." + orderedName: 1, "p.all p." + shippedName: 1, "p.all p.shop.wordy": 1, "p.all.retry p.all.retry": 1,
@@ -216,23 +217,26 @@ func TestTopicsOfAHandler(t *testing.T) {
 				return nil
 			}
 		})
-		require.NoError(t, shared.Handle("all", nothing))
+		all(shared, "all")
 		shared.start()
 		require.Equal(t, []string{"p.all shared-shop", "p.all.retry p.all.retry"}, initialized, "once, although several events share it")
 		require.Equal(t, map[string]int{"p.all shared-shop": 1, "p.all.retry p.all.retry": 1}, shared.broker.subscriptions())
 	})
 }
 
-func TestHandleTypeErrors(t *testing.T) {
+func TestHandleErrors(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	nothing := func(context.Context, tidings.Event) error { return nil }
-	_, err := g.HandleType("h", reflectType[unregistered](), nothing)
+	_, err := g.Handle(tidings.Handler{Name: "h", EventType: reflectType[unregistered](), Deliver: nothing})
 	require.ErrorIs(t, err, tidings.ErrUnregistered)
 	require.ErrorContains(t, err, "tidings.Register[relay_test.unregistered](registry,")
-	require.NoError(t, g.Handle("h", nothing))
-	require.ErrorContains(t, g.Handle("h", nothing), `"h" already`)
+	sub := tidings.Subscribe(g.bus, nothing, tidings.Named("h"), tidings.Via(g.Relay))
+	requirePanic(t, `"h" already`, func() { tidings.Subscribe(tidings.New(), nothing, tidings.Named("h"), tidings.Via(g.Relay)) })
+	_, err = g.Handle(tidings.Handler{Name: "h", EventType: sub.Info().EventType, Deliver: nothing, Subscription: sub})
+	require.ErrorContains(t, err, `"h" already, subscribed at `+sub.Info().File)
 	require.NoError(t, g.Close(t.Context()))
-	require.ErrorIs(t, g.Handle("other", nothing), relay.ErrClosed)
+	_, err = g.Handle(tidings.Handler{Name: "other", EventType: sub.Info().EventType, Deliver: nothing, Subscription: sub})
+	require.ErrorIs(t, err, relay.ErrClosed)
 	require.False(t, strings.Contains(g.logs.String(), "ERROR"))
 }

@@ -18,7 +18,7 @@ func failing(t *testing.T, numbers ...int) (g *rig, calls *times) {
 	t.Helper()
 	g = newRig(t)
 	calls = &times{g: g}
-	g.handle("failing", func(context.Context, ordered) error { calls.add(); return errHandler }, relay.Attempts(1))
+	g.handle("failing", func(context.Context, ordered) error { calls.add(); return errHandler }, tidings.Attempts(1))
 	g.handle("calm", func(context.Context, ordered) error { return nil })
 	g.start()
 	g.publish(numbers...)
@@ -68,7 +68,7 @@ func TestRedriveGivesAllAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t)
 		calls := &times{g: g}
-		g.handle("failing", func(context.Context, ordered) error { calls.add(); return errHandler }, relay.Attempts(2))
+		g.handle("failing", func(context.Context, ordered) error { calls.add(); return errHandler }, tidings.Attempts(2))
 		g.start()
 		g.publish(1)
 		pass(time.Minute)
@@ -299,7 +299,7 @@ func TestMetadataOfFailures(t *testing.T) {
 				return nil
 			}
 		})
-		g.handle("failing", func(context.Context, ordered) error { return errHandler }, relay.Attempts(2))
+		g.handle("failing", func(context.Context, ordered) error { return errHandler }, tidings.Attempts(2))
 		g.start()
 		m := message.NewMessage("", []byte("{"))
 		m.Metadata.Set("traceparent", "00")
@@ -346,7 +346,7 @@ func TestDamagedMetadata(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newRig(t)
-			g.handle("failing", func(context.Context, ordered) error { return errHandler }, relay.Attempts(3))
+			g.handle("failing", func(context.Context, ordered) error { return errHandler }, tidings.Attempts(3))
 			g.start()
 			m := message.NewMessage("", []byte("{"))
 			m.Metadata.Set("tidings-attempt", tt.number)

@@ -28,7 +28,7 @@ func (c *consumer) ask(ctx context.Context, do func() error) error {
 	case c.turn <- struct{}{}:
 		if !c.begin() {
 			<-c.turn
-			return fmt.Errorf("relay: the handler %q: %w", c.name, ErrClosed)
+			return fmt.Errorf("relay: the handler %q: %w", c.Name, ErrClosed)
 		}
 		err = await(ctx, func() error {
 			defer c.workers.Done()
@@ -39,7 +39,7 @@ func (c *consumer) ask(ctx context.Context, do func() error) error {
 		err = unanswered(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("relay: the handler %q: %w", c.name, err)
+		return fmt.Errorf("relay: the handler %q: %w", c.Name, err)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func initialize(s message.Subscriber, topic string) error {
 func (c *consumer) keep() {
 	defer c.workers.Done()
 	ctx := context.Background() // ask ends with the consumer
-	log := c.relay.logger().With(slog.String("handler", c.name))
+	log := c.relay.logger().With(slog.String("handler", c.Name))
 	var said string
 	var saidAt time.Time
 	for c.pause(DeclareEvery - rand.N(DeclareEvery/5)) {

@@ -89,7 +89,7 @@ func TestDeclareAgainWhatCanBe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t)
-		require.NoError(t, g.Handle("all", func(context.Context, tidings.Event) error { return nil }))
+		tidings.Subscribe(g.bus, func(context.Context, tidings.Event) error { return nil }, tidings.Named("all"), tidings.Via(g.Relay))
 		g.start()
 		var declared []string
 		g.broker.set(func() {

@@ -17,7 +17,7 @@
 // the processes that subscribe the handler. A process that publishes but has no
 // such handler declares which events it sends:
 //
-//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
+//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs), durable.Outside())
 //
 // Events must be in the [tidings.Registry], under the same names in all
 // processes, and handlers must be [tidings.Named]. For another broker change
@@ -26,8 +26,7 @@
 // # Ways to send and to receive
 //
 //   - [tidings.Via] sends the events of a handler to the broker after the
-//     commit, and makes the handler fetch them from there. [Relay.With] sets
-//     its own settings.
+//     commit, and makes the handler fetch them from there.
 //   - [tidings.WithTransport] does the same for all handlers without a Via, and
 //     sends every event of the bus.
 //   - [Forward] sends events, through a durable handler (a transactional
@@ -88,7 +87,7 @@
 //
 //	tidings.Subscribe(bus, shipping.Pack, tidings.Named("shipping.pack"), tidings.Via(r), log.Inbox())
 //
-// It should end within its [Timeout] and respect its ctx: some time later the
+// It should end within its [tidings.Timeout] and respect its ctx: some time later the
 // broker assumes that it is dead, and another process gets the event while it
 // still runs. Its ctx is not in a transaction.
 //
@@ -111,12 +110,12 @@
 //
 // # Retries and dead letters
 //
-// A handler is called up to five times ([Attempts]), after 1 s, 4 s, 16 s and
-// 64 s ([Backoff]), or after the time of its error: a method RetryAfter()
-// time.Duration, as on the error of tidings.RetryAfter. An error that is
-// [tidings.Permanent] ends the attempts. An event to be retried waits in the topic of
-// the handler's name and ".retry", where it delays the others in that topic,
-// but not new events. An event that is given up goes to the topic of the
+// A handler is called up to five times ([tidings.Attempts]), after 1 s, 4 s, 16 s and
+// 64 s ([tidings.Backoff]), or after the time of its error, [tidings.RetryAfter]. An
+// error that is [tidings.Permanent] ends the attempts. An event to be retried waits
+// in the topic of the handler's name and ".retry", where it delays the others in that
+// topic, but not new events. It may wait there for one that is due later, so the waits
+// of a Backoff should not differ by hours. An event that is given up goes to the topic of the
 // handler's name and ".dead", with the last error, the number of attempts, the
 // handler and the topic that it was on, and is logged at level ERROR. If the
 // broker does not take it because of its size, the dead letter has the
@@ -124,6 +123,11 @@
 //
 // [Relay.Redrive] goes through the dead letters of a handler: it shows,
 // redelivers, or discards them.
+//
+// An attempt may take 30 s ([tidings.Timeout]); then its context ends. If the handler
+// still runs after as long again, at least 5 s and at most 30 s, the broker redelivers
+// the message to another consumer. Where brokers do not notice that a process has died
+// (NATS, Redis, SQS), its events wait that long.
 //
 // The process that failed writes by its own clock when a message is due. If
 // that clock is behind, the wait is shorter or zero. If it is ahead, a process
@@ -137,8 +141,8 @@
 // or whose version is newer, to the others: the event waits in the retry queue,
 // as long as the Backoff says, where a process that knows it takes it at once.
 // That does not count as an attempt. After ten times, some seven minutes with
-// the default Backoff, it is a dead letter: redrive it when the new version
-// runs. The same applies to events in the retry queue that the handler does not
+// the default Backoff, or after as many times as Attempts says if that is more, it
+// is a dead letter: redrive it when the new version runs. The same applies to events in the retry queue that the handler does not
 // take any more.
 //
 // One case cannot be detected. Where several names share a topic ([WithTopics]), a

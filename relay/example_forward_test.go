@@ -27,7 +27,7 @@ func ExampleForward() {
 		packed <- e.Item
 		return nil
 	}, tidings.Named("shipping.pack"), tidings.Via(r))
-	relay.Forward[OrderPlaced](bus, r) // an outbox with tidings.Via(jobs.With(durable.Outside()))
+	relay.Forward[OrderPlaced](bus, r) // an outbox with tidings.Via(jobs), durable.Outside()
 	if err := r.Start(ctx); err != nil {
 		log.Fatal(err)
 	}

@@ -26,9 +26,7 @@ func ExampleReceive() {
 		counted <- e
 		return nil
 	})
-	if err := relay.Receive[tidings.Event](bus, statistics, "statistics"); err != nil {
-		log.Fatal(err)
-	}
+	relay.Receive[tidings.Event](bus, statistics, "statistics")
 	if err := statistics.Start(ctx); err != nil {
 		log.Fatal(err)
 	}

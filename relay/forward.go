@@ -23,6 +23,7 @@ type forward struct {
 type received struct {
 	event reflect.Type
 	bus   *tidings.EventBus
+	sub   *tidings.Subscription
 }
 
 // Forward sends the events of type E that are published on bus to the broker,
@@ -31,7 +32,7 @@ type received struct {
 // contain a [tidings.Named]; otherwise the name is "relay.forward.", the
 // [WithPrefix] and the registered name.
 //
-//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs.With(durable.Outside())))
+//	relay.Forward[events.OrderPlaced](bus, r, tidings.Via(jobs), durable.Outside())
 //
 // With a durable transport, as here, the event is stored in the publisher's
 // transaction and sent until the broker has it, so none is lost (a
@@ -59,11 +60,10 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 	}
 	r.mustBeAcyclic("Forward", bus, eventType)
 	sub := tidings.Subscribe(bus, func(ctx context.Context, event E) error {
-		form, err := r.EncodeEvent(ctx, event, false)
+		e, err := r.encode(ctx, event)
 		if err != nil {
 			return tidings.Permanent(err)
 		}
-		e := form.(*encoded)
 		if err := r.declareFor(ctx, e.topic, reflect.TypeOf(event)); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 		}
 		return err
 	}, opts...)
-	if b, ok := sub.Info().Transport.(tidings.Broadcaster); ok && b.Sender() == r {
+	if sub.Info().Transport == tidings.Transport(r) {
 		sub.Unsubscribe()
 		panic("relay: Forward through the relay that it sends to: with WithTransport(r) the events are sent already; add tidings.Via(jobs) for an outbox, or leave Forward out")
 	}
@@ -109,12 +109,13 @@ func (r *Relay) isForwarded(bus *tidings.EventBus, event tidings.Event) bool {
 //
 //	relay.Receive[events.OrderPlaced](bus, r, "fulfilment")
 //
+// The options are those of a handler, such as [tidings.Attempts] and [Workers].
 // If a handler fails, all of them are called again for that event. If that does
 // harm, subscribe each with Via(r) instead, or with the inbox of an event log.
-// Receive panics if [Forward] sends these events of the same bus: they would
-// circulate forever. With WithTransport(r) a received event is not sent again.
-// It returns the errors of [Relay.HandleType].
-func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opts ...HandlerOption) error {
+// Receive panics like [tidings.Subscribe], and if [Forward] sends these events of the
+// same bus: they would circulate forever. With WithTransport(r) a received event is not
+// sent again. To end it, call Unsubscribe.
+func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opts ...tidings.SubscribeOption) *tidings.Subscription {
 	mustNotBeNil(bus == nil, "Receive", "*EventBus")
 	mustNotBeNil(r == nil, "Receive", "*Relay")
 	if group == "" {
@@ -122,16 +123,16 @@ func Receive[E tidings.Event](bus *tidings.EventBus, r *Relay, group string, opt
 	}
 	eventType := reflect.TypeFor[E]()
 	r.mustBeAcyclic("Receive", bus, eventType)
-	_, err := r.handle(group, newSettings(opts), eventType, func(ctx context.Context, event tidings.Event) error {
+	receives := tidings.TransportOption(handlerOption{"Receive", func(s *settings) { s.receives = true }})
+	opts = append([]tidings.SubscribeOption{tidings.Named(group), tidings.Via(r), receives}, opts...)
+	sub := tidings.Subscribe(r.receiving, func(ctx context.Context, event E) error {
 		return tidings.Publish(context.WithValue(ctx, arrivedKey{}, event.EventID()), bus, event)
-	})
-	if err != nil {
-		return err
-	}
+	}, opts...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.receives = append(r.receives, received{eventType, bus})
-	return nil
+	r.receives = slices.DeleteFunc(r.receives, func(other received) bool { return !other.sub.Active() })
+	r.receives = append(r.receives, received{eventType, bus, sub})
+	return sub
 }
 
 type arrivedKey struct{}
@@ -157,7 +158,7 @@ func (r *Relay) mustBeAcyclic(function string, bus *tidings.EventBus, eventType 
 			}
 		}
 		for _, received := range r.receives {
-			if function == "Forward" && received.bus == bus && isA(info.EventType, received.event) {
+			if function == "Forward" && received.bus == bus && received.sub.Active() && isA(info.EventType, received.event) {
 				panic(fmt.Sprintf("relay: Forward: %q is published by Receive, and would come back for ever", info.Name))
 			}
 		}

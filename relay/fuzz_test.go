@@ -57,7 +57,7 @@ func FuzzBody(f *testing.F) {
 			outcomes <- "event"
 		}
 		return nil
-	}, tidings.Named("h"), tidings.Via(r.With(relay.Attempts(1))))
+	}, tidings.Named("h"), tidings.Via(r), tidings.Attempts(1))
 	require.NoError(f, r.Start(f.Context()))
 
 	f.Fuzz(func(t *testing.T, body []byte, id, number, due string) {

@@ -31,7 +31,7 @@ func (c *consumer) hand(m *message.Message, queue string, next *message.Message)
 		if errors.Is(err, ErrTooLarge) || retry.IsPermanent(err) {
 			return false, err
 		}
-		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.name), slog.String("queue", queue),
+		c.relay.logger().WarnContext(c.ctx, "relay: a message could not be passed on", slog.String("handler", c.Name), slog.String("queue", queue),
 			slog.String("message_id", m.UUID), slog.Any("error", err))
 		if n == handAttempts || !c.pause(giveBackAfter) {
 			m.Nack()
@@ -79,6 +79,6 @@ var letterSizes = []int{64 << 10, 4 << 10, 64}
 func (c *consumer) postpone(m *message.Message, a attempt) {
 	if _, never := c.hand(m, retryQueue, a.addTo(m)); never != nil {
 		err := fmt.Errorf("%s; it cannot be tried again: %w", a.reason, never)
-		c.bury(m, a, err, c.relay.logger().With(slog.String("handler", c.name), slog.String("message_id", m.UUID), slog.Any("error", err)))
+		c.bury(m, a, err, c.relay.logger().With(slog.String("handler", c.Name), slog.String("message_id", m.UUID), slog.Any("error", err)))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 )
 
@@ -57,7 +58,7 @@ func TestDeadTopicOutOfOrder(t *testing.T) {
 		g := newRig(t)
 		g.broker.set(func() { g.broker.onPublish = refusing(".dead") })
 		calls := &times{g: g}
-		g.handle("failing", func(context.Context, ordered) error { calls.add(); return errHandler }, relay.Attempts(1))
+		g.handle("failing", func(context.Context, ordered) error { calls.add(); return errHandler }, tidings.Attempts(1))
 		g.start()
 		g.publish(1)
 		pass(5500 * time.Millisecond)
@@ -76,7 +77,7 @@ func TestDeadLettersHaveNoSubscriber(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, relay.WithPrefix("p."))
-		g.handle("failing", func(context.Context, ordered) error { return errHandler }, relay.Attempts(1))
+		g.handle("failing", func(context.Context, ordered) error { return errHandler }, tidings.Attempts(1))
 		g.start()
 		g.publish(1, 2, 3)
 		pass(time.Minute)

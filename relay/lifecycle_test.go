@@ -122,7 +122,7 @@ func TestCloseInterruptsTheLastAttempt(t *testing.T) {
 		g.handle("slow", func(ctx context.Context, _ ordered) error {
 			<-ctx.Done()
 			return errHandler
-		}, relay.Attempts(1))
+		}, tidings.Attempts(1))
 		g.start()
 		g.publish(1)
 		synctest.Wait()
@@ -144,7 +144,7 @@ func TestAfterClose(t *testing.T) {
 	require.ErrorIs(t, tidings.Publish(t.Context(), g.bus, ordered{}), relay.ErrClosed)
 	_, err := g.Redrive(t.Context(), "h", nil)
 	require.ErrorIs(t, err, relay.ErrClosed)
-	require.ErrorIs(t, relay.Receive[shipped](g.bus, g.Relay, "r"), relay.ErrClosed)
+	requirePanic(t, relay.ErrClosed.Error(), func() { relay.Receive[shipped](g.bus, g.Relay, "r") })
 }
 
 func TestCloseWithoutStart(t *testing.T) {

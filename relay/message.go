@@ -51,9 +51,13 @@ type encoded struct {
 	metadata message.Metadata
 }
 
-// EncodeEvent returns the message for event. The publish returns its error, for
-// an event that is not registered or too large.
-func (r *Relay) EncodeEvent(ctx context.Context, event tidings.Event, _ bool) (any, error) {
+// Encode returns the message for an event. The publish returns its error, for an
+// event that is not registered or too large.
+func (r *Relay) Encode(ctx context.Context, out tidings.Outgoing) (any, error) {
+	return r.encode(ctx, out.Event)
+}
+
+func (r *Relay) encode(ctx context.Context, event tidings.Event) (*encoded, error) {
 	body, err := r.registry.Encode(event)
 	if err != nil {
 		return nil, err
@@ -143,15 +147,15 @@ func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 		return nil, err
 	}
 	eventType, known := c.relay.registry.TypeOf(e.Type)
-	mine := known && isA(eventType, c.event)
+	mine := known && isA(eventType, c.EventType)
 	belongs := c.relay.topicOf(e.Type) == a.origin
 	switch {
-	case !mine && belongs && !a.own && (known || c.event.Kind() != reflect.Interface):
+	case !mine && belongs && !a.own && (known || c.EventType.Kind() != reflect.Interface):
 		return nil, nil
 	case known && !mine && belongs:
-		return nil, &strangeError{fmt.Errorf("relay: %s does not handle %q here, although it has done so: the event waits for a process where it does", c.name, e.Type)}
+		return nil, &strangeError{fmt.Errorf("relay: %s does not handle %q here, although it has done so: the event waits for a process where it does", c.Name, e.Type)}
 	case known && !mine:
-		return nil, fmt.Errorf("relay: %s does not handle %q, which does not belong in the topic %q", c.name, e.Type, a.origin)
+		return nil, fmt.Errorf("relay: %s does not handle %q, which does not belong in the topic %q", c.Name, e.Type, a.origin)
 	}
 	event, err := c.relay.registry.Unwrap(e)
 	if errors.Is(err, tidings.ErrUnregistered) {

@@ -182,9 +182,9 @@ func TestForeignMessages(t *testing.T) {
 				g := newRig(t, tt.opts...)
 				calls := &times{g: g}
 				if tt.family {
-					tidings.Subscribe(g.bus, func(context.Context, item) error { calls.add(); return nil }, tidings.Named("h"), tidings.Via(g.With(relay.Attempts(2))))
+					tidings.Subscribe(g.bus, func(context.Context, item) error { calls.add(); return nil }, tidings.Named("h"), tidings.Via(g.Relay), tidings.Attempts(2))
 				} else {
-					g.handle("h", func(context.Context, ordered) error { calls.add(); return nil }, relay.Attempts(2))
+					g.handle("h", func(context.Context, ordered) error { calls.add(); return nil }, tidings.Attempts(2))
 				}
 				g.start()
 				require.NoError(t, g.broker.Publish(tt.topic, message.NewMessage(uuid.NewString(), []byte(tt.body)), message.NewMessage("", []byte(taken))))

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -111,13 +110,13 @@ func (c *consumer) checkEvent(event, topic string) error {
 		return nil
 	}
 	eventType, _ := c.relay.registry.TypeOf(event)
-	return fmt.Errorf("relay: the event %q (%v) has the topic %q, which is a queue of the handler %q, subscribed at %s: rename one of them", event, eventType, topic, c.name, c.place)
+	return fmt.Errorf("relay: the event %q (%v) has the topic %q, which is a queue of the handler %q, subscribed at %s: rename one of them", event, eventType, topic, c.Name, c.place())
 }
 
 // check returns an error for a new handler whose name is not valid, or whose
 // queues would have the topic of an event.
 func (c *consumer) check() error {
-	if err := c.relay.checkName("the handler", c.name); err != nil {
+	if err := c.relay.checkName("the handler", c.Name); err != nil {
 		return err
 	}
 	var errs []error
@@ -132,10 +131,10 @@ func (c *consumer) checkOther(other *consumer) error {
 	switch {
 	case other.stopping():
 		return nil
-	case other.name == c.name:
-		return fmt.Errorf("relay: a handler or a Receive has the name %q already, subscribed at %s: a second one, at %s, would have the same queues", c.name, other.place, c.place)
+	case other.Name == c.Name:
+		return fmt.Errorf("relay: a handler or a Receive has the name %q already, subscribed at %s: a second one, at %s, would have the same queues", c.Name, other.place(), c.place())
 	case other.ownTopic == c.ownTopic || other.retryTopic == c.retryTopic || other.deadTopic == c.deadTopic:
-		return fmt.Errorf("relay: the handlers %q, at %s, and %q, subscribed at %s, would have the same queues, by the rule of %T: rename one", c.name, c.place, other.name, other.place, c.relay.broker)
+		return fmt.Errorf("relay: the handlers %q, at %s, and %q, subscribed at %s, would have the same queues, by the rule of %T: rename one", c.Name, c.place(), other.Name, other.place(), c.relay.broker)
 	}
 	return nil
 }
@@ -158,18 +157,8 @@ func (r *Relay) registeredName(eventType reflect.Type) (string, error) {
 	return name, nil
 }
 
-// placeOfCall returns the file and line of the call of Subscribe or Receive. A
-// Broadcaster does not get the Subscription, whose Info has them.
-func placeOfCall() string {
-	var pcs [32]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	for {
-		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "github.com/tidings-go/tidings.") && !strings.HasPrefix(f.Function, "github.com/tidings-go/tidings/relay.") {
-			return fmt.Sprintf("%s:%d", f.File, f.Line)
-		}
-		if !more {
-			return "an unknown place"
-		}
-	}
+// place returns the file and line where the handler was subscribed.
+func (c *consumer) place() string {
+	info := c.Subscription.Info()
+	return fmt.Sprintf("%s:%d", info.File, info.Line)
 }

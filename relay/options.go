@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -106,28 +107,35 @@ func WithTrace(inject func(context.Context) map[string]string, extract func(cont
 	return optionFunc(func(c *config) { c.inject, c.extract = inject, extract })
 }
 
-// A HandlerOption configures one handler, for [Relay.With] and [Receive].
-type HandlerOption interface{ apply(*settings) }
-
-type handlerOptionFunc func(*settings)
-
-func (f handlerOptionFunc) apply(s *settings) { f(s) }
-
-// settings configure one handler.
-type settings struct {
-	attempts int
-	backoff  func(attempt int) time.Duration
-	timeout  time.Duration
-	workers  int
+// A handlerOption is an option for the handlers of a [Relay].
+type handlerOption struct {
+	name  string
+	apply func(*settings)
 }
 
-func newSettings(opts []HandlerOption) settings {
-	s := settings{attempts: 5, backoff: defaultBackoff, timeout: 30 * time.Second, workers: 1}
-	for _, o := range opts {
-		mustNotBeNil(o == nil, "With", "HandlerOption")
-		o.apply(&s)
+func (o handlerOption) String() string { return "relay." + o.name }
+
+// settings are what [tidings.Handler] has no field for.
+type settings struct {
+	workers  int
+	receives bool // for Receive
+}
+
+// configure applies the options of the handler, and the defaults.
+func (c *consumer) configure() error {
+	c.Attempts = cmp.Or(c.Attempts, 5)
+	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
+	if c.Backoff == nil {
+		c.Backoff = defaultBackoff
 	}
-	return s
+	for _, o := range c.Options {
+		own, ok := o.(handlerOption)
+		if !ok {
+			return fmt.Errorf("relay: %v is for another transport", o)
+		}
+		own.apply(&c.settings)
+	}
+	return nil
 }
 
 // defaultBackoff waits 1 s, 4 s, 16 s and then 64 s each time.
@@ -135,50 +143,14 @@ func defaultBackoff(attempt int) time.Duration {
 	return time.Second << (2 * min(attempt-1, 3))
 }
 
-// Attempts limits how often a handler is called for an event before the event
-// becomes a dead letter; it must be at least 1. The default is 5. An event that
-// this process does not know is tried ten times, or n times if that is more.
-func Attempts(n int) HandlerOption {
-	if n < 1 {
-		panic(fmt.Sprintf("relay: Attempts(%d): a handler is called at least once", n))
-	}
-	return handlerOptionFunc(func(s *settings) { s.attempts = n })
-}
-
-// Backoff sets the minimum time to wait after a failed attempt; attempts count
-// from 1. Other events continue meanwhile, but an event to be retried may wait
-// for one that is due later, so the waits should not differ by hours. The
-// default is 1 s, 4 s, 16 s and then 64 s.
-func Backoff(wait func(attempt int) time.Duration) HandlerOption {
-	mustNotBeNil(wait == nil, "Backoff", "function")
-	return handlerOptionFunc(func(s *settings) { s.backoff = wait })
-}
-
-// Timeout limits the duration of an attempt, whose ctx then ends; the default
-// is 30 s. If a message is still not acknowledged after as long again, at least
-// 5 s and at most 30 s, the broker redelivers it to another consumer. Where
-// brokers do not notice that a process has died (NATS, Redis, SQS), its events
-// wait that long.
-func Timeout(d time.Duration) HandlerOption {
-	if d <= 0 {
-		panic(fmt.Sprintf("relay: Timeout(%v): a timeout is positive", d))
-	}
-	return handlerOptionFunc(func(s *settings) { s.timeout = d })
-}
-
-// ackWait is how long a broker waits until a message is acknowledged.
-func (s settings) ackWait() time.Duration {
-	return s.timeout + min(max(s.timeout, 5*time.Second), 30*time.Second)
-}
-
 // Workers sets how many events the handler handles at once in this process; the
 // default is 1, which keeps the order of a topic. (With more than one process
 // only a partition of Kafka keeps the order.)
-func Workers(n int) HandlerOption {
+func Workers(n int) tidings.SubscribeOption {
 	if n < 1 {
 		panic(fmt.Sprintf("relay: Workers(%d): at least one has to work", n))
 	}
-	return handlerOptionFunc(func(s *settings) { s.workers = n })
+	return tidings.TransportOption(handlerOption{"Workers", func(s *settings) { s.workers = n }})
 }
 
 func mustNotBeNil(isNil bool, function, what string) {

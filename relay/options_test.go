@@ -3,7 +3,6 @@ package relay_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,19 +26,12 @@ func TestOptionsPanic(t *testing.T) {
 		{"relay: WithTrace with a nil function", func() {
 			relay.WithTrace(func(context.Context) map[string]string { return nil }, nil)
 		}},
-		{"relay: Attempts(0): a handler is called at least once", func() { relay.Attempts(0) }},
-		{"relay: Backoff with a nil function", func() { relay.Backoff(nil) }},
-		{"relay: Timeout(0s): a timeout is positive", func() { relay.Timeout(0) }},
-		{"relay: Timeout(-1s): a timeout is positive", func() { relay.Timeout(-time.Second) }},
 		{"relay: Workers(0): at least one has to work", func() { relay.Workers(0) }},
-		{"relay: With with a nil HandlerOption", func() { newRig(t).With(nil) }},
 	} {
 		require.PanicsWithValue(t, tt.want, tt.call)
 	}
 	relay.WithMaxSize(1)
-	relay.Attempts(1)
 	relay.Workers(1)
-	relay.Timeout(1)
 }
 
 func TestVerdictString(t *testing.T) {
@@ -49,24 +41,6 @@ func TestVerdictString(t *testing.T) {
 	} {
 		require.Equal(t, want, verdict.String())
 	}
-}
-
-// The relay and its views are one sender, after the commit.
-func TestViews(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	view := g.With(relay.Attempts(3)).(tidings.Broadcaster)
-	require.Same(t, g.Relay, g.Sender())
-	require.Same(t, g.Relay, view.Sender())
-	require.NotSame(t, view, g.With(relay.Attempts(3)))
-	for _, transport := range []tidings.Transport{g.Relay, view} {
-		require.Equal(t, tidings.AfterCommit, transport.Phase())
-	}
-	e := tidings.Stamp(t.Context(), ordered{})
-	encoded, err := g.EncodeEvent(t.Context(), e, true)
-	require.NoError(t, err)
-	require.NoError(t, view.Send(t.Context(), []tidings.Outgoing{{Event: e, Encoded: encoded}}))
-	require.Equal(t, 1, g.broker.count(orderedName))
 }
 
 // The limit is 250 KiB, the least of what brokers take.
@@ -87,7 +61,7 @@ func TestDefaultMaxSize(t *testing.T) {
 			text[i] = 'x'
 		}
 		event.Text = string(text)
-		_, err = g.EncodeEvent(t.Context(), event, true)
+		_, err = g.Encode(t.Context(), tidings.Outgoing{Event: event})
 		require.Equal(t, tt.ok, err == nil, "%v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+
+	"github.com/tidings-go/tidings"
 )
 
 // Redrive goes through the dead letters of a handler once and redelivers those
@@ -36,10 +38,14 @@ func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLet
 	if decide == nil {
 		decide = func(DeadLetter) Verdict { return Redeliver }
 	}
+	c, err := newConsumer(r, tidings.Handler{Name: handler}) // fetches no events
+	if err != nil {
+		return 0, err
+	}
 	d := &redrive{
 		relay: r, handler: handler, decide: decide, run: uuid.NewString(), began: time.Now(),
 		moved: map[string]bool{}, left: map[string]bool{},
-		consumer: newConsumer(r, handler, newSettings(nil), nil, nil), // fetches no events
+		consumer: c,
 	}
 	if err := d.through(ctx); err != nil {
 		return d.redelivered, fmt.Errorf("relay: Redrive of %q: %w", handler, err)

@@ -32,6 +32,7 @@ type Relay struct {
 	consumers map[string]*consumer // by the handler's name
 	forwards  []forward
 	receives  []received
+	receiving *tidings.EventBus // whose handlers are the calls of Receive
 	started   bool
 	unstarted *time.Timer     // see warnUnstarted
 	closing   bool            // no consumer is added
@@ -44,10 +45,7 @@ type Relay struct {
 	firstLetterWithin, nextLetterWithin, deadAckWait time.Duration // see Redrive
 }
 
-var (
-	_ tidings.Encoder     = (*Relay)(nil)
-	_ tidings.Broadcaster = (*Relay)(nil)
-)
+var _ tidings.Transport = (*Relay)(nil)
 
 // New returns a relay through a broker that [Open] does not know: any Watermill
 // Publisher and Subscriber. Events must be in registry. The relay closes the
@@ -71,7 +69,8 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 	if err := registry.Validate(); err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	r := &Relay{registry: registry, consumers: map[string]*consumer{}, config: config{maxSize: defaultMaxSize},
+	// The handlers of receiving pass events on, and keep none.
+	r := &Relay{registry: registry, receiving: tidings.New(tidings.WithSharedEvents()), consumers: map[string]*consumer{}, config: config{maxSize: defaultMaxSize},
 		disconnected: make(chan struct{}), firstLetterWithin: firstLetterWithin, nextLetterWithin: nextLetterWithin, deadAckWait: deadAckWait}
 	for _, o := range opts {
 		if o == nil {
@@ -85,42 +84,24 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 	return r, nil
 }
 
-// With returns a view of the relay with its own settings:
-//
-//	tidings.Via(r.With(relay.Attempts(10), relay.Workers(4)))
-func (r *Relay) With(opts ...HandlerOption) tidings.Transport {
-	return &view{r, newSettings(opts)}
-}
-
 // Phase returns [tidings.AfterCommit]: an event that a broker has accepted
 // cannot be rolled back.
 func (r *Relay) Phase() tidings.Phase { return tidings.AfterCommit }
 
-// Sender returns r, through which all of its views send.
-func (r *Relay) Sender() tidings.Transport { return r }
-
-// Handle is [Relay.HandleType] for a handler that takes all events.
-func (r *Relay) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
-	_, err := r.HandleType(name, anyEvent, deliver)
-	return err
-}
-
-// HandleType registers the handler of that name. It returns an error if
-// eventType is not registered, if the name would share the queues of another
-// handler at the broker, or if the relay is closed. After [Relay.Start] the
-// handler begins to fetch events; if the broker does not answer, that is logged
-// and retried.
-func (r *Relay) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
-	return r.handle(name, newSettings(nil), eventType, deliver)
-}
-
-func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (stop func(), err error) {
-	if eventType.Kind() != reflect.Interface {
-		if _, err := r.registeredName(eventType); err != nil {
+// Handle registers a handler. It returns an error if its EventType is not registered,
+// if its name would share the queues of another handler at the broker, or if the relay
+// is closed. After [Relay.Start] the handler begins to fetch events; if the broker does
+// not answer, that is logged and retried.
+func (r *Relay) Handle(h tidings.Handler) (stop func(), err error) {
+	if h.EventType.Kind() != reflect.Interface {
+		if _, err := r.registeredName(h.EventType); err != nil {
 			return nil, err
 		}
 	}
-	c := newConsumer(r, name, s, eventType, deliver)
+	c, err := newConsumer(r, h)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -136,7 +117,7 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 		}
 	}
 	started := r.started
-	r.consumers[name] = c
+	r.consumers[h.Name] = c
 	if !started && r.unstarted == nil {
 		r.unstarted = time.AfterFunc(startWithin, r.warnUnstarted)
 	}
@@ -148,8 +129,6 @@ func (r *Relay) handle(name string, s settings, eventType reflect.Type, deliver 
 	return c.stop, nil
 }
 
-var anyEvent = reflect.TypeFor[tidings.Event]()
-
 // isA reports whether events of typ, a struct, are events of eventType.
 func isA(typ, eventType reflect.Type) bool {
 	return typ == eventType || eventType.Kind() == reflect.Interface && typ.Implements(eventType)
@@ -159,33 +138,9 @@ func isA(typ, eventType reflect.Type) bool {
 func (r *Relay) forget(c *consumer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.consumers[c.name] == c {
-		delete(r.consumers, c.name)
+	if r.consumers[c.Name] == c {
+		delete(r.consumers, c.Name)
 	}
-}
-
-// A view is the relay for the handlers of one [Relay.With].
-type view struct {
-	relay *Relay
-	settings
-}
-
-var _ tidings.Broadcaster = (*view)(nil)
-
-func (v *view) Phase() tidings.Phase      { return v.relay.Phase() }
-func (v *view) Sender() tidings.Transport { return v.relay }
-
-func (v *view) Send(ctx context.Context, events []tidings.Outgoing) error {
-	return v.relay.Send(ctx, events)
-}
-
-func (v *view) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
-	_, err := v.HandleType(name, anyEvent, deliver)
-	return err
-}
-
-func (v *view) HandleType(name string, eventType reflect.Type, deliver func(context.Context, tidings.Event) error) (func(), error) {
-	return v.relay.handle(name, v.settings, eventType, deliver)
 }
 
 func (r *Relay) logger() *slog.Logger {

@@ -98,8 +98,8 @@ func (g *rig) start() {
 }
 
 // handle subscribes a handler of ordered.
-func (g *rig) handle(name string, handler func(context.Context, ordered) error, opts ...relay.HandlerOption) *tidings.Subscription {
-	return tidings.Subscribe(g.bus, handler, tidings.Named(name), tidings.Via(g.With(opts...)))
+func (g *rig) handle(name string, handler func(context.Context, ordered) error, opts ...tidings.SubscribeOption) *tidings.Subscription {
+	return tidings.Subscribe(g.bus, handler, tidings.Named(name), tidings.Via(g.Relay), tidings.SubscribeOptions(opts))
 }
 
 func (g *rig) publish(numbers ...int) {
@@ -344,15 +344,13 @@ func (s *subscriber) Close() error {
 	return err
 }
 
-var anyOrdered = reflectType[ordered]()
-
 func reflectType[E tidings.Event]() reflect.Type { return reflect.TypeFor[E]() }
 
 // send sends an event for a handler past the bus.
 func (g *rig) send(handler string, number int) {
 	g.t.Helper()
 	e := tidings.Stamp(g.t.Context(), ordered{Number: number})
-	encoded, err := g.EncodeEvent(g.t.Context(), e, true)
+	encoded, err := g.Encode(g.t.Context(), tidings.Outgoing{Event: e})
 	require.NoError(g.t, err)
 	require.NoError(g.t, g.Send(g.t.Context(), []tidings.Outgoing{{Event: e, Handlers: []string{handler}, Encoded: encoded}}))
 }

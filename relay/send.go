@@ -18,7 +18,7 @@ func (r *Relay) Send(ctx context.Context, events []tidings.Outgoing) error {
 	for i, out := range events {
 		e, ok := out.Encoded.(*encoded)
 		if !ok {
-			return fmt.Errorf("relay: Send got a %T where EncodeEvent returns a %T", out.Encoded, e)
+			return fmt.Errorf("relay: Send got a %T where Encode returns a %T", out.Encoded, e)
 		}
 		if r.leavesOut(ctx, out) {
 			continue
@@ -100,7 +100,7 @@ func (r *Relay) declareFor(ctx context.Context, topic string, eventType reflect.
 	var waiting []*consumer
 	r.mu.Lock()
 	for _, c := range r.consumers {
-		if isA(eventType, c.event) && c.lacks(topic) {
+		if isA(eventType, c.EventType) && c.lacks(topic) {
 			waiting = append(waiting, c)
 		}
 	}

@@ -144,14 +144,13 @@ func TestSendWhileUnsubscribing(t *testing.T) {
 				return nil
 			}
 		})
-		stop, err := g.HandleType("h", anyOrdered, func(context.Context, tidings.Event) error { return nil })
-		require.NoError(t, err)
+		sub := g.handle("h", func(context.Context, ordered) error { return nil })
 		e := tidings.Stamp(t.Context(), ordered{})
-		encoded, err := g.EncodeEvent(t.Context(), e, true)
+		encoded, err := g.Encode(t.Context(), tidings.Outgoing{Event: e})
 		require.NoError(t, err)
 		events := []tidings.Outgoing{{Event: e, Handlers: []string{"h"}, Encoded: encoded}}
 		require.ErrorIs(t, g.Send(t.Context(), events), errRefused)
-		stop()
+		sub.Unsubscribe()
 		synctest.Wait() // the subscriber is being closed
 		require.NoError(t, g.Send(t.Context(), events))
 		close(hold)
@@ -162,7 +161,7 @@ func TestSendWhatOthersHaveEncoded(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	err := g.Send(t.Context(), []tidings.Outgoing{{Event: ordered{}, Encoded: "text"}})
-	require.ErrorContains(t, err, "Send got a string where EncodeEvent returns a *relay.encoded")
+	require.ErrorContains(t, err, "Send got a string where Encode returns a *relay.encoded")
 }
 
 // An event that cannot be sent fails its publish.

@@ -41,9 +41,9 @@ type uncounted struct{ relay.Broker }
 func (uncounted) Close() error { return nil }
 
 // audit subscribes a handler of everything, and returns what it gets.
-func (v *version) audit(t *testing.T, handler func(tidings.Event) error, opts ...relay.HandlerOption) {
+func (v *version) audit(t *testing.T, handler func(tidings.Event) error, opts ...tidings.SubscribeOption) {
 	t.Helper()
-	tidings.Subscribe(v.bus, func(_ context.Context, e tidings.Event) error { return handler(e) }, tidings.Named("audit"), tidings.Via(v.With(opts...)))
+	tidings.Subscribe(v.bus, func(_ context.Context, e tidings.Event) error { return handler(e) }, tidings.Named("audit"), tidings.Via(v), tidings.SubscribeOptions(opts))
 	require.NoError(t, v.Start(t.Context()))
 }
 
@@ -72,7 +72,7 @@ func TestRollingDeployment(t *testing.T) {
 					}
 					done++
 					return nil
-				}, relay.Attempts(2))
+				}, tidings.Attempts(2))
 				for range events {
 					require.NoError(t, tidings.Publish(t.Context(), newer.bus, late{}))
 				}
@@ -132,7 +132,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newRig(t, tt.opts...)
 				failing := g.newVersion(false, tt.opts...)
-				tidings.Subscribe(failing.bus, func(context.Context, ordered) error { return errHandler }, tidings.Named("pack"), tidings.Via(failing.With()))
+				tidings.Subscribe(failing.bus, func(context.Context, ordered) error { return errHandler }, tidings.Named("pack"), tidings.Via(failing))
 				require.NoError(t, failing.Start(t.Context()))
 				for n := range 10 {
 					require.NoError(t, tidings.Publish(t.Context(), failing.bus, ordered{Number: n}))
@@ -141,7 +141,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 				require.NoError(t, failing.Close(t.Context()))
 
 				other := g.newVersion(false, tt.opts...)
-				tidings.Subscribe(other.bus, func(context.Context, shipped) error { return nil }, tidings.Named("pack"), tidings.Via(other.With()))
+				tidings.Subscribe(other.bus, func(context.Context, shipped) error { return nil }, tidings.Named("pack"), tidings.Via(other))
 				require.NoError(t, other.Start(t.Context()))
 				pass(time.Hour)
 				for range 2 { // also after a redrive
@@ -158,7 +158,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 
 				done := 0
 				cured := g.newVersion(false, tt.opts...)
-				tidings.Subscribe(cured.bus, func(context.Context, ordered) error { done++; return nil }, tidings.Named("pack"), tidings.Via(cured.With()))
+				tidings.Subscribe(cured.bus, func(context.Context, ordered) error { done++; return nil }, tidings.Named("pack"), tidings.Via(cured))
 				require.NoError(t, cured.Start(t.Context()))
 				_, err := g.Redrive(t.Context(), "pack", nil)
 				require.NoError(t, err)

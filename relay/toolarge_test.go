@@ -81,7 +81,7 @@ func TestTooLargeToHandOn(t *testing.T) {
 						return errHandler
 					}
 					return nil
-				}, tidings.Named("h"), tidings.Via(g.With(relay.Attempts(attempts))))
+				}, tidings.Named("h"), tidings.Via(g.Relay), tidings.Attempts(attempts))
 				g.start()
 				m := message.NewMessage(uuid.NewString(), []byte(tt.body))
 				if tt.foreign > 0 {
@@ -175,7 +175,7 @@ func TestNoLetterAtAll(t *testing.T) {
 			}
 			calls.add()
 			return errHandler
-		}, relay.Attempts(1))
+		}, tidings.Attempts(1))
 		g.start()
 		for n := 1; n <= 2; n++ {
 			body, err := newRegistry().Encode(tidings.Stamp(t.Context(), ordered{Number: n}))
@@ -256,7 +256,7 @@ func TestLettersDoNotGrow(t *testing.T) {
 				return nil
 			}
 		})
-		g.handle("h", func(context.Context, ordered) error { return errHandler }, relay.Attempts(1))
+		g.handle("h", func(context.Context, ordered) error { return errHandler }, tidings.Attempts(1))
 		body, err := newRegistry().Encode(tidings.Stamp(t.Context(), ordered{}))
 		require.NoError(t, err)
 		g.start()

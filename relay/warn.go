@@ -46,7 +46,7 @@ func (r *Relay) warnUnheard(received received) {
 func (c *consumer) warnUnmatched() {
 	if topics := c.declared.Load(); topics != nil && len(*topics) == 0 {
 		c.relay.logger().Warn("relay: a handler takes events that are not registered, and gets none: tidings.Register them",
-			slog.String("handler", c.name), slog.String("event", c.event.String()), slog.String("subscribed", c.place))
+			slog.String("handler", c.Name), slog.String("event", c.EventType.String()), slog.String("subscribed", c.place()))
 	}
 }
 
@@ -58,6 +58,6 @@ const longestAckWait = 30 * time.Minute
 func (c *consumer) warnOfSettings() {
 	if c.ackWait() > longestAckWait {
 		c.relay.logger().Warn("relay: the Timeout of a handler is longer than all brokers wait: RabbitMQ gives its events to another process after half an hour, while it runs; store a job, or raise consumer_timeout there",
-			slog.String("handler", c.name), slog.Duration("timeout", c.timeout))
+			slog.String("handler", c.Name), slog.Duration("timeout", c.Timeout))
 	}
 }

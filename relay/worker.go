@@ -53,7 +53,7 @@ func (w *worker) work() bool {
 // resubscribe subscribes again after a subscriber has ended a subscription by
 // itself, and retries until that succeeds or the consumer stops.
 func (w *worker) resubscribe() {
-	log := w.relay.logger().With(slog.String("handler", w.name), slog.String("topic", w.topic))
+	log := w.relay.logger().With(slog.String("handler", w.Name), slog.String("topic", w.topic))
 	log.WarnContext(w.ctx, "relay: the broker ended a subscription")
 	for w.pause(resubscribeAfter) {
 		messages, err := w.subscriber.Subscribe(context.WithoutCancel(w.ctx), w.topic)

@@ -35,7 +35,7 @@ func begin(t *testing.T) (*sql.DB, *sql.Tx, *fakedb.Log) {
 func insert(ctx context.Context, what string) error {
 	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
 	if !ok {
-		return errNoTx
+		return errors.New("not in a transaction")
 	}
 	_, err := tx.ExecContext(ctx, "INSERT "+what)
 	return err

@@ -29,5 +29,6 @@
 //   - [Sandbox] and [Commit] run code that commits in a transaction that the
 //     test rolls back.
 //   - [Clock] sets the time of a bus.
-//   - [TestTransport] checks a [tidings.Transport].
+//
+// Package tidingstest/transporttest, for authors of transports, checks one.
 package tidingstest

@@ -130,10 +130,18 @@ func TestRecorderSnapshots(t *testing.T) {
 	require.Equal(t, []int64{3}, numbersOf(t, rec.Delivered()))
 }
 
+// elsewhere is a transport for handlers that another process has.
+type elsewhere struct{}
+
+func (elsewhere) Phase() tidings.Phase                                  { return tidings.AfterCommit }
+func (elsewhere) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+func (elsewhere) Send(context.Context, []tidings.Outgoing) error        { return nil }
+func (elsewhere) Handle(tidings.Handler) (func(), error)                { return nil, errors.New("not here") }
+
 // A bus whose handlers run elsewhere by default is recorded here.
 func TestRecorderWithTransport(t *testing.T) {
 	t.Parallel()
-	bus := tidingstest.NewBus(t, tidings.WithTransport(newPost(t, tidings.AfterCommit, false, "")))
+	bus := tidingstest.NewBus(t, tidings.WithTransport(elsewhere{}))
 	rec := tidingstest.Record(bus)
 	require.NoError(t, tidings.Publish(t.Context(), bus, accepted{ProposalID: 1}))
 	require.Equal(t, []int64{1}, numbersOf(t, rec.Delivered()))

@@ -154,7 +154,7 @@ func (d *drainer) run(ctx context.Context, queue string) (err error) {
 		return err
 	}
 	defer func() {
-		// Even if ctx has ended: then Stop interrupts the handler.
+		// Even if ctx has ended: then Close interrupts the handler.
 		if stopped := d.engine.Stop(ctx); stopped != nil {
 			err = errors.Join(err, stopped) // so the queues are still in use
 			return

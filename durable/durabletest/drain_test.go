@@ -53,20 +53,20 @@ func TestDrain(t *testing.T) {
 func TestDrainRetries(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("no mail server")
-	wait := func(d time.Duration) durable.HandlerOption {
-		return durable.Backoff(func(int) time.Duration { return d })
+	wait := func(d time.Duration) tidings.SubscribeOption {
+		return tidings.Backoff(func(int) time.Duration { return d })
 	}
 	for _, tt := range []struct {
 		name   string
-		opts   []durable.HandlerOption
+		opts   tidings.SubscribeOptions
 		err    error
 		wait   time.Duration
 		reason string
 	}{
-		{"minute", []durable.HandlerOption{wait(time.Minute)}, failed, time.Minute, "River makes it retryable, which only the scheduler changes"},
-		{"second", []durable.HandlerOption{wait(time.Second)}, failed, time.Second, "River makes it available at once, and due later"},
-		{"zero", []durable.HandlerOption{wait(0)}, failed, time.Millisecond, "the shortest there is"},
-		{"negative", []durable.HandlerOption{wait(-time.Hour)}, failed, time.Millisecond, "is taken for 0"},
+		{"minute", tidings.SubscribeOptions{wait(time.Minute)}, failed, time.Minute, "River makes it retryable, which only the scheduler changes"},
+		{"second", tidings.SubscribeOptions{wait(time.Second)}, failed, time.Second, "River makes it available at once, and due later"},
+		{"zero", tidings.SubscribeOptions{wait(0)}, failed, time.Millisecond, "the shortest there is"},
+		{"negative", tidings.SubscribeOptions{wait(-time.Hour)}, failed, time.Millisecond, "is taken for 0"},
 		{"after", nil, tidings.RetryAfter(failed, 90*time.Minute), 90 * time.Minute, "the handler decides"},
 		{"after zero", nil, tidings.RetryAfter(failed, 0), time.Millisecond, "the shortest there is"},
 		{"policy", nil, failed, time.Second, "River's own, without its random part"},
@@ -84,7 +84,7 @@ func TestDrainRetries(t *testing.T) {
 						return tt.err
 					}
 					return nil
-				}), tidings.Named("test.a"), tidings.Via(r.jobs.With(tt.opts...)))
+				}), tidings.Named("test.a"), tidings.Via(r.jobs), tidings.SubscribeOptions(tt.opts))
 				r.publish(t, Numbered{N: 1})
 
 				r.drain(t)
@@ -116,7 +116,7 @@ func TestDrainWarnsOfNothing(t *testing.T) {
 		config := durabletest.Configure(&river.Config{}, r.clock.Now)
 		_, r.jobs = r.connect(t, config, durable.WithClock(r.clock.Now), durable.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
 		var log journal
-		tidings.Subscribe(r.bus, log.noted("mail", nil), tidings.Named("test.mail"), tidings.Via(r.jobs.With(durable.Queue("mail"))))
+		tidings.Subscribe(r.bus, log.noted("mail", nil), tidings.Named("test.mail"), tidings.Via(r.jobs), durable.Queue("mail"))
 		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs))
 		r.publish(t, Numbered{N: 1})
 		require.ErrorContains(t, durabletest.Drain(t.Context(), r.jobs), `the queue "mail", which the client does not work`)

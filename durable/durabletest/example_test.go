@@ -56,8 +56,8 @@ func Example() {
 
 	bus := tidings.New(tidings.WithClock(clock.Now))
 	module := &mail{}
-	tenMinutes := durable.Backoff(func(int) time.Duration { return 10 * time.Minute })
-	tidings.Subscribe(bus, module.welcome, tidings.Named("mail.welcome"), tidings.Via(jobs.With(tenMinutes)))
+	tenMinutes := tidings.Backoff(func(int) time.Duration { return 10 * time.Minute })
+	tidings.Subscribe(bus, module.welcome, tidings.Named("mail.welcome"), tidings.Via(jobs), tenMinutes)
 
 	// The job is stored with the transaction, and runs in Drain.
 	check(tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {

@@ -24,13 +24,13 @@ func TestDrainIsDeterministic(t *testing.T) {
 		failed := map[string]bool{}
 		for _, h := range []struct {
 			name string
-			opts []durable.HandlerOption
+			opts tidings.SubscribeOptions
 		}{
-			{"test.a", []durable.HandlerOption{durable.Queue("a"), durable.Backoff(func(int) time.Duration { return 0 })}},
-			{"test.b", []durable.HandlerOption{durable.Queue("b"), durable.Backoff(func(int) time.Duration { return time.Minute })}},
-			{"test.first", []durable.HandlerOption{durable.Priority(1), durable.Outside()}},
-			{"test.last", []durable.HandlerOption{durable.Priority(4)}},
-			{"test.ordered", []durable.HandlerOption{durable.Priority(2), durable.InOrderBy(func(e Numbered) string { return fmt.Sprint(e.N % 3) })}},
+			{"test.a", tidings.SubscribeOptions{durable.Queue("a"), tidings.Backoff(func(int) time.Duration { return 0 })}},
+			{"test.b", tidings.SubscribeOptions{durable.Queue("b"), tidings.Backoff(func(int) time.Duration { return time.Minute })}},
+			{"test.first", tidings.SubscribeOptions{durable.Priority(1), durable.Outside()}},
+			{"test.last", tidings.SubscribeOptions{durable.Priority(4)}},
+			{"test.ordered", tidings.SubscribeOptions{durable.Priority(2), durable.InOrderBy(func(e Numbered) string { return fmt.Sprint(e.N % 3) })}},
 		} {
 			handle := log.noted(h.name, func(ctx context.Context, e Numbered) error {
 				if id := fmt.Sprint(h.name, e); e.N%7 == 0 && !failed[id] {
@@ -42,7 +42,7 @@ func TestDrainIsDeterministic(t *testing.T) {
 				}
 				return nil
 			})
-			tidings.Subscribe(r.bus, handle, tidings.Named(h.name), tidings.Via(r.jobs.With(h.opts...)))
+			tidings.Subscribe(r.bus, handle, tidings.Named(h.name), tidings.Via(r.jobs), tidings.SubscribeOptions(h.opts))
 		}
 		for n := range 13 {
 			r.publish(t, Numbered{N: 2 * n}, Numbered{N: 2*n + 1})
@@ -76,7 +76,7 @@ func TestDrainOrder(t *testing.T) {
 	each(t, func(t *testing.T, db database) {
 		r := newRig(t, db, &river.Config{})
 		var log journal
-		tidings.Subscribe(r.bus, log.noted("second", nil), tidings.Named("test.second"), tidings.Via(r.jobs.With(durable.Priority(2))))
+		tidings.Subscribe(r.bus, log.noted("second", nil), tidings.Named("test.second"), tidings.Via(r.jobs), durable.Priority(2))
 		tidings.Subscribe(r.bus, log.noted("first", nil), tidings.Named("test.first"), tidings.Via(r.jobs))
 		r.publish(t, Numbered{N: 1}, Numbered{N: 2})
 		r.clock.Advance(-time.Hour)
@@ -107,7 +107,7 @@ func TestDrainQueues(t *testing.T) {
 					return tidings.Publish(ctx, r.bus, Numbered{N: 3})
 				}
 				return nil
-			}), tidings.Named("test."+q), tidings.Via(r.jobs.With(durable.Queue(q))))
+			}), tidings.Named("test."+q), tidings.Via(r.jobs), durable.Queue(q))
 		}
 		r.publish(t, Numbered{N: 1}, Numbered{N: 2})
 		r.drain(t)
@@ -146,7 +146,7 @@ func TestDrainInOrder(t *testing.T) {
 				return fmt.Errorf("broken")
 			}
 			return nil
-		}), tidings.Named("test.a"), tidings.Via(r.jobs.With(byKey)))
+		}), tidings.Named("test.a"), tidings.Via(r.jobs), byKey)
 		r.publish(t, Numbered{Key: "x", N: 1}, Numbered{Key: "x", N: 2}, Numbered{Key: "x", N: 3}, Numbered{Key: "y", N: 1})
 		r.drain(t)
 		require.ElementsMatch(t, []string{"a x1", "a y1", "a x2"}, log.take())
@@ -167,7 +167,7 @@ func TestDrainRepairs(t *testing.T) {
 		r := newRig(t, db, &river.Config{})
 		var log journal
 		byKey := durable.InOrderBy(func(e Numbered) string { return e.Key })
-		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs.With(byKey)))
+		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs), byKey)
 		r.publish(t, Numbered{Key: "x", N: 1}, Numbered{Key: "x", N: 2})
 		list, err := r.client.JobList(t.Context(), river.NewJobListParams().States(rivertype.JobStateAvailable))
 		require.NoError(t, err)

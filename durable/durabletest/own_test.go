@@ -45,7 +45,7 @@ func TestDrainOwnJobs(t *testing.T) {
 		config.PeriodicJobs = []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(time.Second),
 			func() (river.JobArgs, *river.InsertOpts) { return Own{N: 99}, nil }, &river.PeriodicJobOpts{RunOnStart: true})}
 		r := newRig(t, db, config)
-		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs.With(durable.Outside())))
+		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs), durable.Outside())
 
 		_, err := r.client.Insert(t.Context(), Own{N: 1}, nil)
 		require.NoError(t, err)

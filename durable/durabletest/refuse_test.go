@@ -21,7 +21,7 @@ func TestDrainUnworkedQueue(t *testing.T) {
 	each(t, func(t *testing.T, db database) {
 		r := newRig(t, db, &river.Config{})
 		var log journal
-		tidings.Subscribe(r.bus, log.noted("mail", nil), tidings.Named("test.mail"), tidings.Via(r.jobs.With(durable.Queue("mail"))))
+		tidings.Subscribe(r.bus, log.noted("mail", nil), tidings.Named("test.mail"), tidings.Via(r.jobs), durable.Queue("mail"))
 		tidings.Subscribe(r.bus, log.noted("a", nil), tidings.Named("test.a"), tidings.Via(r.jobs))
 		r.publish(t, Numbered{N: 1})
 		err := durabletest.Drain(t.Context(), r.jobs)
@@ -41,7 +41,7 @@ func TestDrainPausedQueue(t *testing.T) {
 				return r.client.QueuePause(ctx, river.QueueDefault, nil)
 			}
 			return nil
-		}), tidings.Named("test.a"), tidings.Via(r.jobs.With(durable.Outside())))
+		}), tidings.Named("test.a"), tidings.Via(r.jobs), durable.Outside())
 		r.publish(t, Numbered{N: 1})
 		r.drain(t)
 		require.Equal(t, []string{"a 1"}, log.take())
@@ -130,8 +130,8 @@ func TestDrainRefuses(t *testing.T) {
 
 		started := newJobs(t)
 		require.NoError(t, started.jobs.Start(t.Context()))
-		require.EqualError(t, durabletest.Drain(t.Context(), started.jobs), "durabletest: Drain: the workers are started: leave Start out, or call Stop before")
-		require.NoError(t, started.jobs.Stop(t.Context()))
+		require.EqualError(t, durabletest.Drain(t.Context(), started.jobs), "durabletest: Drain: the workers are started: leave Start out, or call Close before")
+		require.NoError(t, started.jobs.Close(t.Context()))
 		require.NoError(t, durabletest.Drain(t.Context(), started.jobs))
 	})
 }
@@ -151,7 +151,7 @@ func TestDrainInHandler(t *testing.T) {
 		tidings.Subscribe(r.bus, func(ctx context.Context, _ Numbered) error {
 			inner = durabletest.Drain(ctx, r.jobs)
 			return nil
-		}, tidings.Named("test.a"), tidings.Via(r.jobs.With(durable.Outside())))
+		}, tidings.Named("test.a"), tidings.Via(r.jobs), durable.Outside())
 		r.publish(t, Numbered{N: 1})
 		r.drain(t)
 		require.EqualError(t, inner, "durabletest: Drain: another Drain works these jobs")
@@ -168,7 +168,7 @@ func TestDrainThenStart(t *testing.T) {
 			tidings.Subscribe(r.bus, func(_ context.Context, e Numbered) error {
 				worked <- q
 				return nil
-			}, tidings.Named("test."+q), tidings.Via(r.jobs.With(durable.Queue(q))))
+			}, tidings.Named("test."+q), tidings.Via(r.jobs), durable.Queue(q))
 		}
 		r.publish(t, Numbered{N: 1})
 		r.drain(t)
@@ -180,7 +180,7 @@ func TestDrainThenStart(t *testing.T) {
 		require.ElementsMatch(t, []string{"a", "b"}, []string{<-worked, <-worked})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		require.NoError(t, r.jobs.Stop(ctx))
+		require.NoError(t, r.jobs.Close(ctx))
 	})
 }
 
@@ -192,7 +192,7 @@ func TestDrainDead(t *testing.T) {
 		var log journal
 		refused := errors.New("refused")
 		tidings.Subscribe(r.bus, log.noted("a", func(context.Context, Numbered) error { return tidings.Permanent(refused) }), tidings.Named("test.a"), tidings.Via(r.jobs))
-		tidings.Subscribe(r.bus, log.noted("b", func(context.Context, Numbered) error { panic("a bug") }), tidings.Named("test.b"), tidings.Via(r.jobs.With(durable.Attempts(1))))
+		tidings.Subscribe(r.bus, log.noted("b", func(context.Context, Numbered) error { panic("a bug") }), tidings.Named("test.b"), tidings.Via(r.jobs), tidings.Attempts(1))
 		r.publish(t, Numbered{N: 1})
 		r.drain(t)
 		require.Equal(t, []string{"a 1", "b 1"}, log.take())

@@ -57,8 +57,8 @@ func (m *monolith) wire(ctx context.Context, broker, prefix string) (err error) 
 	// The fulfilment was subscribed here. Now the event is stored with the order
 	// that is ready, and sent once that has committed, until the broker has it.
 	// Outside: no transaction waits for a broker. A broker may be down for hours.
-	outbox := m.jobs.With(durable.Outside(), durable.Attempts(1000), durable.Backoff(upToHalfAMinute))
-	relay.Forward[events.OrderReadyForFulfillment](m.bus, m.relay, tidings.Via(outbox))
+	relay.Forward[events.OrderReadyForFulfillment](m.bus, m.relay,
+		tidings.Via(m.jobs), durable.Outside(), tidings.Attempts(1000), tidings.Backoff(upToHalfAMinute))
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (m *monolith) start(ctx context.Context) error { return m.jobs.Start(ctx) }
 
 // close ends what runs, and waits for it: first those who send.
 func (m *monolith) close(ctx context.Context) error {
-	return errors.Join(m.jobs.Stop(ctx), m.bus.Close(ctx), m.relay.Close(ctx), m.db.Close())
+	return errors.Join(m.jobs.Close(ctx), m.bus.Close(ctx), m.relay.Close(ctx), m.db.Close())
 }
 
 // approve has n orders placed, requested and approved.

@@ -53,9 +53,9 @@ func (s *service) wire(ctx context.Context, broker, prefix string) error {
 	s.bus = tidings.New(tidings.WithMiddleware(journal(s.db)))
 	// A short Timeout: some brokers wait for that and half a minute more until
 	// they give what a process had when it died to another one.
-	soon := relay.Timeout(10 * time.Second)
-	pick := tidings.SubscribeOptions{tidings.Via(s.relay.With(soon)), log.Inbox()}
-	ship := tidings.Via(s.relay.With(soon, relay.Workers(4)))
+	soon := tidings.Timeout(10 * time.Second)
+	pick := tidings.SubscribeOptions{tidings.Via(s.relay), soon, log.Inbox()}
+	ship := tidings.SubscribeOptions{tidings.Via(s.relay), soon, relay.Workers(4)}
 	s.fulfilment = fulfilment.Register(s.bus, s.db, s.carrier, pick, ship)
 	return nil
 }

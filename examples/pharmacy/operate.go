@@ -51,7 +51,7 @@ func operate(ctx context.Context, o options, out io.Writer) (err error) {
 	// The handlers that run now are waited for, before anything is counted.
 	grace, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := p.jobs.Stop(grace); err != nil {
+	if err := p.jobs.Close(grace); err != nil {
 		return err
 	}
 	t, err := p.tally(ctx)

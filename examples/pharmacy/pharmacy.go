@@ -70,14 +70,14 @@ func (p *pharmacy) wire(ctx context.Context, workers int) (err error) {
 	p.orders = orders.Register(p.bus, p.db)
 	// What becomes of an order when the carrier does not answer, or the process
 	// dies, is decided here. With tidings.Async() for both it would be lost.
-	pick, ship := tidings.Via(p.jobs), tidings.Via(p.jobs.With(durable.Outside()))
+	pick, ship := tidings.Via(p.jobs), tidings.SubscribeOptions{tidings.Via(p.jobs), durable.Outside()}
 	p.fulfilment = fulfilment.Register(p.bus, p.db, p.carrier, pick, ship)
 	return nil
 }
 
 // close ends what runs, and waits for it.
 func (p *pharmacy) close(ctx context.Context) error {
-	return errors.Join(p.jobs.Stop(ctx), p.bus.Close(ctx), p.db.Close())
+	return errors.Join(p.jobs.Close(ctx), p.bus.Close(ctx), p.db.Close())
 }
 
 // unfinished returns how many jobs there are still to do.

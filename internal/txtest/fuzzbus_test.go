@@ -284,7 +284,9 @@ type fuzzTransport struct {
 
 func (t *fuzzTransport) Phase() tidings.Phase { return t.phase }
 
-func (t *fuzzTransport) Handle(string, func(context.Context, tidings.Event) error) error { return nil }
+func (t *fuzzTransport) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+
+func (t *fuzzTransport) Handle(tidings.Handler) (func(), error) { return nil, nil }
 
 func (t *fuzzTransport) Send(ctx context.Context, out []tidings.Outgoing) error {
 	var deliveries []string

@@ -149,8 +149,8 @@ func testFault(t *testing.T, url string, happens func(), forgets bool) {
 	}
 	handle := func(name string, handler func(context.Context, counted) error) *relay.Relay {
 		r := connect()
-		quick := relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
-		tidings.Subscribe(tidings.New(), handler, tidings.Named(name), tidings.Via(r.With(quick, relay.Attempts(2), relay.Workers(2))))
+		quick := tidings.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
+		tidings.Subscribe(tidings.New(), handler, tidings.Named(name), tidings.Via(r), quick, tidings.Attempts(2), relay.Workers(2))
 		require.NoError(t, r.Start(t.Context()))
 		return r
 	}

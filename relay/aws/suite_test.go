@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/aws"
 	"github.com/tidings-go/tidings/relay/relaytest"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 // server returns the URL of SNS and SQS.
@@ -31,7 +31,7 @@ func TestSuite(t *testing.T) {
 	t.Parallel()
 	toSNS, toSQS := clients(t, server(t))
 	relaytest.Test(t, relaytest.Server{
-		URL: server(t), NoAttributes: true, Features: tidingstest.Features{Unordered: true},
+		URL: server(t), NoAttributes: true, Features: transporttest.Features{Unordered: true},
 		RemoveTopic: func(t *testing.T, topic string) { removeTopic(t, toSNS, topic) },
 		RemoveQueue: func(t *testing.T, group relay.Group, topic string) {
 			removeQueue(t, toSQS, aws.QueueName(group.Name, topic))

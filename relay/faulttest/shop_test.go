@@ -73,13 +73,13 @@ func openShop(t *testing.T, brokerURL, prefix string, outbox bool) *shop {
 	jobs, err := durable.New(client, config.Workers, durable.InTx(s.db), newRegistry(), durable.WithLogger(quiet))
 	require.NoError(t, err)
 	require.NoError(t, jobs.Migrate(t.Context()))
-	relay.Forward[OrderPlaced](s.bus, r, tidings.Via(jobs.With(durable.Outside(), durable.Attempts(1000),
-		durable.Backoff(func(int) time.Duration { return 200 * time.Millisecond }))))
+	relay.Forward[OrderPlaced](s.bus, r, tidings.Via(jobs), durable.Outside(), tidings.Attempts(1000),
+		tidings.Backoff(func(int) time.Duration { return 200 * time.Millisecond }))
 	require.NoError(t, jobs.Start(t.Context()))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		require.NoError(t, jobs.Stop(ctx))
+		require.NoError(t, jobs.Close(ctx))
 	})
 	return s
 }

@@ -84,8 +84,10 @@ func (w *warehouse) work(ctx context.Context, p plan) (stop func(context.Context
 			return next(ctx, d)
 		}
 	}
-	via := tidings.Via(r.With(relay.Timeout(p.Timeout), relay.Workers(max(1, p.Workers)), relay.Attempts(1000),
-		relay.Backoff(func(int) time.Duration { return 100 * time.Millisecond })))
+	via := tidings.SubscribeOptions{
+		tidings.Via(r), tidings.Timeout(p.Timeout), relay.Workers(max(1, p.Workers)), tidings.Attempts(1000),
+		tidings.Backoff(func(int) time.Duration { return 100 * time.Millisecond }),
+	}
 	tidings.Subscribe(bus, note, tidings.Named("warehouse.note"), via, tidings.Middleware(count), log.Inbox())
 	if err := r.Start(ctx); err != nil {
 		return nil, errors.Join(err, stop(ctx))

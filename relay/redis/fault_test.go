@@ -87,7 +87,7 @@ func (s *seen) missing(of []int) (missing []int) {
 	return missing
 }
 
-var quick = relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
+var quick = tidings.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
 
 // A shop has a process that publishes and two that handle: one packs, and fails
 // with some events at first and with others always, the other one notes all.
@@ -114,13 +114,13 @@ func newShop(t *testing.T, url string) *shop {
 		}
 		s.packed.add(e.N)
 		return nil
-	}, tidings.Named("shipping.pack"), tidings.Via(s.packing.With(quick, relay.Workers(4))))
+	}, tidings.Named("shipping.pack"), tidings.Via(s.packing), quick, relay.Workers(4))
 	require.NoError(t, s.packing.Start(t.Context()))
 
 	noting := openRelay(t, url, newRegistry())
 	bus = tidings.New()
 	tidings.Subscribe(bus, func(_ context.Context, e Placed) error { s.noted.add(e.N); return nil },
-		tidings.Named("billing.note"), tidings.Via(noting.With(quick)))
+		tidings.Named("billing.note"), tidings.Via(noting), quick)
 	require.NoError(t, noting.Start(t.Context()))
 
 	s.bus = tidings.New(tidings.WithTransport(openRelay(t, url, newRegistry())))
@@ -265,7 +265,7 @@ func TestRollingDeployment(t *testing.T) {
 			}
 			effects.add(n)
 			return nil
-		}, tidings.Named("audit"), tidings.Via(r.With(quick, relay.Workers(4))))
+		}, tidings.Named("audit"), tidings.Via(r), quick, relay.Workers(4))
 		require.NoError(t, r.Start(t.Context()))
 	}
 	bus := tidings.New(tidings.WithTransport(openRelay(t, c.url(), registry)))

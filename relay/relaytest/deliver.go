@@ -90,7 +90,7 @@ func checkForward(r *rig) {
 	a.forward()
 	a.handle("local", local.handle)
 	a.handle("local2", local2.handle)
-	require.NoError(r, relay.Receive[counted](b.bus, b.Relay, "there", quick))
+	relay.Receive[counted](b.bus, b.Relay, "there", quick)
 	tidings.Subscribe(b.bus, there.handle)
 	tidings.Subscribe(b.bus, plain.handle)
 	for _, p := range []*process{b, a} {
@@ -127,12 +127,12 @@ func checkDefaultTransport(r *rig) {
 }
 
 // Handlers with their own settings get an event that is sent once.
-func checkViews(r *rig) {
+func checkSettings(r *rig) {
 	p := r.open()
 	one, two, three := r.tally(), r.tally(), r.tally()
 	tidings.Subscribe(p.bus, one.handle, tidings.Named("one"), tidings.Via(p.Relay))
 	p.handle("two", two.handle)
-	p.handle("three", three.handle, relay.Workers(2), relay.Attempts(2))
+	p.handle("three", three.handle, relay.Workers(2), tidings.Attempts(2))
 	p.start()
 	p.send(1, 10)
 	p.settle(one, two, three)

@@ -42,7 +42,7 @@ func checkRollingDeployment(r *rig) {
 		return nil
 	}
 	for _, p := range []*process{older, newer} {
-		tidings.Subscribe(p.bus, audit, tidings.Named("audit"), tidings.Via(p.With(quick)))
+		tidings.Subscribe(p.bus, audit, tidings.Named("audit"), tidings.Via(p.Relay), quick)
 		p.start()
 	}
 	for n := range int64(events) {
@@ -71,14 +71,14 @@ func checkRollingDeployment(r *rig) {
 // dead letter, and is not acknowledged.
 func checkHandlerOfAnotherEvent(r *rig) {
 	failing := r.open()
-	failing.handle("fickle", func(context.Context, counted) error { return errors.New("no") }, relay.Attempts(1))
+	failing.handle("fickle", func(context.Context, counted) error { return errors.New("no") }, tidings.Attempts(1))
 	failing.start()
 	failing.send(1, 3)
 	failing.awaitDead(3)
 	failing.close()
 
 	other := r.open()
-	tidings.Subscribe(other.bus, func(context.Context, described) error { return nil }, tidings.Named("fickle"), tidings.Via(other.With(quick)))
+	tidings.Subscribe(other.bus, func(context.Context, described) error { return nil }, tidings.Named("fickle"), tidings.Via(other), quick)
 	other.start()
 	again := func(relay.DeadLetter) relay.Verdict { return relay.Redeliver }
 	require.Equal(r, 3, other.redrive("fickle", 3, again))

@@ -106,7 +106,7 @@ func checkPoison(r *rig) {
 			r.Error("no event is handled between the attempts for the one that fails")
 		}
 		return errors.New("no stock:\n\tZoë’s \"fish\" <7> 🐟")
-	}, relay.Attempts(3), relay.Backoff(func(int) time.Duration { return wait }))
+	}, tidings.Attempts(3), tidings.Backoff(func(int) time.Duration { return wait }))
 	p.start()
 	began := time.Now()
 	p.send(0, 50)

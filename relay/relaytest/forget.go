@@ -21,7 +21,7 @@ func checkRetryQueueRemoved(r *rig) {
 			return errors.New("not yet")
 		}
 		return done.handle(ctx, e)
-	}, relay.Attempts(20))
+	}, tidings.Attempts(20))
 	p.start()
 	p.send(1, 1)
 	done.await(1, 1)
@@ -37,7 +37,7 @@ func checkRetryQueueRemoved(r *rig) {
 // given up from then on become dead letters nonetheless.
 func checkDeadQueueRemoved(r *rig) {
 	p := r.open()
-	p.handle("hopeless", func(context.Context, counted) error { return errors.New("no") }, relay.Attempts(1))
+	p.handle("hopeless", func(context.Context, counted) error { return errors.New("no") }, tidings.Attempts(1))
 	p.start()
 	p.send(1, 1)
 	p.awaitDead(1)
@@ -89,7 +89,7 @@ func checkWiped(r *rig) {
 			return errors.New("no")
 		}
 		return got.handle(ctx, e)
-	}, relay.Attempts(2))
+	}, tidings.Attempts(2))
 	p.start()
 	sender.send(1, 20)
 	for n := int64(1); n < 20; n += 5 {

@@ -13,7 +13,7 @@ import (
 // Messages of other programs become dead letters, and block no other message.
 func checkGarbage(r *rig) {
 	p, got := r.open(relay.WithMaxSize(10_000)), r.tally()
-	p.handle("careful", got.handle, relay.Attempts(2))
+	p.handle("careful", got.handle, tidings.Attempts(2))
 	p.start()
 
 	var registry tidings.Registry

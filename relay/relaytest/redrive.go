@@ -24,7 +24,7 @@ func checkRedrive(r *rig) {
 			return errors.New("not before it is cured")
 		}
 		return picky.handle(ctx, e)
-	}, relay.Attempts(1))
+	}, tidings.Attempts(1))
 	p.handle("calm", calm.handle)
 	p.start()
 	p.send(1, 6)
@@ -78,7 +78,7 @@ func checkRedriveSlowly(r *rig) {
 	p, cured := r.open(), r.open()
 	testhook.SetDeadAckWait(p.Relay, ackWait)
 	testhook.SetDeadAckWait(cured.Relay, ackWait)
-	p.handle("picky", func(context.Context, counted) error { return errors.New("no") }, relay.Attempts(1))
+	p.handle("picky", func(context.Context, counted) error { return errors.New("no") }, tidings.Attempts(1))
 	p.start()
 	p.send(1, letters)
 	p.awaitDead(letters)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 // A Server is a broker to test with. Zero fields require everything.
@@ -22,7 +22,7 @@ type Server struct {
 	// share a topic. Events of different topics never have an order. Unordered
 	// and AtLeastOnce apply, and Patience: how long to wait for something that
 	// should happen soon.
-	Features tidingstest.Features
+	Features transporttest.Features
 
 	// Redelivery limits the time until the messages of a consumer that has
 	// ended are redelivered to another one of its group, whose AckWait is two
@@ -112,7 +112,7 @@ var checks = []check{
 	{name: "unsubscribe", run: checkUnsubscribe},
 	{name: "forward", run: checkForward},
 	{name: "default transport", run: checkDefaultTransport},
-	{name: "views", run: checkViews},
+	{name: "settings", run: checkSettings},
 	{name: "many handlers", run: checkManyHandlers},
 	{name: "workers", run: checkWorkers},
 	{name: "names", run: checkNames},
@@ -131,15 +131,15 @@ var checks = []check{
 // testTransport runs the conformance suite of tidings.
 func testTransport(t *testing.T, s Server, opts ...relay.Option) {
 	s.Features.NoDrain = true
-	tidingstest.TestTransport(t, s.Features, func(t *testing.T) tidingstest.Subject {
+	transporttest.Test(t, s.Features, func(t *testing.T) transporttest.Subject {
 		rig := &rig{T: t, Server: s, prefix: prefix(t)}
 		r := rig.open(opts...).Relay
-		return tidingstest.Subject{Via: tidings.Via(r.With(quick)), Start: r.Start}
+		return transporttest.Subject{Via: tidings.SubscribeOptions{tidings.Via(r), quick}, Start: r.Start}
 	})
 }
 
 // quick is the Backoff for tests that do not check it.
-var quick = relay.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
+var quick = tidings.Backoff(func(int) time.Duration { return 20 * time.Millisecond })
 
 // within returns a context that ends after d.
 func within(t *testing.T, d time.Duration) context.Context {

@@ -13,13 +13,13 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/internal/testhook"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 // The events of the suite.
 type (
-	counted   = tidingstest.Counted
-	described = tidingstest.Described
+	counted   = transporttest.Counted
+	described = transporttest.Described
 )
 
 const (
@@ -106,9 +106,9 @@ func (p *process) broker() relay.Broker { return testhook.Broker(p.Relay).(relay
 func (p *process) topic(event string) string { return p.broker().Topic(p.rig.prefix + event) }
 
 // handle subscribes a handler of Counted through the broker.
-func (p *process) handle(name string, handler func(context.Context, counted) error, opts ...relay.HandlerOption) *tidings.Subscription {
-	opts = append([]relay.HandlerOption{quick}, opts...)
-	return tidings.Subscribe(p.bus, handler, tidings.Named(name), tidings.Via(p.With(opts...)))
+func (p *process) handle(name string, handler func(context.Context, counted) error, opts ...tidings.SubscribeOption) *tidings.Subscription {
+	opts = append(tidings.SubscribeOptions{quick}, opts...)
+	return tidings.Subscribe(p.bus, handler, tidings.Named(name), tidings.Via(p.Relay), tidings.SubscribeOptions(opts))
 }
 
 // forward lets the process send Counted without a handler here.

@@ -1,5 +1,5 @@
 // Package drain lets package durabletest work the jobs of a durable.Jobs with
-// more control than Start and Stop give, without a public API only for tests.
+// more control than Start and Close give, without a public API only for tests.
 package drain
 
 import (

@@ -206,8 +206,7 @@ func newPrograms(t *testing.T) (m, s *process) {
 func TestTwoPrograms(t *testing.T) {
 	t.Parallel()
 	m, s := newPrograms(t)
-	shop, err := monolith(m.bus, m.db, m.jobs, m.relay)
-	require.NoError(t, err)
+	shop := monolith(m.bus, m.db, m.jobs, m.relay)
 	stopService := s.start(t) // who listens comes first
 	stopShop := m.start(t)
 
@@ -234,8 +233,7 @@ func TestMoving(t *testing.T) {
 	older := newProcessOn(t, newBroker(), m.db)
 	require.NoError(t, stored(older.bus, older.db, older.jobs).Place(t.Context(), 1, "Middlemarch", 2))
 
-	shop, err := moving(m.bus, m.db, m.jobs, m.relay)
-	require.NoError(t, err)
+	shop := moving(m.bus, m.db, m.jobs, m.relay)
 	s.start(t)
 	m.start(t)
 	require.NoError(t, shop.Place(t.Context(), 2, "Middlemarch", 5))

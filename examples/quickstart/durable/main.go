@@ -76,7 +76,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	<-shipped
-	return errors.Join(jobs.Stop(ctx), bus.Close(ctx))
+	return errors.Join(jobs.Close(ctx), bus.Close(ctx))
 }
 
 // openJobs returns durable handlers on River in a SQLite database.

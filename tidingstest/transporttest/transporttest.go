@@ -1,4 +1,13 @@
-package tidingstest
+// Package transporttest checks a [tidings.Transport]: that events and handlers behave
+// behind it as they do without one.
+//
+//	func Test(t *testing.T) {
+//		transporttest.Test(t, transporttest.Features{}, func(t *testing.T) transporttest.Subject {
+//			jobs := newJobs(t)
+//			return transporttest.Subject{Via: tidings.Via(jobs), Start: jobs.Start}
+//		})
+//	}
+package transporttest
 
 import (
 	"context"
@@ -10,12 +19,12 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Features lists what a transport does not promise, so that [TestTransport]
-// does not require it. The zero Features requires everything.
+// Features lists what a transport does not promise, so that [Test] does not
+// require it. The zero Features requires everything.
 type Features struct {
 	Unordered   bool // events may overtake each other on their way to a handler
 	AtLeastOnce bool // an event may reach a handler twice, although it did not fail
-	NoRetry     bool // a handler that fails is not called again for that event
+	NoRetry     bool // a handler that fails is not called again for that event, whatever its Attempts
 
 	// NoDrain reports that Close of the bus does not wait for sent events. It
 	// waits only for [tidings.Async].
@@ -49,14 +58,14 @@ type Subject struct {
 	Start func(ctx context.Context) error
 }
 
-// Counted is the event of most subtests of [TestTransport]. A transport that
+// Counted is the event of most subtests of [Test]. A transport that
 // encodes events must know this type, and [Described].
 type Counted struct {
 	tidings.DomainEvent
 	Number int64
 }
 
-// Described is an event of [TestTransport] with fields of many kinds.
+// Described is an event of [Test] with fields of many kinds.
 type Described struct {
 	tidings.DomainEvent
 	Number   int64
@@ -75,25 +84,18 @@ type Described struct {
 func (Counted) ofSuite()   {}
 func (Described) ofSuite() {}
 
-// TestTransport checks that a transport does what [tidings.Transport] requires,
+// Test checks that a transport does what [tidings.Transport] requires,
 // and that handlers and events behave as without it. Each requirement is a
 // subtest, for which open is called anew; open must stop what it starts with
 // t.Cleanup.
 //
-//	func TestAsync(t *testing.T) {
-//		tidingstest.TestTransport(t, tidingstest.Features{NoRetry: true},
-//			func(*testing.T) tidingstest.Subject {
-//				return tidingstest.Subject{Via: tidings.Async()}
-//			})
-//	}
-//
 // The transport may still store events of an earlier run, which are ignored;
 // two runs at once need separate stores. The names of handlers, which begin
-// with "tidingstest.", are the same in each run.
-func TestTransport(t *testing.T, features Features, open func(t *testing.T) Subject) {
+// with "transporttest.", are the same in each run.
+func Test(t *testing.T, features Features, open func(t *testing.T) Subject) {
 	t.Helper()
 	if features.Patience == 0 {
-		features.Patience = patience
+		features.Patience = 10 * time.Second
 	}
 	for _, c := range transportChecks {
 		if c.skip != nil && c.skip(features) {
@@ -114,6 +116,9 @@ var transportChecks = []transportCheck{
 	{name: "every handler", run: checkEveryHandler},
 	{name: "handler fails", run: checkHandlerFails},
 	{name: "handler panics", run: checkHandlerPanics},
+	{name: "attempts", run: checkAttempts, skip: func(f Features) bool { return f.NoRetry }},
+	{name: "timeout", run: checkTimeout, skip: func(f Features) bool { return f.NoRetry }},
+	{name: "option of another", run: checkForeignOption},
 	{name: "commit", run: checkCommit},
 	{name: "rollback", run: checkRollback},
 	{name: "failed commit", run: checkFailedCommit},

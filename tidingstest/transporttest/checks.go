@@ -1,4 +1,4 @@
-package tidingstest
+package transporttest
 
 import (
 	"context"
@@ -7,12 +7,14 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/tidingstest"
 )
 
 var errOnPurpose = errors.New("failing on purpose")
@@ -29,8 +31,12 @@ func (in *inbox) want(events []tidings.Event) {
 		})
 	}
 	if !slices.EqualFunc(events, sorted, func(a, b tidings.Event) bool { return reflect.DeepEqual(a, b) }) {
-		in.rig.Errorf("%s: want\n%v\nhave\n%v", in.name, Events(events), have)
+		in.rig.Errorf("%s: want\n%v\nhave\n%v", in.name, tidingstest.Events(events), have)
 	}
+}
+
+func describe(event tidings.Event) string {
+	return strings.TrimPrefix(tidingstest.Events{event}.String(), "\t1. ")
 }
 
 func indexOf(events []tidings.Event, event tidings.Event) int {
@@ -66,7 +72,7 @@ func checkIntact(r *rig) {
 	}, tidings.AfterCommit)
 	in := handle(r, "there", func(ctx context.Context, e Described, _ int) error {
 		if from, _ := tidings.EventFrom(ctx); !reflect.DeepEqual(from, e) {
-			r.problems.report(ctx, fmt.Errorf("EventFrom gave the handler %v", Events{from}))
+			r.problem(fmt.Errorf("EventFrom gave the handler %v", tidingstest.Events{from}))
 		}
 		return nil
 	})
@@ -156,6 +162,62 @@ func checkFailure(r *rig, fail func() error) {
 	}
 }
 
+// A handler is called as often as Attempts says, and Backoff is asked how long to wait.
+func checkAttempts(r *rig) {
+	r.tolerant = true
+	var mu sync.Mutex
+	asked := map[int]bool{} // the attempts that Backoff was asked about
+	failing := handle(r, "failing", func(context.Context, Counted, int) error { return errOnPurpose },
+		tidings.Attempts(2), tidings.Backoff(func(attempt int) time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[attempt] = true
+			return time.Millisecond
+		}))
+	steady := handle[Counted](r, "steady", nil)
+	r.start()
+	sent := r.send(1)
+	failing.until("it twice", func() bool { return failing.attempts[sent[0].EventID()] >= 2 })
+	r.settle(steady, failing)
+	failing.wantCalls(2)
+	mu.Lock()
+	defer mu.Unlock()
+	if !asked[1] {
+		r.Errorf("Backoff was not asked about attempt 1, but about %v", asked)
+	}
+}
+
+// The context of a handler ends with its Timeout.
+func checkTimeout(r *rig) {
+	r.tolerant = true
+	const timeout = time.Hour
+	in := handle(r, "handler", func(ctx context.Context, _ Counted, _ int) error {
+		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > timeout {
+			r.problem(fmt.Errorf("the context of a handler with a Timeout of %v ends at %v", timeout, deadline))
+		}
+		return nil
+	}, tidings.Timeout(timeout))
+	r.start()
+	r.send(1)
+	in.await(1)
+	r.settle(in)
+}
+
+// foreign is an option of another transport.
+type foreign struct{}
+
+func (foreign) String() string { return "transporttest.foreign" }
+
+// A transport refuses options that are not its own.
+func checkForeignOption(r *rig) {
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, foreign{}.String()) {
+			r.Errorf("Subscribe with the option of another transport ended with %s", text)
+		}
+	}()
+	handle[Counted](r, "handler", nil, tidings.TransportOption(foreign{}))
+}
+
 // A handler gets events in the order in which they were published.
 func checkOrder(r *rig) {
 	first := handle[Counted](r, "first", nil)
@@ -172,7 +234,7 @@ func checkOrder(r *rig) {
 	}
 }
 
-// Events that a handler publishes belong to the workflow of its event, and name
+// tidingstest.Events that a handler publishes belong to the workflow of its event, and name
 // that as the cause, even if they go to the same handler.
 func checkCausation(r *rig) {
 	const last = 5
@@ -209,7 +271,7 @@ func checkCausation(r *rig) {
 		case answer == nil || cause == nil:
 			r.Fatalf("answer %d or its cause is missing:\n%v", n, answers.events())
 		case answer.CausationID() != cause.EventID() && !r.features.AtLeastOnce:
-			r.Errorf("answer %d names %s as its cause, not %s", n, short(answer.CausationID()), describe(cause))
+			r.Errorf("answer %d names %s as its cause, not %s", n, answer.CausationID(), describe(cause))
 		case answer.CausationID() == uuid.Nil:
 			r.Errorf("answer %d names no cause", n)
 		case answer.CorrelationID() != r.workflow:
@@ -218,7 +280,7 @@ func checkCausation(r *rig) {
 	}
 }
 
-func numbered(events Events, number int64) tidings.Event {
+func numbered(events tidingstest.Events, number int64) tidings.Event {
 	for _, e := range events {
 		if a, ok := e.(Counted); ok && a.Number == number {
 			return a
@@ -234,12 +296,12 @@ func checkContext(r *rig) {
 	mine := &transaction{}
 	gone := make(chan struct{})
 	in := handle(r, "handler", func(ctx context.Context, _ Counted, _ int) error {
-		r.wait(ctx, "the publisher went on", gone)
+		r.wait("the publisher went on", gone)
 		if tx, ok := tidings.TxFrom[*transaction](ctx); ok && tx == mine {
-			r.problems.report(ctx, errors.New("the handler is in the publisher's transaction"))
+			r.problem(errors.New("the handler is in the publisher's transaction"))
 		}
 		if err := ctx.Err(); err != nil {
-			r.problems.report(ctx, fmt.Errorf("the handler is cancelled with the publisher: %w", err))
+			r.problem(fmt.Errorf("the handler is cancelled with the publisher: %w", err))
 		}
 		return nil
 	})
@@ -345,13 +407,13 @@ func checkParallel(r *rig) {
 		for events := range slices.Chunk(sent, each) {
 			have := slices.DeleteFunc(in.events(), func(e tidings.Event) bool { return indexOf(events, e) < 0 })
 			if !slices.EqualFunc(events, have, func(a, b tidings.Event) bool { return a.EventID() == b.EventID() }) {
-				r.Errorf("%s: the events of one publisher changed order: want\n%v\nhave\n%v", in.name, Events(events), have)
+				r.Errorf("%s: the events of one publisher changed order: want\n%v\nhave\n%v", in.name, tidingstest.Events(events), have)
 			}
 		}
 	}
 }
 
-func without(events []tidings.Event, others []tidings.Event) Events {
+func without(events []tidings.Event, others []tidings.Event) tidingstest.Events {
 	return slices.DeleteFunc(slices.Clone(events), func(e tidings.Event) bool { return indexOf(others, e) >= 0 })
 }
 
@@ -359,7 +421,7 @@ func without(events []tidings.Event, others []tidings.Event) Events {
 func checkClose(r *rig) {
 	closing := make(chan struct{})
 	in := handle(r, "handler", func(ctx context.Context, _ Counted, _ int) error {
-		r.wait(ctx, "Close was called", closing)
+		r.wait("Close was called", closing)
 		return nil
 	})
 	r.start()

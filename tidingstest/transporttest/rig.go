@@ -1,7 +1,8 @@
-package tidingstest
+package transporttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/tidingstest"
 )
 
 // A rig is a bus with the transport under test, for one subtest.
@@ -24,9 +26,8 @@ type rig struct {
 	workflow uuid.UUID
 	numbers  int64
 
-	problems reporter // fails the subtest from any goroutine
-
 	mu       sync.Mutex
+	problems []error // what fails the subtest at its end, from any goroutine
 	tolerant bool    // failures of handlers are expected
 	failures []error // the failures that the bus reported
 }
@@ -34,24 +35,42 @@ type rig struct {
 func newRig(t *testing.T, name string, features Features, open func(*testing.T) Subject) *rig {
 	r := &rig{T: t, name: name, features: features, workflow: uuid.Must(uuid.NewV7())}
 	r.ctx = tidings.WithCorrelationID(t.Context(), r.workflow)
-	r.problems.t = t
-	t.Cleanup(r.problems.end)
-	// The transport is opened after the bus, so it ends before the bus.
-	r.bus = NewBus(t, tidings.WithErrorHandler(r.reported))
+	// The transport is opened after the bus, so it ends before the bus, and nothing
+	// runs when the problems are read.
+	t.Cleanup(r.end)
+	r.bus = tidingstest.NewBus(t, tidings.WithErrorHandler(r.reported))
 	r.subject = open(t)
 	if r.subject.Via == nil {
-		t.Fatal("tidingstest: TestTransport: Subject.Via is nil")
+		t.Fatal("transporttest: Test: Subject.Via is nil")
 	}
 	return r
 }
 
-func (r *rig) reported(ctx context.Context, err error) {
+// reported gets the failures that the bus reports.
+func (r *rig) reported(_ context.Context, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.tolerant {
 		r.failures = append(r.failures, err)
 	} else {
-		r.problems.report(ctx, err)
+		r.problems = append(r.problems, err)
+	}
+}
+
+// problem fails the subtest, and may be called in any goroutine.
+func (r *rig) problem(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, err)
+}
+
+func (r *rig) end() {
+	for _, err := range r.problems {
+		stack := ""
+		if pe := (*tidings.PanicError)(nil); errors.As(err, &pe) {
+			stack = "\n" + string(pe.Stack)
+		}
+		r.Errorf("%v%s", err, stack)
 	}
 }
 
@@ -159,13 +178,13 @@ const settling = -1
 
 // wait waits for an event in the test, and fails the subtest if that takes too
 // long. Handlers call it.
-func (r *rig) wait(ctx context.Context, what string, happened <-chan struct{}) {
+func (r *rig) wait(what string, happened <-chan struct{}) {
 	timer := time.NewTimer(r.features.Patience)
 	defer timer.Stop()
 	select {
 	case <-happened:
 	case <-timer.C:
-		r.problems.report(ctx, fmt.Errorf("a handler waited for more than %v until %s", r.features.Patience, what))
+		r.problem(fmt.Errorf("a handler waited for more than %v until %s", r.features.Patience, what))
 	}
 }
 
@@ -176,18 +195,19 @@ type inbox struct {
 	sub  *tidings.Subscription
 
 	mu       sync.Mutex
-	calls    Events // every call of the handler
+	calls    tidingstest.Events // every call of the handler
 	settled  map[uuid.UUID]bool
 	changed  chan struct{} // closed at the next call
 	attempts map[uuid.UUID]int
 }
 
-// handle subscribes a handler through the transport. handler is called for all
-// but settling events, with the number of the attempt, from 1.
-func handle[E tidings.Event](r *rig, name string, handler func(ctx context.Context, event E, attempt int) error) *inbox {
+// handle subscribes a handler through the transport, with opts after those of the
+// subject. handler is called for all but settling events, with the number of the
+// attempt, from 1.
+func handle[E tidings.Event](r *rig, name string, handler func(ctx context.Context, event E, attempt int) error, opts ...tidings.SubscribeOption) *inbox {
 	in := &inbox{
 		rig:      r,
-		name:     "tidingstest." + strings.ReplaceAll(r.name, " ", "_") + "." + name,
+		name:     "transporttest." + strings.ReplaceAll(r.name, " ", "_") + "." + name,
 		settled:  map[uuid.UUID]bool{},
 		changed:  make(chan struct{}),
 		attempts: map[uuid.UUID]int{},
@@ -201,7 +221,7 @@ func handle[E tidings.Event](r *rig, name string, handler func(ctx context.Conte
 			return nil
 		}
 		return handler(ctx, event, attempt)
-	}, tidings.Named(in.name), r.subject.Via)
+	}, append([]tidings.SubscribeOption{tidings.Named(in.name), r.subject.Via}, opts...)...)
 	return in
 }
 
@@ -243,22 +263,22 @@ func (in *inbox) until(what string, ok func() bool) {
 
 // await waits for n events, and returns all received so far, each once, in
 // order of their first arrival.
-func (in *inbox) await(n int) Events {
+func (in *inbox) await(n int) tidingstest.Events {
 	in.rig.Helper()
 	in.until(fmt.Sprintf("%d events", n), func() bool { return len(in.attempts) >= n })
 	return in.events()
 }
 
 // all returns the events with which the handler was called.
-func (in *inbox) all() Events {
+func (in *inbox) all() tidingstest.Events {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return append(Events(nil), in.calls...)
+	return append(tidingstest.Events(nil), in.calls...)
 }
 
 // events is all, with each event once.
-func (in *inbox) events() Events {
-	var events Events
+func (in *inbox) events() tidingstest.Events {
+	var events tidingstest.Events
 	seen := map[uuid.UUID]bool{}
 	for _, e := range in.all() {
 		if !seen[e.EventID()] {

@@ -1,4 +1,4 @@
-package tidingstest_test
+package transporttest_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/internal/txtest/fakedb"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 // An outbox is a transport that writes to the publisher's *sql.Tx. What the
@@ -32,8 +32,8 @@ func newOutbox(t *testing.T, phase tidings.Phase) *outbox {
 	return o
 }
 
-func (o *outbox) subject() tidingstest.Subject {
-	return tidingstest.Subject{
+func (o *outbox) subject() transporttest.Subject {
+	return transporttest.Subject{
 		Via: tidings.Via(o),
 		InTx: func(ctx context.Context, fn func(context.Context) error) error {
 			err := tidings.InTx(ctx, o.db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })

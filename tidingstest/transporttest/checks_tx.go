@@ -1,4 +1,4 @@
-package tidingstest
+package transporttest
 
 import (
 	"context"
@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// Events of a transaction arrive once it has committed.
+// tidingstest.Events of a transaction arrive once it has committed.
 func checkCommit(r *rig) {
 	var committing atomic.Bool
 	in := handle(r, "handler", func(ctx context.Context, e Counted, _ int) error {
 		if !committing.Load() {
-			r.problems.report(ctx, fmt.Errorf("delivered before the commit: %s", describe(e)))
+			r.problem(fmt.Errorf("delivered before the commit: %s", describe(e)))
 		}
 		return nil
 	})
@@ -34,7 +34,7 @@ func checkCommit(r *rig) {
 	in.wantCalls(1)
 }
 
-// Events of a transaction that fails do not arrive.
+// tidingstest.Events of a transaction that fails do not arrive.
 func checkRollback(r *rig) {
 	in := handle[Counted](r, "handler", nil)
 	r.start()
@@ -46,7 +46,7 @@ func checkRollback(r *rig) {
 	in.want(nil)
 }
 
-// Events do not arrive if the transaction fails after they were handed over.
+// tidingstest.Events do not arrive if the transaction fails after they were handed over.
 func checkFailedCommit(r *rig) {
 	in := handle[Counted](r, "handler", nil)
 	r.start()

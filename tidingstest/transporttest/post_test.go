@@ -1,14 +1,15 @@
-package tidingstest_test
+package transporttest_test
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 // A post is a transport in memory: a worker for each name, which takes one
@@ -27,15 +28,16 @@ type post struct {
 }
 
 type box struct {
-	deliver func(context.Context, tidings.Event) error
+	handler tidings.Handler
 	letters []letter
 	filled  sync.Cond // on post.mu
 }
 
 type letter struct {
-	ctx   context.Context
-	event tidings.Event
-	name  string
+	ctx      context.Context
+	event    tidings.Event
+	name     string
+	attempts int // so far
 }
 
 var errNoTx = errors.New("not in a transaction")
@@ -49,8 +51,8 @@ func newPost(t *testing.T, phase tidings.Phase, retries bool, sin string) *post 
 	return p
 }
 
-func (p *post) subject() tidingstest.Subject {
-	s := tidingstest.Subject{Via: tidings.Via(p)}
+func (p *post) subject() transporttest.Subject {
+	s := transporttest.Subject{Via: tidings.Via(p)}
 	if p.phase != tidings.AfterCommit {
 		s.InTx = p.inTx
 	}
@@ -75,24 +77,29 @@ func (p *post) inTx(ctx context.Context, fn func(context.Context) error) error {
 
 func (p *post) Phase() tidings.Phase { return p.phase }
 
-func (p *post) Handle(name string, deliver func(context.Context, tidings.Event) error) error {
+func (p *post) Encode(context.Context, tidings.Outgoing) (any, error) { return nil, nil }
+
+func (p *post) Handle(h tidings.Handler) (func(), error) {
+	if len(h.Options) > 0 && p.sin != "takes any option" {
+		return nil, fmt.Errorf("%v is not an option of a post", h.Options[0])
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if b := p.boxes[name]; b != nil {
+	if b := p.boxes[h.Name]; b != nil {
 		if p.sin != "keeps the first handler of a name" {
-			b.deliver = deliver
+			b.handler = h
 		}
-		return nil
+		return nil, nil
 	}
-	b := &box{deliver: deliver}
+	b := &box{handler: h}
 	if p.sin == "has leftovers" { // which is none
-		event := tidings.Stamp(context.Background(), tidingstest.Counted{Number: 1})
-		b.letters = []letter{{context.Background(), event, name}}
+		event := tidings.Stamp(context.Background(), transporttest.Counted{Number: 1})
+		b.letters = []letter{{context.Background(), event, h.Name, 0}}
 	}
 	b.filled.L = &p.mu
-	p.boxes[name] = b
+	p.boxes[h.Name] = b
 	p.workers.Go(func() { p.work(b) })
-	return nil
+	return nil, nil
 }
 
 func (p *post) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
@@ -108,12 +115,12 @@ func (p *post) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
 		event := p.tampered(d.Event)
 		for _, name := range p.addressees(d.Handlers) {
 			if p.sin == "delivers inside Send" {
-				if err := p.boxOf(name).deliver(ctx, event); err != nil {
+				if err := p.boxOf(name).handler.Deliver(ctx, event); err != nil {
 					return err
 				}
 				continue
 			}
-			letters = append(letters, letter{ctx, event, name})
+			letters = append(letters, letter{ctx, event, name, 0})
 		}
 	}
 	if p.phase != tidings.AfterCommit && p.sin != "sends before the commit" {
@@ -132,7 +139,7 @@ func (p *post) addressees(names []string) []string {
 }
 
 func (p *post) tampered(event tidings.Event) tidings.Event {
-	sent, ok := event.(tidingstest.Described)
+	sent, ok := event.(transporttest.Described)
 	switch {
 	case !ok:
 	case p.sin == "rounds":
@@ -142,7 +149,7 @@ func (p *post) tampered(event tidings.Event) tidings.Event {
 		sent.DomainEvent = tidings.DomainEvent{}
 		return tidings.Stamp(tidings.WithCorrelationID(context.Background(), event.CorrelationID()), sent)
 	case p.sin == "forgets the type":
-		return tidings.Stamp(context.Background(), tidingstest.Counted{Number: sent.Number})
+		return tidings.Stamp(context.Background(), transporttest.Counted{Number: sent.Number})
 	}
 	return event
 }
@@ -200,18 +207,32 @@ func (p *post) work(b *box) {
 		}
 		l := b.letters[0]
 		b.letters = b.letters[1:]
-		deliver := b.deliver
+		h := b.handler
 		p.mu.Unlock()
-		err := deliver(l.ctx, l.event)
+		err := p.attempt(l, h)
 		p.mu.Lock()
+		l.attempts++
 		switch {
 		case err == nil:
 		case p.sin == "stops at a failure":
 			return
 		case p.sin == "retries another event" && len(b.letters) > 0:
 			b.letters = append(b.letters, b.letters[0])
-		case p.retries:
+		case p.retries && (h.Attempts == 0 || l.attempts < h.Attempts || p.sin == "tries for ever"):
+			if h.Backoff != nil && p.sin != "does not ask how long to wait" {
+				h.Backoff(l.attempts)
+			}
 			b.letters = append(b.letters, l)
 		}
 	}
+}
+
+func (p *post) attempt(l letter, h tidings.Handler) error {
+	ctx := l.ctx
+	if h.Timeout > 0 && p.sin != "has no time limit" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.Timeout)
+		defer cancel()
+	}
+	return h.Deliver(ctx, l.event)
 }

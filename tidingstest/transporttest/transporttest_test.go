@@ -1,4 +1,4 @@
-package tidingstest_test
+package transporttest_test
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tidingstest/transporttest"
 )
 
 func TestTransportAsync(t *testing.T) {
 	t.Parallel()
-	tidingstest.TestTransport(t, tidingstest.Features{NoRetry: true}, func(*testing.T) tidingstest.Subject {
-		return tidingstest.Subject{Via: tidings.Async()}
+	transporttest.Test(t, transporttest.Features{NoRetry: true}, func(*testing.T) transporttest.Subject {
+		return transporttest.Subject{Via: tidings.Async()}
 	})
 }
 
@@ -29,24 +29,24 @@ func TestTransportSound(t *testing.T) {
 		name     string
 		phase    tidings.Phase
 		retries  bool
-		features tidingstest.Features
+		features transporttest.Features
 		sin      string
 	}{
-		{"after commit", tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}, ""},
-		{"retries", tidings.AfterCommit, true, tidingstest.Features{NoDrain: true}, ""},
-		{"before commit", tidings.BeforeCommit, true, tidingstest.Features{NoDrain: true, NeedsTx: true}, ""},
-		{"in transaction", tidings.InTransaction, true, tidingstest.Features{NoDrain: true, NeedsTx: true}, ""},
-		{"asks for less", tidings.InTransaction, true, tidingstest.Features{
+		{"after commit", tidings.AfterCommit, false, transporttest.Features{NoDrain: true, NoRetry: true}, ""},
+		{"retries", tidings.AfterCommit, true, transporttest.Features{NoDrain: true}, ""},
+		{"before commit", tidings.BeforeCommit, true, transporttest.Features{NoDrain: true, NeedsTx: true}, ""},
+		{"in transaction", tidings.InTransaction, true, transporttest.Features{NoDrain: true, NeedsTx: true}, ""},
+		{"asks for less", tidings.InTransaction, true, transporttest.Features{
 			NoDrain: true, NeedsTx: true, OneWriter: true, Unordered: true, AtLeastOnce: true,
 		}, ""},
-		{"has leftovers", tidings.AfterCommit, false, tidingstest.Features{NoDrain: true, NoRetry: true}, "has leftovers"},
-		{"doubles", tidings.AfterCommit, true, tidingstest.Features{NoDrain: true, AtLeastOnce: true}, "doubles"},
-		{"reorders", tidings.AfterCommit, true, tidingstest.Features{NoDrain: true, Unordered: true}, "reorders"},
+		{"has leftovers", tidings.AfterCommit, false, transporttest.Features{NoDrain: true, NoRetry: true}, "has leftovers"},
+		{"doubles", tidings.AfterCommit, true, transporttest.Features{NoDrain: true, AtLeastOnce: true}, "doubles"},
+		{"reorders", tidings.AfterCommit, true, transporttest.Features{NoDrain: true, Unordered: true}, "reorders"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tidingstest.TestTransport(t, tt.features, func(t *testing.T) tidingstest.Subject {
+			transporttest.Test(t, tt.features, func(t *testing.T) transporttest.Subject {
 				return newPost(t, tt.phase, tt.retries, tt.sin).subject()
 			})
 		})
@@ -59,8 +59,8 @@ func TestTransportSQL(t *testing.T) {
 	for _, phase := range []tidings.Phase{tidings.InTransaction, tidings.BeforeCommit} {
 		t.Run(phase.String(), func(t *testing.T) {
 			t.Parallel()
-			features := tidingstest.Features{NoDrain: true, NeedsTx: true}
-			tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
+			features := transporttest.Features{NoDrain: true, NeedsTx: true}
+			transporttest.Test(t, features, func(t *testing.T) transporttest.Subject {
 				return newOutbox(t, phase).subject()
 			})
 		})
@@ -71,7 +71,7 @@ func TestTransportSQL(t *testing.T) {
 func TestTransportStart(t *testing.T) {
 	t.Parallel()
 	starts := 0
-	tidingstest.TestTransport(t, tidingstest.Features{NoDrain: true, NoRetry: true}, func(t *testing.T) tidingstest.Subject {
+	transporttest.Test(t, transporttest.Features{NoDrain: true, NoRetry: true}, func(t *testing.T) transporttest.Subject {
 		p := newPost(t, tidings.AfterCommit, false, "")
 		s := p.subject()
 		s.Start = func(ctx context.Context) error {
@@ -111,6 +111,10 @@ var sins = []struct {
 	{sin: "stops at a failure", subtest: "handler panics"},
 	{sin: "does not retry", subtest: "handler fails", retries: true},
 	{sin: "retries another event", subtest: "handler fails", retries: true},
+	{sin: "tries for ever", subtest: "attempts", retries: true},
+	{sin: "does not ask how long to wait", subtest: "attempts", retries: true},
+	{sin: "has no time limit", subtest: "timeout", retries: true},
+	{sin: "takes any option", subtest: "option of another"},
 	{sin: "does not drain", subtest: "close"},
 	{sin: "leaks the context", subtest: "context"},
 	{sin: "leaks the context", subtest: "context", phase: tidings.InTransaction},
@@ -151,13 +155,13 @@ func TestTransportOfSinner(t *testing.T) {
 	i, err := strconv.Atoi(index)
 	require.NoError(t, err)
 	tt := sins[i]
-	features := tidingstest.Features{
+	features := transporttest.Features{
 		NoRetry:  !tt.retries,
 		NoDrain:  tt.sin != "does not drain",
 		NeedsTx:  tt.phase != tidings.AfterCommit,
 		Patience: 300 * time.Millisecond,
 	}
-	tidingstest.TestTransport(t, features, func(t *testing.T) tidingstest.Subject {
+	transporttest.Test(t, features, func(t *testing.T) transporttest.Subject {
 		return newPost(t, tt.phase, tt.retries && tt.sin != "does not retry", tt.sin).subject()
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/notifier"
 )
 
 // A Transactor runs fn in a database transaction: it commits if fn returns nil,
@@ -89,7 +90,7 @@ type riverEngine[TTx any] struct {
 	driver riverdriver.Driver[TTx]
 	clock  func() time.Time // nil: the database's
 
-	notifier notifier
+	notifier notifier.Notifier[string] // by queue
 }
 
 func newEngine[TTx any](client *river.Client[TTx], clock func() time.Time) engine {
@@ -144,7 +145,7 @@ func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queue
 	// nested too deeply, the transaction itself sends the notification.
 	if tidings.HasTx(ctx) {
 		err := tidings.OnCommit(ctx, tidings.Default(), func(context.Context) error {
-			e.notifier.notify(e, queues)
+			e.notifier.Notify(e.notifyWorkers, queues...)
 			return nil
 		})
 		if err == nil {

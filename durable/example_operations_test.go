@@ -25,7 +25,7 @@ func workUntil(ctx context.Context, jobs *durable.Jobs) error {
 	return jobs.Close(grace) // 5 s more for handlers that do not end by then
 }
 
-func ExampleJobs_Stop() {
+func ExampleJobs_Close() {
 	ctx, interrupt := context.WithCancel(context.Background())
 	db, cleanUp := openShop()
 	defer cleanUp()

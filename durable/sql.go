@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/tidings-go/tidings/internal/sqlstate"
 )
 
 // A statement is SQL for each database, with $1 and so on for arguments and
@@ -118,17 +120,17 @@ func noRow(err error) bool {
 // River are missing. Databases may say that in any language, so it looks at the
 // code where there is one.
 func withRemedy(err error) error {
-	var state interface{ SQLState() string } // pgx and lib/pq have it
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &state):
-		switch state.SQLState() {
-		case "42P01", "42703", "3F000": // no such table, column, schema
-		default:
+	}
+	switch sqlstate.Of(err) {
+	case "42P01", "42703", "3F000": // no such table, column, schema
+	case "": // SQLite
+		text := err.Error()
+		if !strings.Contains(text, "no such table") && !strings.Contains(text, "no such column") && !strings.Contains(text, "has no column named") {
 			return err
 		}
-	case !strings.Contains(err.Error(), "no such table") && !strings.Contains(err.Error(), "no such column") && !strings.Contains(err.Error(), "has no column named"):
+	default:
 		return err
 	}
 	return fmt.Errorf("%w: River's tables are missing or too old: run its migrations on this database first (package rivermigrate, or the command river migrate-up), then Jobs.Migrate", err)

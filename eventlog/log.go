@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
+	"github.com/tidings-go/tidings/internal/notifier"
 )
 
 // A Log is an append-only log of events in a database. Make one with [Open].
@@ -21,7 +22,7 @@ type Log struct {
 	gates      gates // of handlers that catch up
 	publishers publishers
 	followers  followers
-	notifier   notifier
+	notifier   notifier.Notifier[struct{}]
 }
 
 // An Option is an option of [Open].

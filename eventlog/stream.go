@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
+	"github.com/tidings-go/tidings/internal/sqlstate"
 )
 
 // ErrConflict is wrapped by the error of [Log.AppendTo] for a stream that is
@@ -206,7 +207,7 @@ func (l *Log) insertInto(ctx context.Context, tx backend.Querier, stream string,
 // asConflict returns err, as an ErrConflict if a Postgres transaction failed
 // because of another one that it cannot see.
 func asConflict(err error) error {
-	if backend.SQLState(err) == "40001" {
+	if sqlstate.Of(err) == "40001" {
 		return fmt.Errorf("%w: another transaction was faster: %w", ErrConflict, err)
 	}
 	return err

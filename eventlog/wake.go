@@ -11,11 +11,8 @@ import (
 )
 
 // Followers are woken after the commit, never by a NOTIFY in the publisher's
-// transaction. A Postgres transaction that has notified holds a server-wide
-// lock while it commits and flushes to disk, so all publishers would commit one
-// by one; and it cannot be prepared for a two-phase commit. A wake-up may get
-// lost, for instance if the process dies: followers also poll, see
-// [WithPollInterval].
+// transaction, see package notifier. A wake-up may get lost, for instance if the
+// process dies: followers also poll, see [WithPollInterval].
 
 // wakeOnCommit wakes followers once the transaction of ctx has committed, or
 // immediately where there is none.
@@ -32,7 +29,7 @@ func (l *Log) wakeOnCommit(ctx context.Context) {
 func (l *Log) wake() {
 	l.followers.wake()
 	if l.dialect == backend.Postgres {
-		l.notifier.notify(l.db.Pool())
+		l.notifier.Notify(l.notifySessions, struct{}{})
 	}
 }
 
@@ -84,48 +81,12 @@ const (
 	nobodyPause   = time.Second
 )
 
-// A notifier notifies listeners in other processes, outside of all
-// transactions. It runs one statement at a time, and a single one for all
-// commits that happened meanwhile.
-type notifier struct {
-	mu      sync.Mutex
-	due     bool      // something was committed since the last statement began
-	running bool      // a statement runs, or is about to
-	next    time.Time // not before
-}
-
-// notify makes the notifier notify listeners soon, and does not wait for that.
-func (n *notifier) notify(pool backend.Querier) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.due = true
-	if !n.running {
-		n.planLocked(pool)
-	}
-}
-
-func (n *notifier) planLocked(pool backend.Querier) {
-	n.running = true
-	time.AfterFunc(time.Until(n.next), func() { n.run(pool) })
-}
-
-func (n *notifier) run(pool backend.Querier) {
-	n.mu.Lock()
-	n.due = false
-	n.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+// notifySessions notifies listeners in other processes. An error is not reported: if the
+// server is down, the next publish fails, and listeners also poll.
+func (l *Log) notifySessions(ctx context.Context, _ []struct{}) (pause time.Duration) {
 	var notified int
-	pause := nobodyPause
-	// An error is not reported: if the server is down, the next publish fails,
-	// and listeners also poll.
-	if _, err := backend.One(ctx, pool, notifyListeners, nil, &notified); err == nil && notified > 0 {
-		pause = notifiedPause
+	if _, err := backend.One(ctx, l.db.Pool(), notifyListeners, nil, &notified); err == nil && notified > 0 {
+		return notifiedPause
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.running, n.next = false, time.Now().Add(pause)
-	if n.due {
-		n.planLocked(pool)
-	}
+	return nobodyPause
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
+	"github.com/tidings-go/tidings/internal/sqlstate"
 )
 
 // Postgres returns the database of pool, for [eventlog.Open]. The log writes in
@@ -102,7 +103,7 @@ const readOnly = "25006"
 
 func (d db) Listen(ctx context.Context, channel string) (<-chan struct{}, error) {
 	conn, err := d.listen(ctx, channel)
-	if backend.SQLState(err) == readOnly {
+	if sqlstate.Of(err) == readOnly {
 		return nil, nil
 	}
 	if err != nil {

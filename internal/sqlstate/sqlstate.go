@@ -1,10 +1,11 @@
-package backend
+// Package sqlstate reads the code of a Postgres error.
+package sqlstate
 
 import "errors"
 
-// SQLState returns the code of a Postgres error, with any driver, and "" for
-// other errors. It imports none of the drivers.
-func SQLState(err error) string {
+// Of returns the code of a Postgres error, with any driver, and "" for other errors. It
+// imports none of the drivers.
+func Of(err error) string {
 	var stater interface{ SQLState() string } // pgx and lib/pq have it
 	if errors.As(err, &stater) {
 		return stater.SQLState()

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"math/big"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
@@ -217,4 +219,118 @@ func logsOf(t *testing.T) *bytes.Buffer {
 	slog.SetDefault(slog.New(slog.NewTextHandler(out, nil)))
 	t.Cleanup(func() { slog.SetDefault(before) })
 	return out
+}
+
+func TestAggregateSnapshotsChangeNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		ctx := t.Context()
+		random := rand.New(rand.NewPCG(3, 14))
+		plain := eventlog.NewAggregate(log, "tally", applyTally)
+		program := func() *eventlog.Aggregate[tally] { // of today, with other settings than yesterday's
+			return eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithSnapshotEvery(1+random.IntN(6)), eventlog.WithSnapshotVersion(1+random.IntN(2)))
+		}
+		used := 0
+		for range 60 {
+			id := fmt.Sprint(random.IntN(3))
+			var events []tidings.Event
+			for range 1 + random.IntN(4) {
+				if random.IntN(3) == 0 {
+					events = append(events, Created{Client: fmt.Sprint("client ", random.IntN(5))})
+				} else {
+					events = append(events, Accepted{Total: random.Int64N(1000) - 500})
+				}
+			}
+			updated, err := program().Update(ctx, id, returning(events...))
+			require.NoError(t, err)
+
+			want, version, err := plain.Load(ctx, id)
+			require.NoError(t, err)
+			require.Equal(t, want, updated)
+			got, gotVersion, err := program().Load(ctx, id)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			require.Equal(t, version, gotVersion)
+			used = h.count(t, "SELECT count(*) FROM tidings_snapshots")
+		}
+		require.Equal(t, 3, used)
+	})
+}
+
+// The state that is stored is that before decide, which may have scribbled
+// on its map, though it must not.
+func TestAggregateSnapshotIsOfWhatIsInTheLog(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		a := eventlog.NewAggregate(log, "tally", applyTally, eventlog.WithSnapshotEvery(2))
+		_, err := a.Update(t.Context(), "1", returning(Accepted{Total: 1}, Created{Client: "c"}))
+		require.NoError(t, err)
+		require.Zero(t, h.count(t, "SELECT count(*) FROM tidings_snapshots"))
+		_, err = a.Update(t.Context(), "1", func(_ context.Context, s tally) ([]tidings.Event, error) {
+			s.Clients["scribbled"] = 1
+			return []tidings.Event{Accepted{Total: 1}}, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 1, h.count(t, "SELECT count(*) FROM tidings_snapshots WHERE stream_version = 2"))
+		state, _, err := a.Load(t.Context(), "1")
+		require.NoError(t, err)
+		require.Equal(t, tally{2, map[string]int64{"c": 1}}, state)
+	})
+}
+
+func TestAggregateSnapshotsSaveReading(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, h harness) {
+		log := h.open(t)
+		applied := 0
+		count := func(s tally, e tidings.Event) (tally, error) { applied++; return applyTally(s, e) }
+		a := eventlog.NewAggregate(log, "tally", count, eventlog.WithSnapshotEvery(10))
+		_, err := log.AppendTo(t.Context(), a.Stream("1"), 0, make30()...)
+		require.NoError(t, err)
+
+		load := func(a *eventlog.Aggregate[tally]) (read int) {
+			applied = 0
+			state, version, err := a.Load(t.Context(), "1")
+			require.NoError(t, err)
+			require.EqualValues(t, version, state.Total, "each adds one")
+			return applied
+		}
+		update := func(a *eventlog.Aggregate[tally]) {
+			_, err := a.Update(t.Context(), "1", returning(Accepted{Total: 1}))
+			require.NoError(t, err)
+		}
+		require.Equal(t, 30, load(a))
+		update(a)
+		require.Equal(t, 1, load(a))
+		for range 9 {
+			update(a)
+		}
+		require.Equal(t, 10, load(a))
+		update(a) // stores that of version 40
+		require.Equal(t, 1, load(a))
+
+		// Another version of the snapshots, and back.
+		next := eventlog.NewAggregate(log, "tally", count, eventlog.WithSnapshotEvery(10), eventlog.WithSnapshotVersion(2))
+		require.Equal(t, 41, load(next))
+		update(next)
+		require.Equal(t, 1, load(next))
+		require.Equal(t, 42, load(a))
+		update(a)
+		require.Equal(t, 1, load(a))
+
+		// One that does not decode.
+		h.exec(t, `UPDATE tidings_snapshots SET data = '{"total": 3, "clients": ["not", "a", "map"]}'`)
+		require.Equal(t, 43, load(a))
+		// No settings, no use.
+		require.Equal(t, 43, load(eventlog.NewAggregate(log, "tally", count)))
+	})
+}
+
+func make30() (events []tidings.Event) {
+	for range 30 {
+		events = append(events, Accepted{Total: 1})
+	}
+	return events
 }

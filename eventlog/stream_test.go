@@ -437,67 +437,6 @@ func TestAppendToAfterRebase(t *testing.T) {
 	})
 }
 
-func TestReadStream(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, h harness) {
-		log := h.open(t)
-		ctx := t.Context()
-		records, err := log.AppendTo(ctx, "s", 0, Accepted{Number: "1"}, Created{Client: "2"}, Accepted{Number: "3"}, Accepted{Number: "4"})
-		require.NoError(t, err)
-		_, err = log.AppendTo(ctx, "t", 0, Accepted{Number: "other"})
-		require.NoError(t, err)
-
-		for _, c := range []struct {
-			reason  string
-			filters []eventlog.Filter
-			want    string
-		}{
-			{"all", nil, "1 2 3 4"},
-			{"from a version, and it", []eventlog.Filter{eventlog.FromVersion(2)}, "2 3 4"},
-			{"the last one", []eventlog.Filter{eventlog.FromVersion(4)}, "4"},
-			{"none yet", []eventlog.Filter{eventlog.FromVersion(5)}, ""},
-			{"a limit", []eventlog.Filter{eventlog.FromVersion(2), eventlog.Limit(2)}, "2 3"},
-			{"no room", []eventlog.Filter{eventlog.Limit(0)}, ""},
-			{"after a position of the log", []eventlog.Filter{eventlog.After(records[0].Position)}, "2 3 4"},
-			{"up to one", []eventlog.Filter{eventlog.UpTo(records[1].Position)}, "1 2"},
-			{"of a type", []eventlog.Filter{eventlog.Types("crm.accepted")}, "1 3 4"},
-			{"of another stream as well", []eventlog.Filter{eventlog.Stream("t")}, ""},
-		} {
-			require.Equal(t, c.want, numbers(streamOf(t, log, "s", c.filters...)), c.reason)
-		}
-		require.Equal(t, "2 3 4", numbers(all(t, log, eventlog.FromVersion(2))), "Read has it too")
-		require.Empty(t, streamOf(t, log, "none"))
-
-		// What cannot be decoded comes in its place.
-		h.exec(t, "UPDATE tidings_events SET type = 'gone' WHERE stream_version = 2")
-		var seen string
-		for r, err := range log.ReadStream(ctx, "s") {
-			var decode *eventlog.DecodeError
-			if errors.As(err, &decode) {
-				require.ErrorIs(t, err, tidings.ErrUnregistered)
-				require.EqualValues(t, 2, r.StreamVersion)
-				seen += "!"
-				continue
-			}
-			require.NoError(t, err)
-			seen += r.Event.(Accepted).Number
-			if r.StreamVersion == 3 {
-				break
-			}
-		}
-		require.Equal(t, "1!3", seen)
-
-		h.close()
-		for _, err := range log.ReadStream(ctx, "s") {
-			require.ErrorContains(t, err, `reading stream "s"`)
-		}
-		_, err = log.StreamVersion(ctx, "s")
-		require.ErrorContains(t, err, `stream "s"`)
-		_, err = log.AppendTo(ctx, "s", 4, Accepted{})
-		require.ErrorContains(t, err, `appending to stream "s"`)
-	})
-}
-
 // The event that waits to be appended as new is appended before, to a stream.
 func TestAppendToOfTheEventBeingPublished(t *testing.T) {
 	t.Parallel()

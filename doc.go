@@ -52,7 +52,7 @@
 //
 // What is not guaranteed: if the process dies between the commit and the
 // end of the handlers, the rest of them do not run. Work that must not be
-// lost belongs into a handler in the phase [InTransaction] or
+// lost belongs in a handler in the phase [InTransaction] or
 // [BeforeCommit], whose writes commit together with the publisher's, or
 // behind a [Transport] that stores it there, as module durable does.
 //

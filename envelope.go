@@ -231,7 +231,7 @@ func parseUUID(attr int, s string) (uuid.UUID, error) {
 	}
 	id, err := uuid.Parse(s)
 	if err != nil || len(s) != len("00000000-0000-0000-0000-000000000000") {
-		return uuid.Nil, fmt.Errorf("%s %q is no UUID", attributes[attr], s)
+		return uuid.Nil, fmt.Errorf("%s %q is not a UUID", attributes[attr], s)
 	}
 	return id, nil
 }
@@ -242,7 +242,7 @@ func parseTime(s string) (time.Time, error) {
 	}
 	at, err := rfc3339.Parse(s)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("time %q is not as in RFC 3339: %w", s, err)
+		return time.Time{}, fmt.Errorf("time %q is not an RFC 3339 time: %w", s, err)
 	}
 	return time.UnixMicro(at.UnixMicro()).UTC(), nil
 }
@@ -254,7 +254,7 @@ func parseVersion(value string) (int, error) {
 	}
 	version, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return 0, fmt.Errorf("dataversion %s is no whole number from 1 to %d", value, maxVersion)
+		return 0, fmt.Errorf("dataversion %s is not an integer from 1 to %d", value, maxVersion)
 	}
 	return int(version), nil
 }

@@ -47,7 +47,7 @@ func parseWire(raw []byte) (w wireEnvelope, err error) {
 	}
 	text := string(bytes.TrimSpace(raw))
 	if text[0] != '{' {
-		return w, errors.New("it is no JSON object")
+		return w, errors.New("it is not a JSON object")
 	}
 	for i := nextToken(text, 1); text[i] != '}'; i = nextToken(text, i) {
 		end := skipValue(text, i)

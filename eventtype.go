@@ -76,7 +76,7 @@ func findHeader(typ reflect.Type) (uintptr, error) {
 	case typ.Kind() == reflect.Pointer:
 		return 0, fmt.Errorf("tidings: %s is a pointer, which handlers would share: publish and subscribe to the struct %s itself", typ, typ.Elem())
 	case typ.Kind() != reflect.Struct || typ == domainEventType:
-		return 0, fmt.Errorf("tidings: %s is no event type: declare a struct that embeds tidings.DomainEvent", typ)
+		return 0, fmt.Errorf("tidings: %s is not an event type: declare a struct that embeds tidings.DomainEvent", typ)
 	}
 	var offsets []uintptr
 	if err := embeddedHeaders(typ, typ, 0, &offsets); err != nil {

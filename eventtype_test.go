@@ -114,7 +114,7 @@ func TestTypesThatAreNoEvents(t *testing.T) {
 		bad("two headers", "tidings: tidings_test.embedsTwo embeds 2 headers: an event has one tidings.DomainEvent; make the others named fields", embedsTwo{}),
 		bad("an event behind an interface", "tidings: tidings_test.embedsEvent embeds tidings.Event, which handlers would share: embed tidings.DomainEvent by value", embedsEvent{Event: clientCreated{}}),
 		bad("a nil event behind an interface", "tidings: tidings_test.embedsFamily embeds tidings_test.audited, which handlers would share: embed tidings.DomainEvent by value", embedsFamily{}),
-		bad("the bare header", "tidings: tidings.DomainEvent is no event type: declare a struct that embeds tidings.DomainEvent", tidings.DomainEvent{}),
+		bad("the bare header", "tidings: tidings.DomainEvent is not an event type: declare a struct that embeds tidings.DomainEvent", tidings.DomainEvent{}),
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
 			tt.requireRefused(t)

@@ -78,8 +78,8 @@ func TestSettingsThatCannotBe(t *testing.T) {
 		{"tidings: TransportOption with a nil value", func() { tidings.TransportOption(nil) }},
 		{"tidings: Subscribe: durable.Queue needs a transport: add tidings.Via", subscribe(queue)},
 		{"tidings: Subscribe: durable.Queue needs a transport: add tidings.Via", subscribe(queue, tidings.AfterCommit)},
-		{`tidings: Subscribe: *tidings.asyncTransport does not take the handler "a": durable.Queue is for another transport`, subscribe(queue, tidings.Async())},
-		{`tidings: Subscribe: *tidings_test.courier does not take the handler "a": durable.Queue is for another transport`, subscribe(queue, tidings.Via(c))},
+		{`tidings: Subscribe: *tidings.asyncTransport refuses the handler "a": durable.Queue is for another transport`, subscribe(queue, tidings.Async())},
+		{`tidings: Subscribe: *tidings_test.courier refuses the handler "a": durable.Queue is for another transport`, subscribe(queue, tidings.Via(c))},
 	} {
 		require.PanicsWithValue(t, tt.message, tt.wire)
 	}
@@ -163,7 +163,7 @@ func TestATransportRefusesAHandler(t *testing.T) {
 	c := &courier{handle: func(tidings.Handler) error { return errors.New("no more queues") }}
 	bus := tidings.New()
 	subscribe := func() { tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"), tidings.Via(c)) }
-	require.PanicsWithValue(t, `tidings: Subscribe: *tidings_test.courier does not take the handler "a": no more queues`, subscribe)
+	require.PanicsWithValue(t, `tidings: Subscribe: *tidings_test.courier refuses the handler "a": no more queues`, subscribe)
 	require.Empty(t, bus.Subscriptions())
 	require.Empty(t, c.stopped, "there is nothing to stop")
 	c.handle = nil
@@ -185,7 +185,7 @@ func TestATransportKnowsTheSubscription(t *testing.T) {
 	one, two := tidings.New(), tidings.New()
 	sub := tidings.Subscribe(one, onAny[clientCreated], tidings.Via(c), tidings.Named("a"))
 	subscribe := func() { tidings.Subscribe(two, onAny[projectCreated], tidings.Via(c), tidings.Named("a")) }
-	require.PanicsWithValue(t, fmt.Sprintf(`tidings: Subscribe: *tidings_test.courier does not take the handler "a": tidings_test.clientCreated has that name, at %s:%d`,
+	require.PanicsWithValue(t, fmt.Sprintf(`tidings: Subscribe: *tidings_test.courier refuses the handler "a": tidings_test.clientCreated has that name, at %s:%d`,
 		sub.Info().File, sub.Info().Line), subscribe)
 	require.Empty(t, two.Subscriptions())
 	sub.Unsubscribe()

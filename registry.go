@@ -127,7 +127,7 @@ func (r *Registry) addUpcast(name string, from int, u *upcast) {
 
 func mustBeVersion(verb, name string, version int) {
 	if !validName.MatchString(name) {
-		panic(fmt.Sprintf("tidings: %s: %q is no name for events: use letters, digits and separators, such as \"crm.proposal_accepted\"", verb, name))
+		panic(fmt.Sprintf("tidings: %s: %q is not a valid event name: use letters, digits and separators, such as \"crm.proposal_accepted\"", verb, name))
 	}
 	if version < 1 {
 		panic(fmt.Sprintf("tidings: %s: %q version %d: versions begin at 1", verb, name, version))

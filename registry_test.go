@@ -329,7 +329,7 @@ func TestMistakesInRegisteringPanic(t *testing.T) {
 	r := &tidings.Registry{}
 	tidings.Register[priceSet](r, "shop.price_set", 4)
 	tidings.Upcast(r, "shop.price_set", 3, priceV3to4)
-	const badName = `tidings: Register: %q is no name for events: use letters, digits and separators, such as "crm.proposal_accepted"`
+	const badName = `tidings: Register: %q is not a valid event name: use letters, digits and separators, such as "crm.proposal_accepted"`
 	name := func(s string) func() { return func() { tidings.Register[parcelLined](r, s, 1) } }
 	type mistake struct {
 		do   func()
@@ -341,7 +341,7 @@ func TestMistakesInRegisteringPanic(t *testing.T) {
 		{func() { tidings.Upcast[priceV1, priceV2](r, "a", 1, nil) }, "tidings: Upcast with a nil function"},
 		{func() { tidings.Register[tidings.Event](r, "a", 1) }, "tidings: Register[tidings.Event]: an interface has no shape of its own: register the structs that implement it"},
 		{func() { tidings.Register[*parcelLined](r, "a", 1) }, "tidings: *tidings_test.parcelLined is a pointer, which handlers would share: publish and subscribe to the struct tidings_test.parcelLined itself"},
-		{func() { tidings.Register[tidings.DomainEvent](r, "a", 1) }, "tidings: tidings.DomainEvent is no event type: declare a struct that embeds tidings.DomainEvent"},
+		{func() { tidings.Register[tidings.DomainEvent](r, "a", 1) }, "tidings: tidings.DomainEvent is not an event type: declare a struct that embeds tidings.DomainEvent"},
 		{func() { tidings.Register[priceSet](r, "shop.price_changed", 4) }, `tidings: Register: tidings_test.priceSet is registered already, as "shop.price_set" version 4: a type has one name`},
 		{func() { tidings.Register[priceSet](r, "shop.price_set", 4) }, `tidings: Register: tidings_test.priceSet is registered already, as "shop.price_set" version 4: a type has one name`},
 		{func() { tidings.Register[parcelLined](r, "shop.price_set", 5) }, `tidings: Register: "shop.price_set" is taken by tidings_test.priceSet: a name stands for one type; older shapes of an event get an Upcast`},
@@ -357,7 +357,7 @@ func TestMistakesInRegisteringPanic(t *testing.T) {
 		{name("a..b"), fmt.Sprintf(badName, "a..b")},
 		{name("größe"), fmt.Sprintf(badName, "größe")},
 		{name(`a"b`), fmt.Sprintf(badName, `a"b`)},
-		{func() { tidings.Upcast(r, "a b", 1, priceV1to2) }, `tidings: Upcast: "a b" is no name for events: use letters, digits and separators, such as "crm.proposal_accepted"`},
+		{func() { tidings.Upcast(r, "a b", 1, priceV1to2) }, `tidings: Upcast: "a b" is not a valid event name: use letters, digits and separators, such as "crm.proposal_accepted"`},
 	}
 	if large := math.MaxInt32; strconv.IntSize > 32 { // which it is on 386
 		large++

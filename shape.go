@@ -179,7 +179,7 @@ func (s *shaper) findByKind(found *shape, path string, addressable bool) (needed
 		return true, nil
 	case reflect.Interface:
 		if typ.NumMethod() > 0 {
-			return false, fmt.Errorf("%s is an interface with methods, of which encoding/json cannot make a value: use the types that implement it, or tag it `json:\"-\"`", at(path, typ))
+			return false, fmt.Errorf("%s is an interface with methods, which encoding/json cannot decode: use the types that implement it, or tag it `json:\"-\"`", at(path, typ))
 		}
 		found.form = anything
 		return true, nil

@@ -100,7 +100,7 @@ func (b *EventBus) subscribe(sub *Subscription, h Handler) {
 		stop, err := sub.transport.Handle(h)
 		if err != nil {
 			b.unsubscribe(sub)
-			panic(fmt.Sprintf("tidings: Subscribe: %T does not take the handler %q: %v", sub.transport, sub.name, err))
+			panic(fmt.Sprintf("tidings: Subscribe: %T refuses the handler %q: %v", sub.transport, sub.name, err))
 		}
 		sub.stop = stop
 	}

@@ -435,7 +435,7 @@ func TestTransportsAreWiredCorrectlyOrNotAtAll(t *testing.T) {
 		{"tidings: Subscribe with InTransaction and a transport: the transport's own phase counts; leave one of them out", subscribe(bus, tidings.InTransaction, tidings.Via(c), tidings.Named("a"))},
 		{"tidings: Subscribe with two transports, *tidings_test.courier and *tidings_test.courier", subscribe(bus, tidings.Via(c), tidings.Via(other), tidings.Named("a"))},
 		{"tidings: Subscribe: Once counts in this process, and *tidings_test.courier may deliver in another: leave one of them out", subscribe(bus, tidings.Via(c), tidings.Once(), tidings.Named("a"))},
-		{`tidings: Subscribe: *tidings_test.courier does not take the handler "a": too many handlers`, subscribe(bus, tidings.Via(full), tidings.Named("a"))},
+		{`tidings: Subscribe: *tidings_test.courier refuses the handler "a": too many handlers`, subscribe(bus, tidings.Via(full), tidings.Named("a"))},
 		{"tidings: *tidings_test.courier sends in phase AfterRollback: it must be InTransaction, BeforeCommit or AfterCommit", func() { tidings.Via(late) }},
 		{"tidings: *tidings_test.courier sends in phase AfterRollback: it must be InTransaction, BeforeCommit or AfterCommit", func() { tidings.WithTransport(late) }},
 		{"tidings: tidings_test.byValue is not comparable: make the transport a pointer", func() { tidings.Via(byValue{courier: c}) }},

@@ -37,7 +37,7 @@ const (
 func (s Selection) where(e engine) (conditions, error) {
 	where := conditions{engine: e}
 	if s.Limit < 0 {
-		return where, fmt.Errorf("the Limit %d is negative: 0 is none", s.Limit)
+		return where, fmt.Errorf("the Limit %d is negative: 0 means no limit", s.Limit)
 	}
 	where.add(ours)
 	where.add(isDead)

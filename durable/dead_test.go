@@ -145,9 +145,9 @@ func TestRetryAndDiscardRefuseSelectionsThatMayBeMistakes(t *testing.T) {
 			require.EqualError(t, err, "durable: Discard: the Selection is empty: set All to mean every dead job")
 		}
 		_, err := jobs.Dead(t.Context(), durable.Selection{Limit: -1})
-		require.EqualError(t, err, "durable: Dead: the Limit -1 is negative: 0 is none")
+		require.EqualError(t, err, "durable: Dead: the Limit -1 is negative: 0 means no limit")
 		_, err = jobs.Retry(t.Context(), durable.Selection{All: true, Limit: -2})
-		require.EqualError(t, err, "durable: Retry: the Limit -2 is negative: 0 is none")
+		require.EqualError(t, err, "durable: Retry: the Limit -2 is negative: 0 means no limit")
 		_, err = jobs.Discard(t.Context(), durable.Selection{All: true, Limit: -2})
 		require.ErrorContains(t, err, "durable: Discard: ")
 		require.Len(t, deadIDs(t, jobs, durable.Selection{}), 3)

@@ -113,10 +113,10 @@ func (j *Jobs) repairUntil(ctx context.Context, stopped <-chan struct{}, tick <-
 			return
 		case <-tick:
 			if err := j.repairLines(ctx); err != nil && ctx.Err() == nil {
-				j.logger().ErrorContext(ctx, "durable: the lines of jobs in order could not be checked", slog.Any("error", err))
+				j.logger().ErrorContext(ctx, "durable: cannot check the lines of jobs in order", slog.Any("error", err))
 			}
 			if err := j.announceAll(ctx); err != nil && ctx.Err() == nil {
-				j.logger().ErrorContext(ctx, "durable: it could not be checked which jobs have died", slog.Any("error", err))
+				j.logger().ErrorContext(ctx, "durable: cannot check for dead jobs", slog.Any("error", err))
 			}
 		}
 	}

@@ -104,7 +104,7 @@ func TestMigrateAfterAFailure(t *testing.T) {
 	ordered := h.jobsWithoutMigrate(t, durable.WithLogger(logs.logger()))
 	tidings.Subscribe(tidings.New(), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(ordered), inOrder)
 	start(t, ordered)
-	require.True(t, logs.has("level=WARN", "no index for InOrderBy"), logs)
+	require.True(t, logs.has("level=WARN", "the index for InOrderBy is missing"), logs)
 
 	require.NoError(t, jobs.Migrate(t.Context()))
 	require.Equal(t, 1, h.count(t, validIndexes))

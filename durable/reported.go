@@ -57,7 +57,7 @@ func (j *Jobs) reported(ctx context.Context, job *rivertype.JobRow) {
 
 // unannounced logs that dead jobs could not be announced.
 func (j *Jobs) unannounced(ctx context.Context, jobs int, err error) {
-	j.logger().ErrorContext(ctx, "durable: it could not be made known that jobs are dead; it is tried again every minute",
+	j.logger().ErrorContext(ctx, "durable: cannot announce dead jobs; trying again every minute",
 		slog.Int("jobs", jobs), slog.Any("error", err))
 }
 

@@ -155,7 +155,7 @@ func TestADeathThatNobodyTakesIsNotForgotten(t *testing.T) {
 		jobs := h.jobs(t, river.Config{}, durable.WithBus(bus), durable.WithLogger(logs.logger()))
 		fill(t, h, 1, "discarded", time.Now())
 		waitUntil(t, func() bool { tick(t, jobs); return calls == 2 }, "it is not told again")
-		require.True(t, logs.has("it could not be made known that jobs are dead", "the log is full"), logs)
+		require.True(t, logs.has("cannot announce dead jobs", "the log is full"), logs)
 		tick(t, jobs)
 		require.Equal(t, 2, calls)
 	})
@@ -180,7 +180,7 @@ func TestDeathsThatNobodyTakesHideNone(t *testing.T) {
 		fill(t, h, refused+1, "discarded", time.Now())
 		tick(t, jobs)
 		require.Len(t, told, refused+1)
-		require.True(t, logs.has("could not be made known that jobs are dead", fmt.Sprintf("jobs=%d ", refused)), logs)
+		require.True(t, logs.has("cannot announce dead jobs", fmt.Sprintf("jobs=%d ", refused)), logs)
 	})
 }
 

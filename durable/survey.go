@@ -103,14 +103,14 @@ func (s *survey) say(ctx context.Context) {
 	s.sayEvents(ctx)
 	if s.err != nil {
 		if ctx.Err() == nil {
-			s.warn(ctx, "error", "durable: whether jobs wait for nobody could not be found out", slog.Any("error", s.err))
+			s.warn(ctx, "error", "durable: cannot check for jobs that no process works", slog.Any("error", s.err))
 		}
 		return
 	}
 	s.sayNames(ctx)
 	s.sayQueues(ctx)
 	if s.unindexed {
-		s.warn(ctx, "index", "durable: there is no index for InOrderBy, or none that is valid, so that each job in order reads the whole table: call Jobs.Migrate")
+		s.warn(ctx, "index", "durable: the index for InOrderBy is missing or not valid, so each job in order reads the whole table: call Jobs.Migrate")
 	}
 }
 

@@ -187,7 +187,7 @@ func TestStartSaysThatThereIsNoIndex(t *testing.T) {
 		tidings.Subscribe(tidingstest.NewBus(t), nothing[Accepted], tidings.Named("crm.work"), tidings.Via(jobs), inOrder)
 		dropIndexes(t, h)
 		start(t, jobs)
-		require.True(t, logs.has("level=WARN", "no index for InOrderBy", "Jobs.Migrate"), logs)
+		require.True(t, logs.has("level=WARN", "the index for InOrderBy is missing", "Jobs.Migrate"), logs)
 		stop(t, jobs)
 		require.NoError(t, jobs.Migrate(t.Context()))
 		start(t, jobs)

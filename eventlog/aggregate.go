@@ -57,7 +57,7 @@ func (f aggregateOption) applyAggregate(s *aggregateSettings) { f(s) }
 // is not positive.
 func WithSnapshotEvery(n int) AggregateOption {
 	if n < 1 {
-		panic(fmt.Sprintf("eventlog: WithSnapshotEvery(%d): give a number of events", n))
+		panic(fmt.Sprintf("eventlog: WithSnapshotEvery(%d): must be at least 1", n))
 	}
 	return aggregateOption(func(s *aggregateSettings) { s.every = int64(n) })
 }
@@ -77,7 +77,7 @@ func WithSnapshotVersion(v int) AggregateOption {
 // that began the transaction can begin it again. It panics if n is negative.
 func WithRetryOnConflict(n int) AggregateOption {
 	if n < 0 {
-		panic(fmt.Sprintf("eventlog: WithRetryOnConflict(%d): give a number of times", n))
+		panic(fmt.Sprintf("eventlog: WithRetryOnConflict(%d): must be at least 0", n))
 	}
 	return aggregateOption(func(s *aggregateSettings) { s.retries = n })
 }
@@ -105,7 +105,7 @@ func NewAggregate[S any](log *Log, name string, apply func(state S, event tiding
 		panic("eventlog: NewAggregate with a nil *Log or function")
 	}
 	if err := checkStream(name); err != nil || strings.Contains(name, "/") {
-		panic(fmt.Sprintf("eventlog: NewAggregate: %q is no name: use a word, such as \"account\"", name))
+		panic(fmt.Sprintf("eventlog: NewAggregate: %q is not a valid name: use a word, such as \"account\"", name))
 	}
 	a := &Aggregate[S]{log: log, name: name, apply: apply, aggregateSettings: aggregateSettings{schema: 1}}
 	for _, o := range opts {
@@ -186,7 +186,7 @@ func (a *Aggregate[S]) read(ctx context.Context, at *loaded[S]) error {
 		}
 	}
 	if at.version < last.version {
-		return fmt.Errorf("its versions %d to %d have been deleted, and their snapshot is none of version %d that fits %T", at.version+1, last.version, a.schema, at.state)
+		return fmt.Errorf("its versions %d to %d have been deleted, and their snapshot is not of version %d or does not fit %T", at.version+1, last.version, a.schema, at.state)
 	}
 	return nil
 }

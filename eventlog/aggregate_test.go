@@ -129,8 +129,8 @@ func TestNewAggregateRefuses(t *testing.T) {
 	}{
 		{"nil *Log", func() { eventlog.NewAggregate(nil, "a", applyTally) }},
 		{"nil *Log or function", func() { eventlog.NewAggregate[tally](log, "a", nil) }},
-		{`"" is no name`, func() { eventlog.NewAggregate(log, "", applyTally) }},
-		{`"a/b" is no name`, func() { eventlog.NewAggregate(log, "a/b", applyTally) }},
+		{`"" is not a valid name`, func() { eventlog.NewAggregate(log, "", applyTally) }},
+		{`"a/b" is not a valid name`, func() { eventlog.NewAggregate(log, "a/b", applyTally) }},
 		{"nil AggregateOption", func() { eventlog.NewAggregate(log, "a", applyTally, nil) }},
 		{"SnapshotEvery(0)", func() { eventlog.WithSnapshotEvery(0) }},
 		{"SnapshotVersion(0)", func() { eventlog.WithSnapshotVersion(0) }},

@@ -54,7 +54,7 @@ func (c *cursor) move(ctx context.Context, q backend.Querier, to Position, finis
 		return nil, fmt.Errorf("moving the cursor %q: %w", c.name, err)
 	}
 	if n == 0 {
-		return nil, fmt.Errorf("the cursor %q is not where it was: somebody else replays with it at the same time", c.name)
+		return nil, fmt.Errorf("the cursor %q has moved: another process replays with it at the same time", c.name)
 	}
 	return func() { c.stored, c.at, c.finished = text, to, finished }, nil
 }

@@ -107,7 +107,7 @@ func appendLine(b []byte, r Recorded) ([]byte, error) {
 func parseRecorded(s string) (time.Time, error) {
 	at, err := rfc3339.Parse(s)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("recordedat %q is not as in RFC 3339: %w", s, err)
+		return time.Time{}, fmt.Errorf("recordedat %q is not an RFC 3339 time: %w", s, err)
 	}
 	return time.UnixMicro(at.UnixMicro()).UTC(), nil
 }

@@ -183,13 +183,13 @@ func TestImportRefuses(t *testing.T) {
 		{foreign(2, `,"data":{},"stream":"s"`), "event 01978000-0000-7000-8000-000000000002: it has one of stream and streamversion, and not the other"},
 		{foreign(2, `,"data":{},"streamversion":1`), "it has one of stream and streamversion"},
 		{foreign(2, `,"data":{},"stream":7,"streamversion":1`), "stream is 7: it has to be a string"},
-		{foreign(2, `,"data":{},"stream":"s","streamversion":0`), "streamversion 0 is no whole number from 1"},
-		{foreign(2, `,"data":{},"stream":"s","streamversion":1.5`), "streamversion 1.5 is no whole number from 1"},
-		{foreign(2, `,"data":{},"stream":"s","streamversion":"x"`), `streamversion "x" is no whole number from 1`},
+		{foreign(2, `,"data":{},"stream":"s","streamversion":0`), "streamversion 0 is not an integer >= 1"},
+		{foreign(2, `,"data":{},"stream":"s","streamversion":1.5`), "streamversion 1.5 is not an integer >= 1"},
+		{foreign(2, `,"data":{},"stream":"s","streamversion":"x"`), `streamversion "x" is not an integer >= 1`},
 		{foreign(2, `,"data":{},"stream":"a","stream":"b","streamversion":1`), `it has "stream" twice`},
 		{foreign(2, `,"data":{},"Stream":"a"`), `it has "Stream": the names of attributes are in lower case, "stream"`},
 		{foreign(2, `,"data":{},"stream":"a\u0000","streamversion":1`), "NUL"},
-		{foreign(2, `,"data":{},"recordedat":"yesterday"`), `recordedat "yesterday" is not as in RFC 3339`},
+		{foreign(2, `,"data":{},"recordedat":"yesterday"`), `recordedat "yesterday" is not an RFC 3339 time`},
 		{foreign(2, `,"data":{},"recordedat":1`), `recordedat is 1: it has to be a string`},
 	}
 	each(t, func(t *testing.T, h harness) {

@@ -201,7 +201,7 @@ func streamVersion(value json.RawMessage) (int64, error) {
 	}
 	version, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || version < 1 {
-		return 0, fmt.Errorf("streamversion %s is no whole number from 1", value)
+		return 0, fmt.Errorf("streamversion %s is not an integer >= 1", value)
 	}
 	return version, nil
 }

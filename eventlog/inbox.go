@@ -49,7 +49,7 @@ func (l *Log) inbox(next tidings.HandlerFunc) tidings.HandlerFunc {
 		return l.db.InTx(ctx, func(ctx context.Context, tx backend.Querier) error {
 			first, err := tx.Exec(ctx, bind(l.dialect, insertHandled), d.Handler(), d.Event().EventID().String(), dbTime(l.dialect, time.Now()))
 			if err != nil {
-				return fmt.Errorf("eventlog: Inbox: noting the event for the handler %q: %w", d.Handler(), err)
+				return fmt.Errorf("eventlog: Inbox: recording the event for the handler %q: %w", d.Handler(), err)
 			}
 			if first == 0 {
 				return nil

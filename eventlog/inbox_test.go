@@ -369,7 +369,7 @@ func TestInboxFailsWithTheDatabase(t *testing.T) {
 		}, tidings.Named("clients.onboard"), log.Inbox())
 		h.exec(t, "DROP TABLE tidings_inbox")
 		err := tidings.Publish(t.Context(), bus, Accepted{})
-		require.ErrorContains(t, err, `eventlog: Inbox: noting the event for the handler "clients.onboard"`)
+		require.ErrorContains(t, err, `eventlog: Inbox: recording the event for the handler "clients.onboard"`)
 		h.close()
 		require.Error(t, tidings.Publish(t.Context(), bus, Accepted{}))
 	})

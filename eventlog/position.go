@@ -41,7 +41,7 @@ func (p *Position) UnmarshalText(text []byte) error {
 // ParsePosition parses the text of [Position.String].
 func ParsePosition(s string) (p Position, err error) {
 	if _, err := fmt.Sscanf(s, "%d.%d", &p.tx, &p.seq); err != nil || p.tx < 0 || p.seq < 0 || p.String() != s {
-		return Position{}, fmt.Errorf("eventlog: %q is no position", s)
+		return Position{}, fmt.Errorf("eventlog: %q is not a valid position", s)
 	}
 	return p, nil
 }

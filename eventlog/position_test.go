@@ -27,7 +27,7 @@ func TestParsePosition(t *testing.T) {
 	} {
 		_, err := eventlog.ParsePosition(test.text)
 		require.Error(t, err, "%q: %s", test.text, test.reason)
-		require.ErrorContains(t, err, "is no position")
+		require.ErrorContains(t, err, "is not a valid position")
 	}
 }
 
@@ -69,7 +69,7 @@ func TestPositionAsJSON(t *testing.T) {
 	require.Equal(t, state{p, map[eventlog.Position]string{p: "x"}}, got)
 
 	kept := state{Cursor: p}
-	require.ErrorContains(t, json.Unmarshal([]byte(`{"Cursor": "junk"}`), &kept), `"junk" is no position`)
+	require.ErrorContains(t, json.Unmarshal([]byte(`{"Cursor": "junk"}`), &kept), `"junk" is not a valid position`)
 	require.Equal(t, p, kept.Cursor)
 }
 

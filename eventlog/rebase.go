@@ -58,7 +58,7 @@ func checkForeign(ctx context.Context, db Database, q backend.Querier) error {
 	case err != nil:
 		return fmt.Errorf("eventlog: comparing the log with the transactions of the server: %w", err)
 	case foreign:
-		return fmt.Errorf("eventlog: %w, as after a restore from a dump: call eventlog.Rebase once, while nobody writes to the log", ErrForeign)
+		return fmt.Errorf("eventlog: %w, as after a restore from a dump: call eventlog.Rebase once, while no process writes to the log", ErrForeign)
 	}
 	return nil
 }

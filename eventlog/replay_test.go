@@ -290,7 +290,7 @@ func TestReplayWithACursorThatIsInUse(t *testing.T) {
 				require.NoError(t, err)
 			}
 		}))
-		require.ErrorContains(t, err, `the cursor "c" is not where it was`)
+		require.ErrorContains(t, err, `the cursor "c" has moved`)
 		require.Equal(t, 2, report.Handled)
 		require.Equal(t, []string{"outer 1", "outer 2", "inner 3"}, got)
 	})

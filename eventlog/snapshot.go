@@ -58,7 +58,7 @@ func encodeState[S any](state S) (data []byte, err error) {
 		return nil, err
 	}
 	if again, ok := decodeState[S](data); !ok || !same(reflect.ValueOf(&state).Elem(), reflect.ValueOf(&again).Elem()) {
-		return nil, errors.New("it is another one when it is read from JSON: export its fields, give a type with its own JSON a method Equal, or leave out WithSnapshotEvery")
+		return nil, errors.New("it is not equal after it was encoded as JSON and decoded: export its fields, give a type with its own JSON a method Equal, or leave out WithSnapshotEvery")
 	}
 	return data, nil
 }

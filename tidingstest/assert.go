@@ -79,7 +79,7 @@ func RequireSequence(t testing.TB, events Events, want ...Matcher) {
 		case i >= len(want):
 			t.Fatalf("event %d was not expected; %s", i+1, compared(events, want))
 		case !want[i].matches(events[i]):
-			t.Fatalf("event %d is no %s; %s", i+1, want[i], compared(events, want))
+			t.Fatalf("event %d is not a %s; %s", i+1, want[i], compared(events, want))
 		}
 	}
 }

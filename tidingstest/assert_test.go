@@ -163,14 +163,14 @@ func TestRequireSequence(t *testing.T) {
 		{
 			"wrong order",
 			events, []tidingstest.Matcher{a, c, b, a},
-			"event 2 is no tidingstest_test.signed; want\n" +
+			"event 2 is not a tidingstest_test.signed; want\n" +
 				"\t1. tidingstest_test.accepted\n\t2. tidingstest_test.signed\n\t3. tidingstest_test.created\n\t4. tidingstest_test.accepted\n" +
 				"have\n" + storyTold,
 		},
 		{
 			"does not match",
 			events[:1], []tidingstest.Matcher{tidingstest.Of(has(8))},
-			"event 1 is no tidingstest_test.accepted that matches; want\n\t1. tidingstest_test.accepted that matches\nhave\n" + firstTold,
+			"event 1 is not a tidingstest_test.accepted that matches; want\n\t1. tidingstest_test.accepted that matches\nhave\n" + firstTold,
 		},
 		{
 			"one too few",
@@ -192,7 +192,7 @@ func TestRequireSequence(t *testing.T) {
 		{
 			"zero matcher",
 			events[2:3], []tidingstest.Matcher{{}},
-			"event 1 is no (zero Matcher); want\n\t1. (zero Matcher)\nhave\n\t1. tidingstest_test.signed{} …ID",
+			"event 1 is not a (zero Matcher); want\n\t1. (zero Matcher)\nhave\n\t1. tidingstest_test.signed{} …ID",
 		},
 	}
 	for _, tt := range tests {

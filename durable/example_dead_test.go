@@ -23,7 +23,7 @@ func ExampleJobs_Retry() {
 		log.Fatal(err)
 	}
 
-	// Somebody should hear of it, as it happens.
+	// An alert for each dead job.
 	tidings.Subscribe(bus, func(_ context.Context, e durable.JobDied) error {
 		fmt.Println("alert:", e.Job.Reason)
 		return nil

@@ -19,18 +19,18 @@ type response struct {
 	retryAfter time.Duration
 }
 
-// outcome says what an answer means for the job.
+// outcome returns nil for success, and an error that says when to retry.
 func outcome(r response) error {
 	err := fmt.Errorf("the provider answers %d", r.status)
 	switch {
 	case r.status < 300:
 		return nil
 	case r.status == http.StatusTooManyRequests:
-		return tidings.RetryAfter(err, r.retryAfter) // as it asks
+		return tidings.RetryAfter(err, r.retryAfter) // as the provider asks
 	case r.status < 500:
-		return tidings.Permanent(err) // the same request will fail again
+		return tidings.Permanent(err) // a retry would fail too
 	}
-	return err // later, by the Backoff
+	return err // retried after the Backoff
 }
 
 // A handler's error says whether and when it is called again.

@@ -13,8 +13,8 @@ import (
 	"github.com/tidings-go/tidings/durable"
 )
 
-// workUntil works the queues until ctx ends: with signal.NotifyContext, at the
-// first SIGTERM. Kubernetes kills a process 30 s after that signal.
+// workUntil runs jobs until ctx ends: with signal.NotifyContext, at SIGTERM. Then
+// it shuts down gracefully. Kubernetes kills a process 30 s after that signal.
 func workUntil(ctx context.Context, jobs *durable.Jobs) error {
 	if err := jobs.Start(ctx); err != nil {
 		return err
@@ -49,8 +49,8 @@ func ExampleJobs_Close() {
 	// <nil>
 }
 
-// retryOutage lets those jobs of a handler run again that died before a time,
-// a hundred at once, until there are none.
+// retryOutage retries the jobs of a handler that died before a time, in batches of
+// a hundred.
 func retryOutage(ctx context.Context, jobs *durable.Jobs, handler string, before time.Time) error {
 	for {
 		n, err := jobs.Retry(ctx, durable.Selection{Handler: handler, Before: before, Limit: 100})
@@ -61,7 +61,7 @@ func retryOutage(ctx context.Context, jobs *durable.Jobs, handler string, before
 	}
 }
 
-// metrics writes how many jobs there are, for a monitor that looks now and then.
+// metrics writes the number of jobs of each handler, for a monitor.
 func metrics(jobs *durable.Jobs) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		counts, err := jobs.Counts(r.Context())

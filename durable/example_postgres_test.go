@@ -26,7 +26,7 @@ func inPgx(pool *pgxpool.Pool) tidings.TxFunc {
 	}
 }
 
-// newPgxJobs is for an application whose transactions are those of a pgx pool.
+// newPgxJobs is for an application with transactions of a pgx pool.
 func newPgxJobs(pool *pgxpool.Pool, registry *tidings.Registry) (*durable.Jobs, error) {
 	config := durable.Configure(&river.Config{
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 50}},
@@ -38,8 +38,8 @@ func newPgxJobs(pool *pgxpool.Pool, registry *tidings.Registry) (*durable.Jobs, 
 	return durable.New(client, config.Workers, durable.Transact(inPgx(pool)), registry)
 }
 
-// newSQLJobs is for an application whose transactions are those of a *sql.DB.
-// River has a small pool beside it, with which it listens for new jobs.
+// newSQLJobs is for an application with transactions of a *sql.DB. River has a
+// separate small pool, with which it listens for new jobs.
 func newSQLJobs(db *sql.DB, pool *pgxpool.Pool, registry *tidings.Registry) (*durable.Jobs, error) {
 	config := durable.Configure(&river.Config{
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 50}},
@@ -51,8 +51,8 @@ func newSQLJobs(db *sql.DB, pool *pgxpool.Pool, registry *tidings.Registry) (*du
 	return durable.New(client, config.Workers, durable.InTx(db), registry)
 }
 
-// newPublisher is for a process that publishes and works nothing: a client
-// without queues, and no workers.
+// newPublisher is for a process that publishes and runs no jobs: a client without
+// queues and workers.
 func newPublisher(db *sql.DB, pool *pgxpool.Pool, registry *tidings.Registry) (*durable.Jobs, error) {
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{})
 	if err != nil {

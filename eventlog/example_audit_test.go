@@ -10,8 +10,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 )
 
-// openAudited opens the log at the start of a program, and refuses to start one that
-// cannot read its own history.
+// openAudited opens the log at the start of a program. It returns an error if the
+// program cannot decode all stored events.
 func openAudited(ctx context.Context, db eventlog.Database, registry *tidings.Registry) (*eventlog.Log, error) {
 	events, err := eventlog.Open(ctx, db, registry)
 	if err != nil {

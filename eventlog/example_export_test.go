@@ -12,8 +12,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 )
 
-// archive moves the events that occurred before t out of the database. It
-// deletes them when store, which puts the file where it is safe, has returned.
+// archive moves the events that occurred before t to a file. It deletes them after
+// store has saved the file.
 func archive(ctx context.Context, events *eventlog.Log, t time.Time, store func(file []byte) error) error {
 	var file bytes.Buffer
 	w := gzip.NewWriter(&file)

@@ -14,8 +14,8 @@ import (
 // A warehouse hears of orders.
 type warehouse struct{ db *sql.DB }
 
-// remember notes what was ordered last. It may run twice: the second time it
-// writes what is there.
+// remember stores the last order of an item. It is idempotent: a second call writes
+// the same values.
 func (w *warehouse) remember(ctx context.Context, e OrderPlaced) error {
 	_, err := w.db.ExecContext(ctx, `
 		INSERT INTO last_orders (item, copies) VALUES (?, ?)
@@ -23,7 +23,7 @@ func (w *warehouse) remember(ctx context.Context, e OrderPlaced) error {
 	return err
 }
 
-// reserve takes copies off the stock. If it runs twice, it takes them twice.
+// reserve reduces the stock. It is not idempotent.
 func (w *warehouse) reserve(ctx context.Context, e OrderPlaced) error {
 	return tidings.InTx(ctx, w.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE stock SET copies = copies - ? WHERE item = ?", e.Copies, e.Item)
@@ -56,7 +56,7 @@ func ExampleLog_Inbox() {
 	tidings.Subscribe(bus, w.remember, tidings.Named("warehouse.remember"))
 	tidings.Subscribe(bus, w.reserve, tidings.Named("warehouse.reserve"), events.Inbox())
 
-	// A transport that delivers at least once delivers this one twice.
+	// An at-least-once transport may deliver an event twice.
 	event := tidings.Stamp(ctx, OrderPlaced{Item: "Middlemarch", Copies: 2})
 	for range 2 {
 		for _, handler := range []string{"warehouse.remember", "warehouse.reserve"} {
@@ -89,8 +89,8 @@ func (p *Payments) Charge(_ context.Context, idempotencyKey string, amount int) 
 
 type billing struct{ payments *Payments }
 
-// charge may run twice, also behind an inbox: if the process dies between the
-// request and the commit. The event's ID is the same both times.
+// charge may run twice, even with the inbox, if the process dies between the
+// request and the commit. The event's ID is the same each time.
 func (b *billing) charge(ctx context.Context, e OrderPlaced) error {
 	return b.payments.Charge(ctx, e.EventID().String(), 12*e.Copies)
 }
@@ -109,7 +109,7 @@ func ExampleLog_Inbox_otherSystems() {
 	// <nil>
 }
 
-// tidy is for a job that runs every night.
+// tidy is for a daily job.
 func tidy(ctx context.Context, events *eventlog.Log) error {
 	forgotten, err := events.ForgetHandledBefore(ctx, time.Now().AddDate(0, 0, -30))
 	fmt.Println("forgotten:", forgotten)

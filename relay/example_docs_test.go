@@ -68,7 +68,7 @@ func Example() {
 	// packed: 2 of "Middlemarch"
 }
 
-// letters returns the dead letters of a handler, and leaves them where they are.
+// letters returns the dead letters of a handler, and keeps them in the queue.
 func letters(ctx context.Context, r *relay.Relay, handler string) ([]relay.DeadLetter, error) {
 	var all []relay.DeadLetter
 	_, err := r.Redrive(ctx, handler, func(letter relay.DeadLetter) relay.Verdict {
@@ -78,8 +78,8 @@ func letters(ctx context.Context, r *relay.Relay, handler string) ([]relay.DeadL
 	return all, err
 }
 
-// redriveOutage has a handler try again what it gave up in an outage, and drops
-// what is no event.
+// redriveOutage redelivers the dead letters of an outage to a handler, and discards
+// messages that are not events.
 func redriveOutage(ctx context.Context, r *relay.Relay, handler string, began, ended time.Time) error {
 	n, err := r.Redrive(ctx, handler, func(letter relay.DeadLetter) relay.Verdict {
 		switch {

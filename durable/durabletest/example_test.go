@@ -46,7 +46,7 @@ func Example() {
 	var events tidings.Registry
 	tidings.Register[ClientAccepted](&events, "clients.accepted", 1)
 
-	// As in the program, but for Configure and the clock.
+	// As in the program, except for Configure and the clock.
 	clock := tidingstest.NewClock(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))
 	config := durabletest.Configure(&river.Config{}, clock.Now)
 	client, err := river.NewClient(riversqlite.New(db), config)
@@ -59,14 +59,14 @@ func Example() {
 	tenMinutes := tidings.Backoff(func(int) time.Duration { return 10 * time.Minute })
 	tidings.Subscribe(bus, module.welcome, tidings.Named("mail.welcome"), tidings.Via(jobs), tenMinutes)
 
-	// The job is stored with the transaction, and runs in Drain.
+	// The job is stored in the transaction, and runs in Drain.
 	check(tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return tidings.Publish(ctx, bus, ClientAccepted{Company: "Quarry Stone"})
 	}))
 	check(durabletest.Drain(ctx, jobs))
 	fmt.Println("at first:", module.sent)
 
-	// The next attempt is due when the clock says so.
+	// The retry is due after ten minutes of the clock.
 	module.up = true
 	clock.Advance(9 * time.Minute)
 	check(durabletest.Drain(ctx, jobs))

@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startNATS starts a broker in this process, on a port of this machine only: 0
-// for one that is free. What it holds is in dir, for the next one.
+// startNATS starts a broker in this process, on a loopback port: 0 for a free one.
+// It stores its data in dir.
 func startNATS(dir string, port int) (*server.Server, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT

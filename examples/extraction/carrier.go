@@ -10,29 +10,29 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// The table is in the same file for convenience. Nobody's transaction but the
-// carrier's own writes it.
+// The table is in the same file for convenience. Only the carrier's own
+// transactions write it.
 const carrierSchema = `
 	CREATE TABLE IF NOT EXISTS carrier_parcels (
 		order_id TEXT PRIMARY KEY,
 		calls    INTEGER NOT NULL
 	);`
 
-// pace is how long the carrier takes for an answer, so that there is time to
-// kill those who wait for it.
+// pace is how long the carrier takes to answer, so that a process can be killed
+// meanwhile.
 const pace = 50 * time.Millisecond
 
-// A carrier stands for another company's system. It knows an order that it has
-// seen before, so that asking twice does no harm.
+// A carrier simulates another company's system. It recognises a repeated order, so
+// that a call is idempotent.
 type carrier struct {
 	db      *sql.DB
 	pace    time.Duration
-	refuses string // the ID of an order, until somebody repairs that
+	refuses string // the ID of an order
 }
 
 func (c *carrier) Ship(ctx context.Context, orderID string, products []string) (string, error) {
 	if orderID == c.refuses {
-		// The same order will be refused again: it needs somebody to look at it.
+		// A retry would be refused again.
 		return "", tidings.Permanent(errors.New("the carrier does not know the address"))
 	}
 	_, err := c.db.ExecContext(ctx, `
@@ -41,7 +41,7 @@ func (c *carrier) Ship(ctx context.Context, orderID string, products []string) (
 	if err != nil {
 		return "", err
 	}
-	select { // a process that dies here does not hear the answer
+	select { // a process that dies here does not get the answer
 	case <-time.After(c.pace):
 	case <-ctx.Done():
 		return "", ctx.Err()

@@ -23,11 +23,11 @@ func openDatabase(ctx context.Context, file, schema string) (*sql.DB, error) {
 	}
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // "/C:/...", as a URI has it
+		path = "/" + path // "/C:/...", as in a URI
 	}
 	settings := url.Values{
-		// A transaction takes the write lock when it begins, and waits for
-		// its turn: one that reads first and writes later would be refused.
+		// A transaction takes the write lock when it begins, and waits for its
+		// turn. Otherwise one that reads before it writes could fail.
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "foreign_keys(1)"},
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// demonstrate plays with two real processes what happens to some orders.
+// demonstrate shows with two real processes what happens to some orders.
 func demonstrate(ctx context.Context, broker string, out io.Writer) (err error) {
-	limited, cancel := context.WithTimeout(ctx, 2*time.Minute) // it takes ten seconds or so
+	limited, cancel := context.WithTimeout(ctx, 2*time.Minute) // it takes about ten seconds
 	defer cancel()
 	dir, err := os.MkdirTemp("", "extraction")
 	if err != nil {
@@ -32,18 +32,18 @@ func demonstrate(ctx context.Context, broker string, out io.Writer) (err error) 
 	}
 	d := &demo{
 		out: out, broker: broker,
-		prefix:     "demo-" + uuid.NewString()[:8] + ".", // what is on the broker already is not ours
+		prefix:     "demo-" + uuid.NewString()[:8] + ".", // separate from the data of earlier runs
 		monolith:   filepath.Join(dir, "monolith.db"),
 		fulfilment: filepath.Join(dir, "fulfilment.db"),
 	}
 	err = errors.Join(d.play(limited), d.stop())
 	if ctx.Err() != nil {
-		return errors.New("interrupted") // whatever the processes said of that
+		return errors.New("interrupted") // the errors of the processes are a consequence
 	}
 	return err
 }
 
-// A demo is the two processes, as far as they run.
+// A demo has the two processes.
 type demo struct {
 	out                  io.Writer
 	broker, prefix       string
@@ -69,7 +69,7 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 
-	d.say("The carrier has refused one. It waits as a dead letter, and no other order waits for it:")
+	d.say("The carrier refused one order, which is a dead letter now. The others do not wait for it:")
 	if err := d.run(ctx, "-letters", "fulfilment.ship"); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 
-	d.say("The fulfilment starts again, and gets what the broker has kept for it:")
+	d.say("The fulfilment starts again, and gets the events that the broker has kept:")
 	if service, err = d.serveFulfilment(ctx); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 
-	d.say("The carrier knows the address now, so the dead letter is put back:")
+	d.say("The carrier knows the address now, so the dead letter is redriven:")
 	if err := d.run(ctx, "-redrive", "fulfilment.ship"); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (d *demo) serveFulfilment(ctx context.Context, more ...string) (*process, e
 	return d.start(ctx, "fulfilment: listening; Ctrl-C stops it", append(args, more...)...)
 }
 
-// start starts a process, and returns it once it says that it is ready.
+// start starts a process, and waits until it prints that it is ready.
 func (d *demo) start(ctx context.Context, ready string, args ...string) (*process, error) {
 	p, err := startProcess(ctx, args...)
 	if err != nil {
@@ -128,7 +128,7 @@ func (d *demo) start(ctx context.Context, ready string, args ...string) (*proces
 	return p, p.await(ready)
 }
 
-// see waits until a process says this line, and repeats it.
+// see waits until a process prints this line, and prints it too.
 func (d *demo) see(p *process, line string) error {
 	if err := p.await(line); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (d *demo) see(p *process, line string) error {
 	return nil
 }
 
-// run runs the program once, and repeats what it prints.
+// run runs the program once, and prints its output.
 func (d *demo) run(ctx context.Context, args ...string) error {
 	text, err := output(ctx, append(args, "-broker", d.broker, "-prefix", d.prefix)...)
 	for line := range strings.Lines(text) {
@@ -146,7 +146,7 @@ func (d *demo) run(ctx context.Context, args ...string) error {
 	return err
 }
 
-// say tells what comes next, after an empty line unless it is the first.
+// say prints the next step, after an empty line unless it is the first.
 func (d *demo) say(text string) {
 	if d.said {
 		fmt.Fprintln(d.out)
@@ -155,7 +155,7 @@ func (d *demo) say(text string) {
 	fmt.Fprintln(d.out, text)
 }
 
-// stop stops the processes that run, those that were started last first.
+// stop stops the running processes, in the reverse order of their start.
 func (d *demo) stop() error {
 	var errs []error
 	for i := len(d.running) - 1; i >= 0; i-- {

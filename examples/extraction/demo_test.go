@@ -14,30 +14,30 @@ const story = `Two processes, each with its database, and a broker between them.
    monolith: 20 orders ready, 20 sent to the broker, 0 to send
    fulfilment: 20 boxes picked, 19 orders shipped
 
-The carrier has refused one. It waits as a dead letter, and no other order waits for it:
+The carrier refused one order, which is a dead letter now. The others do not wait for it:
    events.OrderReadyForFulfillment O-7, attempt 1: tidings: fulfilment.ship handling events.OrderReadyForFulfillment: shipping order "O-7": the carrier does not know the address
 
 Both end. The monolith starts again, alone, and 10 more orders are approved:
    monolith: 30 orders ready, 30 sent to the broker, 0 to send
 
-The fulfilment starts again, and gets what the broker has kept for it:
+The fulfilment starts again, and gets the events that the broker has kept:
    fulfilment: 30 boxes picked, 29 orders shipped
 
-The carrier knows the address now, so the dead letter is put back:
+The carrier knows the address now, so the dead letter is redriven:
    events.OrderReadyForFulfillment O-7, attempt 1: tidings: fulfilment.ship handling events.OrderReadyForFulfillment: shipping order "O-7": the carrier does not know the address
-   put back: 1
+   redriven: 1
    fulfilment: 30 boxes picked, 30 orders shipped
 
 Both end. Orders whose event is the same in both databases, with its workflow and its cause: 30
 `
 
-// The program without flags, with real processes.
+// TestDemo runs the program without flags, with real processes.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	requireStory(t)
 }
 
-// The same on the other brokers.
+// TestDemo_Brokers does the same on the other brokers.
 func TestDemo_Brokers(t *testing.T) {
 	t.Parallel()
 	t.Run("Kafka", func(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 	"github.com/tidings-go/tidings/internal/testport"
 )
 
-// hurry has the server give what a dead process had to another one after two
-// seconds. A service asks it to wait for half a minute and more, when it starts.
+// hurry makes the server redeliver the events of a dead process after two seconds.
+// A service that starts sets half a minute and more.
 func hurry(t *testing.T, url string) {
 	t.Helper()
 	conn, err := nats.Connect(url)
@@ -44,7 +44,7 @@ func hurry(t *testing.T, url string) {
 	require.NoError(t, streams.Err())
 }
 
-// counts are what has come of the orders in the database of a service.
+// counts are the counts of orders in the database of a service.
 type counts struct{ picked, shipped, parcels, calls int }
 
 func count(t *testing.T, db *sql.DB) (c counts) {
@@ -66,7 +66,7 @@ func openTestMonolith(t *testing.T, broker string) *monolith {
 	return m
 }
 
-// The fulfilment is killed in the middle of orders, and starts again.
+// The fulfilment is killed while its handlers run, and starts again.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	server, err := startNATS(t.TempDir(), 0)
@@ -89,8 +89,7 @@ func TestKilled(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	m := openTestMonolith(t, broker)
 	require.NoError(t, m.start(t.Context()))
-	// Orders keep coming until it is killed, however quick it is: one while the
-	// carrier thinks about another.
+	// New orders are approved until it is killed, so that it always has work.
 	var over atomic.Bool
 	approved := make(chan int, 1)
 	go func() {
@@ -113,7 +112,7 @@ func TestKilled(t *testing.T) {
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer tx.Rollback()
-		if c := count(t, db); c.parcels == c.shipped { // nobody waits for the carrier
+		if c := count(t, db); c.parcels == c.shipped { // no handler waits for the carrier
 			return false
 		}
 		require.NoError(t, service.kill())
@@ -138,8 +137,8 @@ func TestKilled(t *testing.T) {
 	require.GreaterOrEqual(t, end.calls, orders+killed.parcels-killed.shipped, "the carrier is called again for those whose answer the dead process did not hear")
 }
 
-// The broker ends and starts again while orders are approved, which nobody who
-// approves notices.
+// The broker ends and starts again while orders are approved. The approvals do not
+// fail.
 func TestBrokerStops(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -188,7 +187,7 @@ func TestBrokerStops(t *testing.T) {
 	require.Eventually(t, func() bool { return tally() == "60 orders ready, 60 sent to the broker, 0 to send" }, time.Minute, 20*time.Millisecond)
 }
 
-// What the monolith sends twice is picked and shipped once.
+// Events that the monolith sends twice are picked and shipped once.
 func TestDuplicates(t *testing.T) {
 	t.Parallel()
 	broker := "memory://" + t.Name()

@@ -9,8 +9,8 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// The journal has which handler of a process got which event: the program
-// compares those of the two processes.
+// The journal records which handler of a process got which event. The program
+// compares the journals of the two processes.
 const journalSchema = `
 	CREATE TABLE IF NOT EXISTS journal (
 		handler     TEXT NOT NULL,
@@ -39,7 +39,7 @@ func journal(db *sql.DB) tidings.Middleware {
 	}
 }
 
-// orderOf returns the ID of the order that an event is about.
+// orderOf returns the ID of an event's order.
 func orderOf(e tidings.Event) string {
 	switch e := e.(type) {
 	case events.PrescriptionRequestApproved:
@@ -50,8 +50,8 @@ func orderOf(e tidings.Event) string {
 	return ""
 }
 
-// unbroken returns how many orders have one event in both databases, which is
-// the same in all that it says of itself, and whose cause is the approval.
+// unbroken returns how many orders have the same event in both databases, with the
+// same header, and with the approval as its cause.
 func unbroken(ctx context.Context, monolith, fulfilment string) (orders int, err error) {
 	db, err := openDatabase(ctx, monolith, "")
 	if err != nil {

@@ -10,22 +10,22 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// showLetters prints the dead letters of a handler, and leaves them.
+// showLetters prints the dead letters of a handler, and keeps them.
 func showLetters(ctx context.Context, o options, out io.Writer) error {
 	_, err := through(ctx, o, o.letters, relay.Keep, out)
 	return err
 }
 
-// redrive puts the dead letters of a handler back.
+// redrive has the dead letters of a handler delivered again.
 func redrive(ctx context.Context, o options, out io.Writer) error {
 	n, err := through(ctx, o, o.redrive, relay.Redeliver, out)
 	if n > 0 || err == nil {
-		fmt.Fprintf(out, "put back: %d\n", n)
+		fmt.Fprintf(out, "redriven: %d\n", n)
 	}
 	return err
 }
 
-// through goes through the dead letters of a handler. It needs neither the
+// through calls Redrive for the dead letters of a handler. It needs neither the
 // handler nor its database.
 func through(ctx context.Context, o options, handler string, verdict relay.Verdict, out io.Writer) (redelivered int, err error) {
 	var registry tidings.Registry

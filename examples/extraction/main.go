@@ -1,12 +1,11 @@
-// Command extraction is the pharmacy of examples/pharmacy, whose fulfilment has
-// moved into a process of its own. The modules are the same: their code does not
-// know.
+// Command extraction is the pharmacy of examples/pharmacy, with the module
+// fulfilment in a separate process. The code of the modules is the same.
 //
 //	monolith    ehr and orders    their database    sends OrderReadyForFulfillment
-//	fulfilment  picks and ships   its database      takes it from the broker
+//	fulfilment  picks and ships   its database      gets it from the broker
 //
-// Without flags it starts both and a broker, has some orders approved, and shows
-// what each process saw. Run it with -h for the flags that start one process.
+// Without flags it starts both processes and a broker, approves some orders, and
+// shows what each process did. Run it with -h for the flags that start one process.
 package main
 
 import (
@@ -20,7 +19,7 @@ import (
 	"strings"
 	"syscall"
 
-	// The brokers that a URL may name.
+	// The brokers that -broker can name.
 	_ "github.com/tidings-go/tidings/relay/amqp"
 	_ "github.com/tidings-go/tidings/relay/aws"
 	_ "github.com/tidings-go/tidings/relay/kafka"
@@ -46,15 +45,15 @@ By hand, each in a terminal, the fulfilment first:
     extraction -serve fulfilment -broker URL -db FILE
     extraction -serve monolith -broker URL -db FILE -orders 50
 
-And for what the fulfilment has given up:
+The dead letters of the fulfilment:
 
     extraction -letters fulfilment.ship -broker URL     shows it
-    extraction -redrive fulfilment.ship -broker URL     puts it back
+    extraction -redrive fulfilment.ship -broker URL     delivers it again
 
 Flags:
 `
 
-// options are what the flags say.
+// options are the command-line flags.
 type options struct {
 	serve    string
 	broker   string
@@ -68,15 +67,15 @@ type options struct {
 }
 
 func (o *options) define(flags *flag.FlagSet) {
-	flags.StringVar(&o.serve, "serve", "", "be one process: `role` is monolith or fulfilment")
-	flags.StringVar(&o.broker, "broker", "", "talk through the broker of this `URL`: amqp, nats, kafka, redis, aws-sns-sqs")
+	flags.StringVar(&o.serve, "serve", "", "run one process; `role` is monolith or fulfilment")
+	flags.StringVar(&o.broker, "broker", "", "use the broker at this `URL`: amqp, nats, kafka, redis, aws-sns-sqs")
 	flags.StringVar(&o.prefix, "prefix", "pharmacy.", "begin the names of topics and groups with this `text`")
 	flags.StringVar(&o.db, "db", "", "the SQLite database `file` of this process, and of no other")
 	flags.IntVar(&o.orders, "orders", 0, "monolith: have `n` more orders approved")
 	flags.StringVar(&o.refuse, "refuse", "", "fulfilment: the carrier refuses this `order`, such as O-7")
 	flags.StringVar(&o.letters, "letters", "", "show the dead letters of this `handler`")
-	flags.StringVar(&o.redrive, "redrive", "", "put the dead letters of this `handler` back")
-	flags.BoolVar(&o.attached, "attached", false, "end also when standard input does")
+	flags.StringVar(&o.redrive, "redrive", "", "redrive the dead letters of this `handler`")
+	flags.BoolVar(&o.attached, "attached", false, "end when standard input ends")
 }
 
 func (o *options) check() error {
@@ -104,13 +103,13 @@ func (o *options) check() error {
 	case o.serve != "fulfilment" && o.refuse != "":
 		return errors.New("-refuse is for -serve fulfilment")
 	case strings.HasPrefix(o.broker, "memory:"):
-		return fmt.Errorf("-broker %s: two processes have no memory in common", o.broker)
+		return fmt.Errorf("-broker %s: two processes share no memory", o.broker)
 	}
 	return nil
 }
 
-// run is main with everything that comes from outside as arguments. It
-// returns the exit code.
+// run is main with arguments, standard input and output as parameters. It returns
+// the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var o options
 	flags := flag.NewFlagSet("extraction", flag.ContinueOnError)

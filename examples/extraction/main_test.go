@@ -14,8 +14,8 @@ import (
 	"github.com/tidings-go/tidings/internal/testmain"
 )
 
-// TestMain lets the test's own binary be the program, so that tests can start
-// it as a process. In the end no test and no process may have left a file.
+// TestMain runs the program in the processes that tests start. After all tests, no
+// file may be left.
 func TestMain(m *testing.M) {
 	const child = "EXTRACTION_MAIN"
 	if os.Getenv(child) == "1" {
@@ -41,7 +41,7 @@ func TestRun_Flags(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.db")
-	const nobody = "nats://127.0.0.1:1" // a port that nobody listens on
+	const nobody = "nats://127.0.0.1:1" // no server listens on this port
 	for _, c := range []struct {
 		args []string
 		code int
@@ -61,8 +61,8 @@ func TestRun_Flags(t *testing.T) {
 		{[]string{"-serve", "fulfilment", "-broker", nobody, "-db", file, "-orders", "2"}, 2, "-orders is for"},
 		{[]string{"-serve", "monolith", "-broker", nobody, "-db", file, "-orders", "-1"}, 2, "-orders -1"},
 		{[]string{"-serve", "monolith", "-broker", nobody, "-db", file, "-refuse", "O-7"}, 2, "-refuse is for"},
-		{[]string{"-serve", "monolith", "-broker", "memory://x", "-db", file}, 2, "no memory in common"},
-		{[]string{"-broker", "memory://x"}, 2, "no memory in common"},
+		{[]string{"-serve", "monolith", "-broker", "memory://x", "-db", file}, 2, "share no memory"},
+		{[]string{"-broker", "memory://x"}, 2, "share no memory"},
 		{[]string{"-serve", "monolith", "-broker", "http://x", "-db", file}, 1, `unknown scheme "http"`},
 		{[]string{"-serve", "monolith", "-broker", nobody, "-db", file}, 1, "cannot be reached"},
 		{[]string{"-serve", "fulfilment", "-broker", nobody, "-db", file}, 1, "cannot be reached"},
@@ -81,8 +81,8 @@ func TestRun_Flags(t *testing.T) {
 	require.Contains(t, stdout.String(), "-serve role")
 }
 
-// A broker that does not answer ends the demonstration, and the password is not
-// shown.
+// If the broker does not answer, the demonstration ends, and does not print the
+// password.
 func TestRun_NoBroker(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
@@ -91,7 +91,7 @@ func TestRun_NoBroker(t *testing.T) {
 	require.NotContains(t, stderr.String(), "secret")
 }
 
-// An interrupt ends the demonstration, and its processes.
+// An interrupt ends the demonstration and its processes.
 func TestRun_Interrupted(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())

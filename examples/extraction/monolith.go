@@ -20,7 +20,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A monolith is the pharmacy without its fulfilment.
+// A monolith is the pharmacy without the module fulfilment.
 type monolith struct {
 	db      *sql.DB
 	bus     *tidings.EventBus
@@ -54,9 +54,9 @@ func (m *monolith) wire(ctx context.Context, broker, prefix string) (err error) 
 	m.records = ehr.New(m.bus, m.db)
 	m.orders = orders.Register(m.bus, m.db)
 
-	// The fulfilment was subscribed here. Now the event is stored with the order
-	// that is ready, and sent once that has committed, until the broker has it.
-	// Outside: no transaction waits for a broker. A broker may be down for hours.
+	// Here the fulfilment was subscribed. Now a job is stored in the transaction of
+	// the order. It sends the event, and is retried until the broker has accepted
+	// it. Outside: no transaction is open meanwhile. A broker may be down for hours.
 	relay.Forward[events.OrderReadyForFulfillment](m.bus, m.relay,
 		tidings.Via(m.jobs), durable.Outside(), tidings.Attempts(1000), tidings.Backoff(upToHalfAMinute))
 	return nil
@@ -72,7 +72,7 @@ func openJobs(ctx context.Context, db *sql.DB, registry *tidings.Registry) (*dur
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 4}},
 		FetchCooldown:     10 * time.Millisecond,
 		FetchPollInterval: 100 * time.Millisecond,
-		// How soon the jobs of a process that has died are taken up.
+		// How soon the jobs of a dead process are rescued.
 		JobTimeout:           20 * time.Second,
 		RescueStuckJobsAfter: 25 * time.Second,
 		Logger:               slog.New(slog.DiscardHandler),
@@ -88,15 +88,16 @@ func openJobs(ctx context.Context, db *sql.DB, registry *tidings.Registry) (*dur
 	return jobs, errors.Join(migrateRiver(ctx, db), jobs.Migrate(ctx))
 }
 
-// start begins to empty the outbox. The relay only sends: it needs no Start.
+// start starts the workers of the outbox. The relay only sends, so it needs no
+// Start.
 func (m *monolith) start(ctx context.Context) error { return m.jobs.Start(ctx) }
 
-// close ends what runs, and waits for it: first those who send.
+// close is a graceful shutdown. The workers that send end first.
 func (m *monolith) close(ctx context.Context) error {
 	return errors.Join(m.jobs.Close(ctx), m.bus.Close(ctx), m.relay.Close(ctx), m.db.Close())
 }
 
-// approve has n orders placed, requested and approved.
+// approve places, requests and approves n orders.
 func (m *monolith) approve(ctx context.Context, n int) error {
 	var before int
 	if err := m.db.QueryRowContext(ctx, "SELECT count(*) FROM orders").Scan(&before); err != nil {

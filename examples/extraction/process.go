@@ -20,8 +20,8 @@ type process struct {
 	stderr bytes.Buffer // complete after stop
 }
 
-// startProcess starts one. It ends with ctx, with stop, and with the process
-// that has started it.
+// startProcess starts a process, which ends with ctx, with stop, and with this
+// process.
 func startProcess(ctx context.Context, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -38,12 +38,12 @@ func startProcess(ctx context.Context, args ...string) (*process, error) {
 	}
 	p.stdin, p.stdout = stdin, bufio.NewReader(stdout)
 	p.cmd.Stderr = &p.stderr
-	p.cmd.Cancel = stdin.Close // as Ctrl-C would, on all systems
+	p.cmd.Cancel = stdin.Close // like Ctrl-C, on all systems
 	p.cmd.WaitDelay = 15 * time.Second
 	return p, p.cmd.Start()
 }
 
-// await reads what the process prints until it is this line.
+// await reads the output of the process up to this line.
 func (p *process) await(want string) error {
 	last := ""
 	for {
@@ -58,7 +58,7 @@ func (p *process) await(want string) error {
 	}
 }
 
-// stop lets the process come to an end, and returns what it still printed.
+// stop ends the process gracefully, and returns the rest of its output.
 func (p *process) stop() (rest string, err error) {
 	closing := p.stdin.Close()
 	text, reading := io.ReadAll(p.stdout)
@@ -74,11 +74,11 @@ func (p *process) kill() error {
 		return err
 	}
 	_, _ = io.Copy(io.Discard, p.stdout)
-	_ = p.cmd.Wait() // it says that it was killed
+	_ = p.cmd.Wait() // the error is that it was killed
 	return nil
 }
 
-// output runs this program to its end, and returns what it prints.
+// output runs this program to its end, and returns its output.
 func output(ctx context.Context, args ...string) (string, error) {
 	p, err := startProcess(ctx, args...)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// report does the work of a process, prints what tally counts whenever that has
+// report calls run in a process, prints the counts of tally whenever they have
 // changed, and returns when ctx ends or one of the two fails.
 func report(ctx context.Context, out io.Writer, name string, tally func(context.Context) (string, error), work func(context.Context) error) error {
 	running, fail := context.WithCancelCause(ctx)
@@ -39,12 +39,12 @@ func report(ctx context.Context, out io.Writer, name string, tally func(context.
 	}
 	working.Wait()
 	if ctx.Err() != nil {
-		return nil // interrupted: whatever failed by that
+		return nil // interrupted, which may have caused the error
 	}
 	return context.Cause(running)
 }
 
-// closeGently gives those who run ten seconds to come to an end.
+// closeGently is a graceful shutdown within ten seconds.
 func closeGently(ctx context.Context, closing func(context.Context) error, err *error) {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

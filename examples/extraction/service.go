@@ -15,7 +15,7 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A service is the fulfilment, alone on its bus and its database.
+// A service is the module fulfilment, with its own bus and database.
 type service struct {
 	db         *sql.DB
 	bus        *tidings.EventBus
@@ -47,12 +47,12 @@ func (s *service) wire(ctx context.Context, broker, prefix string) error {
 		return err
 	}
 
-	// What a broker delivers may come twice. To pick twice would count twice, so
-	// the inbox stands in front of it. To ship twice does nothing, and no
-	// transaction, not even the inbox's, should wait for a carrier.
+	// A broker delivers at least once. pick is not idempotent, so it has the inbox.
+	// ship is idempotent, and no transaction, such as the inbox's, should be open
+	// while it waits for the carrier.
 	s.bus = tidings.New(tidings.WithMiddleware(journal(s.db)))
-	// A short Timeout: some brokers wait for that and half a minute more until
-	// they give what a process had when it died to another one.
+	// A short Timeout: some brokers wait for the Timeout and half a minute more
+	// before they redeliver the events of a dead process.
 	soon := tidings.Timeout(10 * time.Second)
 	pick := tidings.SubscribeOptions{tidings.Via(s.relay), soon, log.Inbox()}
 	ship := tidings.SubscribeOptions{tidings.Via(s.relay), soon, relay.Workers(4)}
@@ -60,16 +60,16 @@ func (s *service) wire(ctx context.Context, broker, prefix string) error {
 	return nil
 }
 
-// start begins to fetch events. From the first time on the broker keeps them
-// for this service, also while it is not running.
+// start begins to fetch events. After the first start the broker keeps events for
+// this service also while it is not running.
 func (s *service) start(ctx context.Context) error { return s.relay.Start(ctx) }
 
-// close fetches no more, and waits for the handlers that run.
+// close is a graceful shutdown: it waits for the running handlers.
 func (s *service) close(ctx context.Context) error {
 	return errors.Join(s.relay.Close(ctx), s.bus.Close(ctx), s.db.Close())
 }
 
-// tally counts what has come of the orders.
+// tally counts the orders by their state.
 func (s *service) tally(ctx context.Context) (string, error) {
 	var picked, shipped, parcels, calls int
 	err := s.db.QueryRowContext(ctx, `

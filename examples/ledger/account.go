@@ -10,14 +10,14 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 )
 
-// An Account is what the events of its stream come to. It is in no table.
+// An Account is the sum of the events of its stream. It is not stored in a table.
 type Account struct {
 	Owner    string `json:"owner"` // empty: not open
 	Currency string `json:"currency"`
 	Cents    int64  `json:"cents"`
 }
 
-// apply decides nothing: what happened has happened.
+// apply changes the state, and enforces no business rule: the event has happened.
 func apply(a Account, event tidings.Event) (Account, error) {
 	switch e := event.(type) {
 	case AccountOpened:
@@ -27,7 +27,7 @@ func apply(a Account, event tidings.Event) (Account, error) {
 	case Withdrawn:
 		a.Cents -= e.Cents
 	default:
-		return a, fmt.Errorf("a %T happens to no account", event)
+		return a, fmt.Errorf("a %T is not an event of an account", event)
 	}
 	return a, nil
 }
@@ -67,8 +67,8 @@ func (b *bank) deposit(ctx context.Context, id string, cents int64) error {
 	return err
 }
 
-// withdraw holds no lock. That the money is still there when the event is
-// appended follows from the version of the stream.
+// withdraw holds no lock. The version of the stream guarantees that the balance
+// has not changed when the event is appended.
 func (b *bank) withdraw(ctx context.Context, id string, cents int64) (Account, error) {
 	return b.accounts.Update(ctx, id, func(_ context.Context, a Account) ([]tidings.Event, error) {
 		if err := a.check(id, cents); err != nil {
@@ -91,7 +91,7 @@ func (a Account) check(id string, cents int64) error {
 	return nil
 }
 
-// balanceAt returns what was in an account at a time in the past.
+// balanceAt returns the balance of an account at a time in the past.
 func (b *bank) balanceAt(ctx context.Context, id string, t time.Time) (cents int64, err error) {
 	var a Account
 	for recorded, err := range b.log.ReadStream(ctx, b.accounts.Stream(id), eventlog.Before(t)) {

@@ -21,14 +21,13 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 )
 
-// history is what the first version of this program left: the account ada in
-// 2024, with deposits of version 1.
+// history has the events that the first version of this program stored: the
+// account ada in 2024, with deposits of version 1.
 //
 //go:embed history-2024.jsonl
 var history []byte
 
-// demo opens the log in file, "" for a temporary one, and shows what it is
-// for.
+// demo opens the log in file, "" for a temporary one, and shows its uses.
 func demo(ctx context.Context, file string, out io.Writer) (err error) {
 	if file == "" {
 		dir, tempErr := os.MkdirTemp("", "ledger-")
@@ -64,7 +63,7 @@ func openDatabase(ctx context.Context, file string) (*sql.DB, error) {
 		return nil, err
 	}
 	if path = filepath.ToSlash(path); !strings.HasPrefix(path, "/") {
-		path = "/" + path // "/C:/...", as a URI has it
+		path = "/" + path // "/C:/...", as in a URI
 	}
 	settings := url.Values{"_txlock": {"immediate"}, "_pragma": {"journal_mode(WAL)", "busy_timeout(10000)"}}
 	dsn := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: settings.Encode()}
@@ -103,7 +102,7 @@ func past(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "  in the account before %s: %s\n", day, money(cents))
+		fmt.Fprintf(out, "  balance before %s: %s\n", day, money(cents))
 	}
 	return nil
 }
@@ -120,7 +119,7 @@ func inWords(event tidings.Event) string {
 	return fmt.Sprintf("%T", event)
 }
 
-// open opens an account, and says so.
+// open opens an account, and prints it.
 func open(ctx context.Context, b *bank, id, owner string, out io.Writer) error {
 	err := b.open(ctx, id, owner, "EUR")
 	if errors.Is(err, errOpen) {
@@ -144,8 +143,8 @@ func overdraft(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 	return nil
 }
 
-// conflict lets a teller withdraw between the reading and the writing of
-// another.
+// conflict has one teller withdraw while another one is between reading and
+// writing.
 func conflict(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 	fmt.Fprintln(out, "Two tellers")
 	b := newBank(log)
@@ -156,8 +155,8 @@ func conflict(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		name string
 		bank *bank
 	}{
-		{"one that gives up", newBank(log)},
-		{"one that tries again", newBank(log, eventlog.WithRetryOnConflict(1))},
+		{"without retry", newBank(log)},
+		{"with retry", newBank(log, eventlog.WithRetryOnConflict(1))},
 	} {
 		if err := b.deposit(ctx, "joint", 100_00); err != nil {
 			return err
@@ -165,13 +164,13 @@ func conflict(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		fmt.Fprintf(out, "  %s\n", teller.name)
 		overtaken := false
 		_, err := teller.bank.accounts.Update(ctx, "joint", func(ctx context.Context, a Account) ([]tidings.Event, error) {
-			fmt.Fprintf(out, "    sees %s\n", money(a.Cents))
+			fmt.Fprintf(out, "    reads %s\n", money(a.Cents))
 			if !overtaken {
 				overtaken = true
 				if _, err := b.withdraw(ctx, "joint", 80_00); err != nil {
 					return nil, err
 				}
-				fmt.Fprintln(out, "    meanwhile, the other one pays 80.00")
+				fmt.Fprintln(out, "    meanwhile, another teller withdraws 80.00")
 			}
 			if a.Cents < 50_00 {
 				return nil, errOverdraft
@@ -180,13 +179,13 @@ func conflict(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		})
 		switch {
 		case errors.Is(err, eventlog.ErrConflict):
-			fmt.Fprintf(out, "    does not pay 50.00: %v\n", eventlog.ErrConflict)
+			fmt.Fprintf(out, "    cannot withdraw 50.00: %v\n", eventlog.ErrConflict)
 		case errors.Is(err, errOverdraft):
-			fmt.Fprintf(out, "    does not pay 50.00: %v\n", err)
+			fmt.Fprintf(out, "    cannot withdraw 50.00: %v\n", err)
 		default:
 			return fmt.Errorf("two tellers: %v", err)
 		}
-		if _, err := b.withdraw(ctx, "joint", 20_00); err != nil { // what is left
+		if _, err := b.withdraw(ctx, "joint", 20_00); err != nil { // the rest
 			return err
 		}
 	}
@@ -238,7 +237,7 @@ func snapshots(ctx context.Context, log *eventlog.Log, out io.Writer) error {
 		return apply(a, event)
 	}
 	with := &bank{log, eventlog.NewAggregate(log, "account", counted, eventlog.WithSnapshotEvery(20))}
-	if err := with.deposit(ctx, "ada", 5_50); err != nil { // leaves a snapshot, if it is time
+	if err := with.deposit(ctx, "ada", 5_50); err != nil { // stores a snapshot, if one is due
 		return err
 	}
 	without := &bank{log, eventlog.NewAggregate(log, "account", counted)}

@@ -20,15 +20,15 @@ type Deposited struct {
 	Currency string `json:"currency"`
 }
 
-// Withdrawn says that money left the account.
+// Withdrawn is published when money is withdrawn.
 type Withdrawn struct {
 	tidings.DomainEvent
 	Cents    int64  `json:"cents"`
 	Currency string `json:"currency"`
 }
 
-// depositedV1 is a deposit as the first program stored it: in whole euros,
-// since it knew no other currency and took no coins.
+// depositedV1 is version 1, which the first program stored: an amount in whole
+// euros.
 type depositedV1 struct {
 	Amount int64 `json:"amount"`
 }
@@ -40,7 +40,7 @@ func depositedV1to2(old depositedV1) (Deposited, error) {
 	return Deposited{Cents: old.Amount * 100, Currency: "EUR"}, nil
 }
 
-// register gives the events their lasting names.
+// register registers the names under which the events are stored.
 func register(r *tidings.Registry) {
 	tidings.Register[AccountOpened](r, "ledger.account_opened", 1)
 	tidings.Register[Deposited](r, "ledger.deposited", 2)

@@ -1,6 +1,6 @@
-// Ledger is an event-sourced program: its accounts are stored as nothing but
-// their events. It shows what that looks like, beside docs/event-sourcing.md,
-// which says when not to. Run it with -h for its flags.
+// Ledger is an event-sourced program: it stores only the events of its accounts.
+// docs/event-sourcing.md explains it, and says when not to do this. Run it with -h
+// for its flags.
 package main
 
 import (
@@ -29,13 +29,13 @@ overdraft, has many tellers withdraw at once, and shows what snapshots save.
 Flags:
 `
 
-// run is main with everything that comes from outside as arguments. It
-// returns the exit code.
+// run is main with arguments, standard input and output as parameters. It returns
+// the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("ledger", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are returned
 	flags.Usage = func() {}
-	file := flags.String("db", "", "keep the log in the SQLite database `file`; run again with it and the accounts go on (default: a temporary file)")
+	file := flags.String("db", "", "keep the log in the SQLite database `file`; a second run continues with its accounts (default: a temporary file)")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)

@@ -10,7 +10,7 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// An account is what happened, line by line.
+// An account is a log of what happened.
 type account struct {
 	mu    sync.Mutex
 	lines []string
@@ -36,7 +36,7 @@ func (a *account) watch(next tidings.HandlerFunc) tidings.HandlerFunc {
 	}
 }
 
-// failed is the error handler of the bus: for what no caller is told.
+// failed is the error handler of the bus.
 func (a *account) failed(_ context.Context, err error) { a.note("  reported: %v", err) }
 
 func (a *account) lastApproval() events.PrescriptionRequestApproved {

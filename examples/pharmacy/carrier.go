@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// The table is in the same file for convenience. Nobody's transaction but the
-// carrier's own writes it.
+// The table is in the same file for convenience. Only the carrier's own
+// transactions write it.
 const carrierSchema = `
 	CREATE TABLE IF NOT EXISTS carrier_parcels (
 		order_id TEXT PRIMARY KEY,
 		calls    INTEGER NOT NULL
 	);`
 
-// A carrier stands for another company's system. It knows an order that it has
-// seen before, so that asking twice does no harm.
+// A carrier simulates another company's system. It recognises a repeated order, so
+// that a call is idempotent.
 type carrier struct {
 	db    *sql.DB
 	pace  time.Duration // how long an answer takes
@@ -37,7 +37,7 @@ func (c *carrier) Ship(ctx context.Context, orderID string, products []string) (
 	if err != nil {
 		return "", err
 	}
-	select { // a worker that dies here does not hear the answer
+	select { // a worker that dies here does not get the answer
 	case <-time.After(c.pace):
 	case <-ctx.Done():
 		return "", ctx.Err()

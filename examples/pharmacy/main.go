@@ -1,15 +1,14 @@
-// Command pharmacy follows a prescription through three modules that know
-// nothing of each other but events:
+// Command pharmacy processes prescriptions in three modules, which share only
+// events:
 //
 //	ehr         approves a request           PrescriptionRequestApproved
 //	orders      approves the item; the last
 //	            one makes the order ready    OrderReadyForFulfillment
 //	fulfilment  picks and ships the order
 //
-// The handlers of fulfilment are durable: they run as jobs that are stored
-// with the approval. Without flags it plays the same order six times, as it
-// should go and as it should not. Run it with -h for the flags that make two
-// processes of it.
+// The handlers of fulfilment are durable: they run as jobs, which are stored in the
+// transaction that publishes. Without flags it processes the same order six times,
+// with and without failures. Run it with -h for the flags that run two processes.
 package main
 
 import (
@@ -46,7 +45,7 @@ minute it takes up what the dead one had begun. pharmacy -db FILE counts.
 Flags:
 `
 
-// options are what the flags say.
+// options are the command-line flags.
 type options struct {
 	db      string
 	publish int
@@ -64,8 +63,8 @@ func (o options) check() error {
 	return nil
 }
 
-// run is main with everything that comes from outside as arguments. It
-// returns the exit code.
+// run is main with arguments, standard input and output as parameters. It returns
+// the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o options
 	flags := flag.NewFlagSet("pharmacy", flag.ContinueOnError)
@@ -73,8 +72,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.Usage = func() {}
 	flags.StringVar(&o.db, "db", "", "use the SQLite database `file`; alone: count what is in it")
 	flags.IntVar(&o.publish, "publish", 0, "approve `n` orders")
-	flags.BoolVar(&o.work, "work", false, "work the queue until interrupted")
-	flags.StringVar(&o.ui, "ui", "", "serve River UI on `address`, of this machine only: 127.0.0.1:8080")
+	flags.BoolVar(&o.work, "work", false, "run the jobs until interrupted")
+	flags.StringVar(&o.ui, "ui", "", "serve River UI at a loopback `address`, such as 127.0.0.1:8080")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)

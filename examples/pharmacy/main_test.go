@@ -37,7 +37,7 @@ func Example() {
 	//      the carrier has the parcel
 	//    order O-17: ready true, tracking "O-17-2PCS"
 	//
-	// 2. An approval that is rolled back reaches nobody
+	// 2. An approval is rolled back, so no handler runs after it
 	//    Dr. Osei approves amoxicillin
 	//      events.PrescriptionRequestApproved -> orders.approveItem
 	//    Dr. Osei approves ibuprofen and amoxicillin
@@ -48,7 +48,7 @@ func Example() {
 	// 3. An approval that arrives twice counts once
 	//    Dr. Osei approves amoxicillin
 	//      events.PrescriptionRequestApproved -> orders.approveItem
-	//    the approval arrives again
+	//    the approval is delivered again
 	//      events.PrescriptionRequestApproved -> orders.approveItem
 	//    Dr. Osei approves ibuprofen
 	//      events.PrescriptionRequestApproved -> orders.approveItem
@@ -58,14 +58,14 @@ func Example() {
 	//      the carrier has the parcel
 	//    order O-17: ready true, tracking "O-17-2PCS"
 	//
-	// 4. An order that nobody knows is reported, and the approval stands
+	// 4. An unknown order is reported, and the approval stays committed
 	//    Dr. Osei approves insulin
 	//      events.PrescriptionRequestApproved -> orders.approveItem
 	//      reported: tidings: orders.approveItem handling events.PrescriptionRequestApproved: order "O-18" has no item "I-3"
 	//    the workers start
 	//    order O-17: ready false, tracking ""
 	//
-	// 5. A carrier that is down is asked again, and the order ships
+	// 5. The carrier is down, the handler is retried, and the order ships
 	//    Dr. Osei approves amoxicillin and ibuprofen
 	//      events.PrescriptionRequestApproved -> orders.approveItem
 	//      events.PrescriptionRequestApproved -> orders.approveItem
@@ -77,7 +77,7 @@ func Example() {
 	//      the carrier has the parcel
 	//    order O-17: ready true, tracking "O-17-2PCS"
 	//
-	// 6. An order outlives the process that made it ready
+	// 6. The process ends before the jobs run, and another one runs them
 	//    Dr. Osei approves amoxicillin and ibuprofen
 	//      events.PrescriptionRequestApproved -> orders.approveItem
 	//      events.PrescriptionRequestApproved -> orders.approveItem
@@ -89,8 +89,7 @@ func Example() {
 	//    order O-17: ready true, tracking "O-17-2PCS"
 }
 
-// TestChain wires the modules up on the bus of the test, without jobs: their
-// handlers are the same.
+// TestChain tests the same handlers without jobs, on the bus of the test.
 func TestChain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -186,7 +185,7 @@ func TestRun_Flags(t *testing.T) {
 	require.Contains(t, stdout.String(), "-db file")
 }
 
-// TestBoundaries: of this program the modules import the events alone.
+// TestBoundaries: of this program, the modules import only the events.
 func TestBoundaries(t *testing.T) {
 	t.Parallel()
 	const root = "github.com/tidings-go/tidings/examples/pharmacy/"

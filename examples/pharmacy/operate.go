@@ -11,11 +11,11 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/orders"
 )
 
-// pace is how long the carrier takes for an answer, so that there is time to
-// kill those who wait for it.
+// pace is how long the carrier takes to answer, so that a process can be killed
+// meanwhile.
 const pace = 50 * time.Millisecond
 
-// operate does what the flags say with a database that other processes use.
+// operate runs one process on a database that other processes use too.
 func operate(ctx context.Context, o options, out io.Writer) (err error) {
 	p, err := open(ctx, o.db, 4)
 	if err != nil {
@@ -48,7 +48,7 @@ func operate(ctx context.Context, o options, out io.Writer) (err error) {
 		<-ctx.Done()
 		ctx = context.WithoutCancel(ctx)
 	}
-	// The handlers that run now are waited for, before anything is counted.
+	// Waits for the running handlers before it counts.
 	grace, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := p.jobs.Close(grace); err != nil {
@@ -62,7 +62,7 @@ func operate(ctx context.Context, o options, out io.Writer) (err error) {
 	return nil
 }
 
-// publish has n orders placed, requested and approved.
+// publish places, requests and approves n orders.
 func (p *pharmacy) publish(ctx context.Context, n int) error {
 	var before int
 	if err := p.db.QueryRowContext(ctx, "SELECT count(*) FROM orders").Scan(&before); err != nil {
@@ -85,14 +85,14 @@ func (p *pharmacy) publish(ctx context.Context, n int) error {
 	return nil
 }
 
-// A tally is what has come of the orders in a database.
+// A tally has the counts of orders in a database.
 type tally struct {
 	ready   int // orders
 	picked  int // boxes, of which each order has one
 	shipped int // orders
-	parcels int // that the carrier has
-	calls   int // that the carrier got
-	todo    int // jobs
+	parcels int // of the carrier
+	calls   int // to the carrier
+	todo    int // jobs that are not completed
 }
 
 func (p *pharmacy) tally(ctx context.Context) (t tally, err error) {

@@ -18,7 +18,7 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/orders"
 )
 
-// A pharmacy is the modules on one database and one bus.
+// A pharmacy has the modules, with one database and one bus.
 type pharmacy struct {
 	db         *sql.DB
 	bus        *tidings.EventBus
@@ -30,7 +30,7 @@ type pharmacy struct {
 	carrier    *carrier
 }
 
-// open opens the pharmacy in a file, in which others may be at work.
+// open opens the pharmacy in a file, which other processes may use too.
 func open(ctx context.Context, file string, workers int, opts ...tidings.Option) (*pharmacy, error) {
 	db, err := openDatabase(ctx, file)
 	if err != nil {
@@ -50,7 +50,7 @@ func (p *pharmacy) wire(ctx context.Context, workers int) (err error) {
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		FetchCooldown:     10 * time.Millisecond,
 		FetchPollInterval: 100 * time.Millisecond,
-		// How soon the jobs of a process that has died are taken up.
+		// How soon the jobs of a dead process are rescued.
 		JobTimeout:           5 * time.Second,
 		RescueStuckJobsAfter: 6 * time.Second,
 		Logger:               slog.New(slog.DiscardHandler),
@@ -68,19 +68,19 @@ func (p *pharmacy) wire(ctx context.Context, workers int) (err error) {
 	p.carrier = &carrier{db: p.db, heard: func(string, ...any) {}}
 	p.records = ehr.New(p.bus, p.db)
 	p.orders = orders.Register(p.bus, p.db)
-	// What becomes of an order when the carrier does not answer, or the process
-	// dies, is decided here. With tidings.Async() for both it would be lost.
+	// These options decide what happens if the carrier does not answer, or the
+	// process dies. With tidings.Async() for both, the order would not be shipped.
 	pick, ship := tidings.Via(p.jobs), tidings.SubscribeOptions{tidings.Via(p.jobs), durable.Outside()}
 	p.fulfilment = fulfilment.Register(p.bus, p.db, p.carrier, pick, ship)
 	return nil
 }
 
-// close ends what runs, and waits for it.
+// close is a graceful shutdown.
 func (p *pharmacy) close(ctx context.Context) error {
 	return errors.Join(p.jobs.Close(ctx), p.bus.Close(ctx), p.db.Close())
 }
 
-// unfinished returns how many jobs there are still to do.
+// unfinished returns the number of jobs that are not completed.
 func (p *pharmacy) unfinished(ctx context.Context) (n int, err error) {
 	counts, err := p.jobs.Counts(ctx)
 	for _, c := range counts {

@@ -15,8 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test's own binary be the program, so that tests can start
-// it as a process.
+// TestMain runs the program in the processes that tests start.
 func TestMain(m *testing.M) {
 	if os.Getenv("PHARMACY_MAIN") == "1" {
 		main()
@@ -37,8 +36,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// startWorker starts a process that works, and returns it with the rest of
-// its output once it does.
+// startWorker starts a worker process, waits until it works, and returns it with
+// the rest of its output.
 func startWorker(t *testing.T, file string) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	cmd := command(t, "-db", file, "-work")
@@ -53,8 +52,8 @@ func startWorker(t *testing.T, file string) (*exec.Cmd, io.Reader) {
 	return cmd, out
 }
 
-// One process publishes, another one works, is killed in the middle of
-// handlers, and starts again.
+// One process publishes. Another one works, is killed while its handlers run, and
+// starts again.
 func TestKilledWorker(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -66,7 +65,7 @@ func TestKilledWorker(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, tally{ready: orders, todo: 2 * orders}.String(), string(out))
 
-	watch, err := open(t.Context(), file, 1) // it works nothing
+	watch, err := open(t.Context(), file, 1) // it runs no jobs
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, watch.close(context.WithoutCancel(t.Context()))) })
 	now := func() tally {
@@ -77,7 +76,7 @@ func TestKilledWorker(t *testing.T) {
 
 	worker, _ := startWorker(t, file)
 	require.Eventually(t, func() bool {
-		var leads bool // or else its successor looks for stuck jobs too early, and then every 30 s
+		var leads bool // otherwise its successor looks for stuck jobs too early, and then every 30 s
 		require.NoError(t, watch.db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT * FROM river_leader)").Scan(&leads))
 		tally := now()
 		return leads && tally.shipped >= 5 && tally.parcels > tally.shipped // some handlers wait for the carrier

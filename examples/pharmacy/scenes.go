@@ -15,8 +15,8 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/orders"
 )
 
-// A scene is a story about order O-17, of amoxicillin and ibuprofen. There is
-// a request for each, and one for the insulin of an order that got lost.
+// A scene is a scenario with order O-17, of amoxicillin and ibuprofen. There is a
+// request for each, and one for the insulin of an order that does not exist.
 type scene struct {
 	title string
 	story func(ctx context.Context, s *stage) error
@@ -28,7 +28,7 @@ var scenes = []scene{
 		s.approve(ctx, "ibuprofen")
 		return s.work(ctx)
 	}},
-	{"An approval that is rolled back reaches nobody", func(ctx context.Context, s *stage) error {
+	{"An approval is rolled back, so no handler runs after it", func(ctx context.Context, s *stage) error {
 		s.approve(ctx, "amoxicillin")
 		s.approve(ctx, "ibuprofen", "amoxicillin")
 		return s.work(ctx)
@@ -41,16 +41,16 @@ var scenes = []scene{
 		s.approve(ctx, "ibuprofen")
 		return s.work(ctx)
 	}},
-	{"An order that nobody knows is reported, and the approval stands", func(ctx context.Context, s *stage) error {
+	{"An unknown order is reported, and the approval stays committed", func(ctx context.Context, s *stage) error {
 		s.approve(ctx, "insulin")
 		return s.work(ctx)
 	}},
-	{"A carrier that is down is asked again, and the order ships", func(ctx context.Context, s *stage) error {
+	{"The carrier is down, the handler is retried, and the order ships", func(ctx context.Context, s *stage) error {
 		s.carrier.down.Store(1)
 		s.approve(ctx, "amoxicillin", "ibuprofen")
 		return s.work(ctx)
 	}},
-	{"An order outlives the process that made it ready", func(ctx context.Context, s *stage) error {
+	{"The process ends before the jobs run, and another one runs them", func(ctx context.Context, s *stage) error {
 		s.approve(ctx, "amoxicillin", "ibuprofen")
 		if err := s.restart(ctx); err != nil {
 			return err
@@ -87,7 +87,7 @@ func perform(ctx context.Context, scene scene, file string) (*account, error) {
 	return s.account, errors.Join(err, rerr, terr, s.close(context.WithoutCancel(ctx)))
 }
 
-// A stage is a pharmacy that keeps account of what happens.
+// A stage is a pharmacy with a log of what happens.
 type stage struct {
 	*account
 	*pharmacy
@@ -119,7 +119,7 @@ func openStage(ctx context.Context, file string) (*stage, error) {
 	return s, nil
 }
 
-// open opens the pharmacy with one worker, so that all runs turn out the same.
+// open opens the pharmacy with one worker, so that all runs have the same output.
 func (s *stage) open(ctx context.Context) (err error) {
 	s.pharmacy, err = open(ctx, s.file, 1, tidings.WithMiddleware(s.watch), tidings.WithErrorHandler(s.failed))
 	if err == nil {
@@ -128,8 +128,8 @@ func (s *stage) open(ctx context.Context) (err error) {
 	return err
 }
 
-// approve lets Dr. Osei approve the requests for these products at once. That
-// it may fail is part of the story.
+// approve approves the requests for these products in one transaction. It notes a
+// failure, which some scenes expect.
 func (s *stage) approve(ctx context.Context, products ...string) {
 	s.note("Dr. Osei approves %s", strings.Join(products, " and "))
 	var requests []int64
@@ -143,11 +143,11 @@ func (s *stage) approve(ctx context.Context, products ...string) {
 
 // redeliver publishes the last approval again, as a broker might.
 func (s *stage) redeliver(ctx context.Context) error {
-	s.note("the approval arrives again")
+	s.note("the approval is delivered again")
 	return tidings.Publish(ctx, s.bus, s.lastApproval())
 }
 
-// restart ends this process, as it were, and begins another one.
+// restart simulates the end of this process and the start of another one.
 func (s *stage) restart(ctx context.Context) error {
 	if err := s.close(ctx); err != nil {
 		return err
@@ -156,7 +156,7 @@ func (s *stage) restart(ctx context.Context) error {
 	return s.open(ctx)
 }
 
-// work starts the workers, and waits until everything is done.
+// work starts the workers, and waits until all jobs are completed.
 func (s *stage) work(ctx context.Context) error {
 	s.note("the workers start")
 	if err := s.jobs.Start(ctx); err != nil {

@@ -12,8 +12,8 @@ import (
 	"riverqueue.com/riverui"
 )
 
-// serveUI serves River UI until stop is called. It has no passwords, so it is
-// for this machine alone.
+// serveUI serves River UI until stop is called. It asks for no password, so it
+// listens on loopback only.
 func (p *pharmacy) serveUI(ctx context.Context, address string, out io.Writer) (stop func(), err error) {
 	listener, err := listenLoopback(address)
 	if err != nil {
@@ -46,8 +46,7 @@ func (p *pharmacy) serveUI(ctx context.Context, address string, out io.Writer) (
 	}, nil
 }
 
-// listenLoopback listens at an address that only this machine can reach, and
-// refuses any other.
+// listenLoopback listens at a loopback address, and refuses any other.
 func listenLoopback(address string) (net.Listener, error) {
 	resolved, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
@@ -59,7 +58,7 @@ func listenLoopback(address string) (net.Listener, error) {
 	return net.ListenTCP("tcp", resolved)
 }
 
-// onlyFromHere keeps out what a page of another site has the browser do.
+// onlyFromHere refuses requests from pages of other sites.
 func onlyFromHere(next http.Handler) http.Handler {
 	local := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)

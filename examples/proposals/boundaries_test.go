@@ -15,12 +15,12 @@ import (
 
 const root = "github.com/tidings-go/tidings/examples/proposals"
 
-// A module may import itself and the events; the events import nothing of
-// this program. The compiler sees to the internal packages, and this test to
-// the rest.
+// A module may import itself and the events. The events import no package of this
+// program. The compiler enforces this for internal packages, and this test for the
+// others.
 func TestBoundaries(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("*/*.go") // that is all but what is internal to the program
+	files, err := filepath.Glob("*/*.go") // all but the internal packages
 	require.NoError(t, err)
 	modules := map[string]bool{}
 	for _, file := range files {

@@ -86,10 +86,10 @@ func (o options) run(ctx context.Context, stdout io.Writer) (err error) {
 	return out.Err()
 }
 
-// eventsTable is that of the log.
+// eventsTable is the table of the event log.
 const eventsTable = "tidings_events"
 
-// sheet returns the CSV file and what to call it.
+// sheet returns the CSV file and its name.
 func (o options) sheet() (content []byte, name string, err error) {
 	if o.csv == "" {
 		return defaultSheet, "proposals.csv, the one in the program (another: -csv file)", nil
@@ -98,8 +98,8 @@ func (o options) sheet() (content []byte, name string, err error) {
 	return content, o.csv, err
 }
 
-// database returns the database file, what to say of it, and what to do with
-// it in the end.
+// database returns the database file, a description of it, and a function that
+// cleans up.
 func (o options) database() (file, name string, remove func() error, err error) {
 	if o.db != "" {
 		return o.db, o.db, func() error { return nil }, nil
@@ -112,7 +112,7 @@ func (o options) database() (file, name string, remove func() error, err error) 
 	return file, file + ", removed at the end (kept: -db file)", func() error { return os.RemoveAll(dir) }, nil
 }
 
-// acceptAll accepts proposals in turn, each as a workflow of its own.
+// acceptAll accepts proposals one after the other, each in its own workflow.
 func (m *monolith) acceptAll(ctx context.Context, proposals []crm.Proposal, out *report.Report) (report.Totals, error) {
 	var totals report.Totals
 	earlier, err := m.workflows(ctx)
@@ -156,7 +156,7 @@ func (m *monolith) acceptAll(ctx context.Context, proposals []crm.Proposal, out 
 	return totals, nil
 }
 
-// workflows returns those of the log, by the proposal that was accepted.
+// workflows returns the workflows in the log, by the accepted proposal.
 func (m *monolith) workflows(ctx context.Context) (map[int64]uuid.UUID, error) {
 	workflows := map[int64]uuid.UUID{}
 	for recorded, err := range m.log.Read(ctx, eventlog.Types("crm.proposal_accepted")) {

@@ -1,6 +1,6 @@
-// Proposals is a modular monolith on tidings. It reads proposals from a CSV
-// file, accepts them one by one, and shows what follows from that in modules
-// that do not know each other. Run it with -h for its flags.
+// Proposals is a modular monolith on tidings. It reads proposals from a CSV file,
+// accepts them one by one, and shows how other modules handle the events. No
+// module imports another one. Run it with -h for its flags.
 package main
 
 import (
@@ -21,8 +21,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run is main with everything that comes from outside as arguments. It
-// returns the exit code.
+// run is main with arguments, standard input and output as parameters. It returns
+// the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
 	switch {

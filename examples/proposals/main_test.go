@@ -127,9 +127,9 @@ func TestRun_Fails(t *testing.T) {
 		{"unknown flag", []string{"-nope"}, 2, "flag provided but not defined: -nope"},
 		{"flag without a value", []string{"-db"}, 2, "flag needs an argument: -db"},
 		{"argument", []string{"sheet.csv"}, 2, `unexpected argument "sheet.csv"`},
-		{"portal without scheme", []string{"-portal", "localhost:80"}, 2, `-portal "localhost:80" is no http or https URL`},
-		{"portal with another scheme", []string{"-portal", "ftp://x"}, 2, "no http or https URL"},
-		{"portal that is no URL", []string{"-portal", "http://[x"}, 2, "no http or https URL"},
+		{"portal without scheme", []string{"-portal", "localhost:80"}, 2, `-portal "localhost:80" is not an http or https URL`},
+		{"portal with another scheme", []string{"-portal", "ftp://x"}, 2, "not an http or https URL"},
+		{"portal that is no URL", []string{"-portal", "http://[x"}, 2, "not an http or https URL"},
 		{"replay of nothing", []string{"-replay"}, 2, "-replay needs -db"},
 		{"replay and proposals", []string{"-replay", "-db", "x", "-csv", "y"}, 2, "-replay reads no proposals"},
 		{"no such sheet", []string{"-csv", missing}, 1, missing},
@@ -190,8 +190,8 @@ func tables(t *testing.T, file string) []database.Table {
 	return tables
 }
 
-// requireGolden compares output with a file, but for what differs from run to
-// run and from system to system.
+// requireGolden compares output with a file, except for parts that differ between
+// runs and systems.
 func requireGolden(t *testing.T, name, output, db string) {
 	t.Helper()
 	output = strings.ReplaceAll(output, db, "<db>")

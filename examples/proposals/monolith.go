@@ -17,7 +17,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/reports"
 )
 
-// creditLimit is what a company may order from a firm.
+// creditLimit is the amount that a company may order from a firm.
 const creditLimit events.Money = 100_000_00
 
 // A monolith is all modules, on one bus and one database.
@@ -29,7 +29,7 @@ type monolith struct {
 	trace   *trace.Trace
 }
 
-// assemble is the only place that knows all modules.
+// assemble is the only function that imports all modules.
 func assemble(ctx context.Context, db *sql.DB, portalURL *url.URL) (*monolith, error) {
 	m := &monolith{trace: &trace.Trace{}}
 	m.bus = tidings.New(tidings.WithErrorHandler(m.trace.HandleError))

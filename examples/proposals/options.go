@@ -8,15 +8,15 @@ import (
 	"net/url"
 )
 
-// options are what the command line says.
+// options are the command-line flags.
 type options struct {
 	csv    string // empty: the sheet in the program
 	db     string // empty: a temporary file
-	replay bool   // nothing else: build the reports again
+	replay bool   // only rebuild the reports
 	portal *url.URL
 }
 
-// Nothing listens there, so that one handler fails in the default run.
+// No server listens at this address, so that one handler fails by default.
 const deadPortal = "http://127.0.0.1:1"
 
 const usage = `Usage: proposals [flags]
@@ -44,9 +44,9 @@ func parse(args []string, help io.Writer) (options, error) {
 	flags.SetOutput(io.Discard) // errors are returned
 	flags.Usage = func() {}
 	flags.StringVar(&o.csv, "csv", "", "read proposals from `file` (default: the proposals.csv in the program)")
-	flags.StringVar(&o.db, "db", "", "keep the tables in the SQLite database `file`; run again with it and nothing changes (default: a temporary file)")
-	flags.BoolVar(&o.replay, "replay", false, "read no proposals: empty the table of reports, and build it again from the events in the log of -db")
-	portal := flags.String("portal", deadPortal, "open accounts at this `URL`; at the default nothing listens, so that a handler fails")
+	flags.StringVar(&o.db, "db", "", "keep the tables in the SQLite database `file`; a second run changes nothing (default: a temporary file)")
+	flags.BoolVar(&o.replay, "replay", false, "read no proposals: empty the table of reports, and rebuild it from the events in the log of -db")
+	portal := flags.String("portal", deadPortal, "open accounts at this `URL`; at the default no server listens, so that a handler fails")
 
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -69,7 +69,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	var err error
 	o.portal, err = url.Parse(*portal)
 	if err != nil || o.portal.Host == "" || o.portal.Scheme != "http" && o.portal.Scheme != "https" {
-		return o, fmt.Errorf("-portal %q is no http or https URL", *portal)
+		return o, fmt.Errorf("-portal %q is not an http or https URL", *portal)
 	}
 	return o, nil
 }

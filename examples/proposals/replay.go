@@ -8,9 +8,8 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/reports"
 )
 
-// replay empties the read model of reports and has its handler, and nobody
-// else, handle the events of the log again. The live handler is idempotent,
-// so it may run meanwhile.
+// replay empties the read model of reports and replays the log to its handler, and
+// to no other. The handler is idempotent, so it may also run live meanwhile.
 func (m *monolith) replay(ctx context.Context, file string, out *report.Report) error {
 	before, err := m.reports.Firms(ctx)
 	if err != nil {

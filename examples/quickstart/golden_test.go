@@ -11,5 +11,5 @@ func TestEvents_Shape(t *testing.T) {
 	t.Parallel()
 	var registry tidings.Registry
 	tidings.Register[OrderPlaced](&registry, "orders.order_placed", 1)
-	golden.Check(t, &registry, OrderPlaced{Item: "Middlemarch", Copies: 2})
+	golden.Check(t, &registry, OrderPlaced{OrderID: 1, Item: "Middlemarch"})
 }

@@ -14,8 +14,8 @@ func Bun(db *bun.DB) tidings.TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
 		run := func(_ context.Context, tx bun.Tx) error { return body(tidings.WithTx(ctx, tx)) }
 		if tx, ok := tidings.TxFrom[bun.Tx](ctx); ok {
-			// bun rolls back to the savepoint with the context given here,
-			// and has to manage also when ctx has ended.
+			// bun rolls back to the savepoint with this context, also after ctx
+			// has ended.
 			return tx.RunInTx(context.WithoutCancel(ctx), nil, run)
 		}
 		return db.RunInTx(ctx, nil, run)

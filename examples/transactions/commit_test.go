@@ -45,7 +45,7 @@ func testPanic(t *testing.T, f *fixture) {
 	f.requireCommitted(t)
 	f.requireDropped(t, "A")
 
-	// The connection is back in the pool, and clean.
+	// The connection is back in the pool, without a transaction.
 	require.NoError(t, f.transact(t.Context(), func(ctx context.Context) error { return f.issue(ctx, "B") }))
 	f.requireCommitted(t, "B")
 }
@@ -98,7 +98,7 @@ func testCancelled(t *testing.T, f *fixture) {
 	f.requireCommitted(t, "C")
 }
 
-// testConcurrent: transactions that share the bus and the pool keep apart.
+// testConcurrent: transactions that share the bus and the pool are independent.
 func testConcurrent(t *testing.T, f *fixture) {
 	var wg sync.WaitGroup
 	errs := make([]error, 4)

@@ -17,7 +17,7 @@ import (
 	"github.com/tidings-go/tidings/internal/testdb"
 )
 
-// payments.invoice_id is checked by COMMIT, which a test can so make fail.
+// payments.invoice_id is checked by COMMIT, so that a test can make COMMIT fail.
 const (
 	sqliteTables = `
 		CREATE TABLE invoices (id INTEGER PRIMARY KEY, number TEXT NOT NULL);
@@ -31,7 +31,7 @@ const (
 // observer is another pool on the same file.
 func newSQLite(t *testing.T) (db, observer *sql.DB) {
 	t.Helper()
-	// Writers wait for each other from their BEGIN on, readers for nobody.
+	// A writer waits at BEGIN for other writers. Readers do not wait.
 	dsn := "file:" + (&url.URL{Path: filepath.ToSlash(filepath.Join(t.TempDir(), "test.db"))}).EscapedPath() +
 		"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)"
 	db, observer = openSQL(t, "sqlite", dsn), openSQL(t, "sqlite", dsn)
@@ -74,11 +74,11 @@ func openSQL(t *testing.T, driver, dsn string) *sql.DB {
 	return db
 }
 
-// newPostgresSchema makes a schema with the tables in it, which goes with the
-// test, and returns the connection string that leads there.
+// newPostgresSchema creates a schema with the tables, which is dropped after the
+// test, and returns a connection string for it.
 func newPostgresSchema(t *testing.T) (dsn string, observer *sql.DB) {
 	t.Helper()
-	dsn = testdb.Postgres(t) + "&synchronous_commit=off" // what is tested does not depend on it, and is done sooner
+	dsn = testdb.Postgres(t) + "&synchronous_commit=off" // faster, and the tests do not depend on it
 	observer = openSQL(t, "pgx", dsn)
 	for statement := range strings.SplitSeq(postgresTables, ";") {
 		_, err := observer.Exec(statement)

@@ -80,7 +80,7 @@ func TestSandboxChecksDeferredConstraints(t *testing.T) {
 						rec := tidingstest.Record(bus)
 						check(ctx, rec, tidings.InTx(ctx, db, nil, work(bus)))
 
-						// What counts as another transaction begins as one does.
+						// A new outermost transaction in the sandbox defers again.
 						require.NoError(t, tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
 							if _, err := tx.ExecContext(ctx, "INSERT INTO payments VALUES (8)"); err != nil {
 								return err
@@ -116,8 +116,8 @@ func TestSandboxChecksDeferredConstraints(t *testing.T) {
 	}
 }
 
-// A connection of SQLite that enforces no foreign keys commits everything, and
-// rows that were broken before are no affair of what is tested.
+// A SQLite connection that enforces no foreign keys commits everything. Rows that
+// violated a constraint before the test do not count.
 func TestSandboxChecksWhatTheDatabaseWould(t *testing.T) {
 	t.Parallel()
 	db, _ := newSQLite(t)

@@ -10,12 +10,12 @@
 //		return tidings.Publish(ctx, bus, InvoiceIssued{Number: invoice.Number})
 //	})
 //
-// All of them begin a transaction, or set a savepoint inside of one, call
-// the body, and commit, or roll back if the body fails or panics. The tests
-// hold each against one suite on a real database.
+// Each of them begins a transaction, or sets a savepoint inside one, calls the
+// body, and commits, or rolls back if the body fails or panics. One suite tests
+// all of them on a real database.
 //
-// A TxFunc finds the transaction that it nests in by its type, and does not
-// ask for the database. One on a second database takes a context from outside
-// of the first one's, as [tidings.Transact] says; only [tidings.InTx] tells
-// databases apart.
+// A TxFunc finds the outer transaction by its type, and cannot tell on which
+// database it is. For a transaction on a second database pass a context from
+// outside the first transaction, as [tidings.Transact] says. Only [tidings.InTx]
+// tells databases apart.
 package transactions

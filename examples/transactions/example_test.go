@@ -15,8 +15,8 @@ import (
 	"github.com/tidings-go/tidings/examples/transactions"
 )
 
-// A savepoint drops its own events; the rest wait for the commit. The other
-// libraries are used in the same way.
+// A savepoint that rolls back drops its own events. The others are delivered after
+// the commit. The other libraries are used in the same way.
 func ExampleGORM() {
 	conn, err := sql.Open("sqlite", ":memory:")
 	if err != nil {

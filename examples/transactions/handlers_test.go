@@ -54,7 +54,7 @@ func testHandlerWritesInTransaction(t *testing.T, f *fixture) {
 	}), errChangedMind)
 	f.requireCommitted(t)
 
-	// In a savepoint it is the savepoint's, and goes with it.
+	// In a savepoint the event belongs to the savepoint.
 	require.NoError(t, f.transact(t.Context(), func(ctx context.Context) error {
 		require.NoError(t, f.issue(ctx, "B"))
 		require.ErrorIs(t, f.transact(ctx, func(ctx context.Context) error {
@@ -89,8 +89,8 @@ func testBeforeCommitFails(t *testing.T, f *fixture) {
 	f.requireDropped(t, "A")
 }
 
-// testClientHangsUp: the context of the request ends between the commit and
-// the delivery of the event.
+// testClientHangsUp: the context of the request is cancelled between the commit
+// and the delivery of the event.
 func testClientHangsUp(t *testing.T, f *fixture) {
 	type requestID struct{}
 	ctx, hangUp := context.WithCancel(context.WithValue(t.Context(), requestID{}, "r-1"))

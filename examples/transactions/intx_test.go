@@ -59,7 +59,7 @@ func TestInTx_TwoDatabases(t *testing.T) {
 	})
 }
 
-// testTwoDatabases: a transaction of b inside of one of a is its own.
+// testTwoDatabases: a transaction on b inside a transaction on a is independent.
 func testTwoDatabases(t *testing.T, openA, openB newDB) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -71,7 +71,7 @@ func testTwoDatabases(t *testing.T, openA, openB newDB) {
 	}{
 		{"both commit", false, false, []string{"a1", "a2", "a3"}, []string{"b"}, []string{"b", "a1", "a2", "a3"}, nil},
 		{"the outer fails", true, false, nil, []string{"b"}, []string{"b"}, []string{"a1", "a2", "a3"}},
-		// The savepoint in a was released and is not of b's concern.
+		// The release of the savepoint in a does not affect b.
 		{"the inner fails", false, true, []string{"a1", "a2", "a3"}, nil, []string{"a1", "a2", "a3"}, []string{"b"}},
 		{"both fail", true, true, nil, nil, nil, []string{"b", "a1", "a2", "a3"}},
 	} {
@@ -89,7 +89,7 @@ func testTwoDatabases(t *testing.T, openA, openB newDB) {
 				err := tidings.InTx(ctx, p.b, nil, func(ctx context.Context, tx *sql.Tx) error {
 					require.NotSame(t, outer, tx)
 					require.NoError(t, p.issueIn(ctx, tx, "b"))
-					// A savepoint of a, although b's transaction lies between.
+					// A savepoint of a, although b's transaction is in between.
 					require.NoError(t, tidings.InTx(ctx, p.a, nil, func(ctx context.Context, tx *sql.Tx) error {
 						require.Same(t, outer, tx)
 						return p.issueIn(ctx, tx, "a2")
@@ -131,8 +131,8 @@ func TestInTx_HandlersFindTheirDatabase(t *testing.T) {
 	p.requireStored(t, nil, []string{"b", "copy of b"})
 }
 
-// TestInTx_LostTransaction: code ends the transaction behind InTx's back, and
-// even keeps quiet about the failure of the savepoint that was in it.
+// TestInTx_LostTransaction: code ends the transaction without InTx, and drops the
+// error of the savepoint inside it.
 func TestInTx_LostTransaction(t *testing.T) {
 	t.Parallel()
 	test := func(t *testing.T, open newDB) {
@@ -154,7 +154,7 @@ func TestInTx_LostTransaction(t *testing.T) {
 		require.Empty(t, p.delivered)
 		require.Equal(t, []string{"A", "B"}, p.dropped)
 
-		// The connection is fit for use.
+		// The connection can be used.
 		require.NoError(t, tidings.InTx(t.Context(), p.a, nil, func(ctx context.Context, tx *sql.Tx) error {
 			return p.issueIn(ctx, tx, "C")
 		}))
@@ -194,7 +194,7 @@ func TestInTx_Isolation(t *testing.T) {
 	require.Equal(t, []string{"A", "B"}, p.delivered)
 }
 
-// TestInTx_AsTxFunc: InTx inside of a TxFunc, to retry with database/sql.
+// TestInTx_AsTxFunc: InTx inside a TxFunc, to retry with database/sql.
 func TestInTx_AsTxFunc(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, newSQLite, newSQLite)

@@ -47,8 +47,8 @@ func testOuterFails(t *testing.T, f *fixture) {
 	f.requireDropped(t, "A")
 }
 
-// testThreeDeep: an inner scope that succeeds inside of one that fails goes
-// with it, and what comes after keeps its place.
+// testThreeDeep: an inner scope that succeeds inside a scope that fails is rolled
+// back too, and later events keep their order.
 func testThreeDeep(t *testing.T, f *fixture) {
 	require.NoError(t, f.transact(t.Context(), func(ctx context.Context) error {
 		require.NoError(t, f.issue(ctx, "A"))
@@ -71,8 +71,8 @@ func testThreeDeep(t *testing.T, f *fixture) {
 	f.requireDropped(t, "B", "C", "E")
 }
 
-// testStatementFailsInSavepoint: on Postgres the failure of a statement
-// spoils the transaction up to the savepoint, and no further.
+// testStatementFailsInSavepoint: on Postgres, after a failed statement, a rollback
+// to the savepoint makes the transaction usable again.
 func testStatementFailsInSavepoint(t *testing.T, f *fixture) {
 	require.NoError(t, f.transact(t.Context(), func(ctx context.Context) error {
 		require.NoError(t, f.issue(ctx, "A"))
@@ -86,8 +86,8 @@ func testStatementFailsInSavepoint(t *testing.T, f *fixture) {
 	f.requireDropped(t, "B")
 }
 
-// testInnerCancelled: a savepoint with a deadline of its own has to be rolled
-// back in spite of it, or its rows would be committed without their events.
+// testInnerCancelled: a savepoint whose context has ended has to be rolled back
+// nevertheless, or its rows would be committed without their events.
 func testInnerCancelled(t *testing.T, f *fixture) {
 	require.NoError(t, f.transact(t.Context(), func(ctx context.Context) error {
 		require.NoError(t, f.issue(ctx, "A"))

@@ -15,8 +15,8 @@ func PGX(pool *pgxpool.Pool) tidings.TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
 		run := func(tx pgx.Tx) error { return body(tidings.WithTx(ctx, tx)) }
 		if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
-			// pgx rolls back to the savepoint with the context given here,
-			// and has to manage also when ctx has ended.
+			// pgx rolls back to the savepoint with this context, also after ctx
+			// has ended.
 			return pgx.BeginFunc(context.WithoutCancel(ctx), tx, run)
 		}
 		return pgx.BeginFunc(ctx, pool, run)

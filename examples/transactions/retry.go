@@ -6,13 +6,12 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Retrying runs run up to attempts times, for as long as it fails with an
-// error that again accepts: a serialization failure, say. What a failed
-// attempt published counts as rolled back.
+// Retrying calls run up to attempts times, as long as it fails with an error for
+// which again returns true, such as a serialization failure. Events of a failed
+// attempt count as rolled back.
 //
-// Tx is the type under which run puts its transaction into the context. Only
-// the outermost transaction is worth another attempt; one that is nested
-// hands the error on to it.
+// Tx is the type under which run puts its transaction into the context. Only the
+// outermost transaction is retried; a nested one returns the error to it.
 func Retrying[Tx any](run tidings.TxFunc, attempts int, again func(error) bool) tidings.TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) (err error) {
 		if _, nested := tidings.TxFrom[Tx](ctx); nested {

@@ -48,7 +48,7 @@ func testRetryGivesUp(t *testing.T, f *fixture) {
 	f.requireDropped(t, "A", "A", "A", "A")
 }
 
-// testRetryCommit: the first attempt gets as far as COMMIT, which fails.
+// testRetryCommit: the COMMIT of the first attempt fails.
 func testRetryCommit(t *testing.T, f *fixture) {
 	if f.retrying == nil {
 		t.Skip("this way to run transactions does not retry")

@@ -10,8 +10,8 @@ import (
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// testSandbox: code that begins transactions runs in that of a test, which
-// rolls back what they commit.
+// testSandbox: code that begins transactions runs inside the transaction of a
+// test, which is rolled back.
 func testSandbox(t *testing.T, f *fixture) {
 	if f.sandbox == nil {
 		t.Skip("code that begins by hand does not look for the transaction of a test")

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// A sqlTx is a transaction of a library that leaves the rest to its user:
-// *sqlx.Tx and *ent.Tx are some.
+// A sqlTx is a transaction of a library without a function that runs one, such as
+// *sqlx.Tx and *ent.Tx.
 type sqlTx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	Commit() error
@@ -51,7 +51,7 @@ func savepoint(ctx context.Context, tx sqlTx, body func(context.Context) error) 
 		if released {
 			return
 		}
-		// Also when ctx has ended: tx goes on.
+		// Also when ctx has ended: tx continues.
 		if _, rerr := tx.ExecContext(context.WithoutCancel(ctx), "ROLLBACK TO SAVEPOINT "+name); rerr != nil {
 			err = errors.Join(err, rerr, tx.Rollback())
 		}

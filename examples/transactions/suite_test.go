@@ -25,7 +25,7 @@ type library struct {
 	// transact is Transact with the TxFunc of the library.
 	transact func(ctx context.Context, fn func(context.Context) error) error
 	// retrying is transact with up to three attempts, again being whether
-	// an error calls for another. It is nil for what is no TxFunc.
+	// an error calls for another. It is nil if the library has no TxFunc.
 	retrying func(ctx context.Context, again func(error) bool, fn func(context.Context) error) error
 	// insert adds an invoice, exec runs a statement: both in the
 	// transaction that TxFrom finds, and it is an error if there is none.
@@ -111,8 +111,8 @@ func (f *fixture) requireDropped(t *testing.T, numbers ...string) {
 
 var errChangedMind = errors.New("changed my mind")
 
-// exercise holds a library against the promises of the package tidings. Each
-// case has a database of its own.
+// exercise tests the guarantees of package tidings with a library. Each case has
+// its own database.
 func exercise(t *testing.T, open func(*testing.T) library) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -41,12 +41,14 @@ func repository(t *testing.T) (fs.FS, []string) {
 	return tree, modules
 }
 
-// TestReadmeModules compares what README says of each module with its go.mod: a
-// line in the table with the version of Go, and one in the replace block.
+// TestReadmeModules compares the documentation of each module with its go.mod: a
+// line in the table of README with the version of Go, and one in the replace block.
 func TestReadmeModules(t *testing.T) {
 	t.Parallel()
 	tree, modules := repository(t)
 	readme, err := fs.ReadFile(tree, "README.md")
+	require.NoError(t, err)
+	unreleased, err := fs.ReadFile(tree, "docs/unreleased.md")
 	require.NoError(t, err)
 	modules = slices.DeleteFunc(modules, func(module string) bool {
 		return slices.Contains([]string{"bench", "examples", "relay/faulttest"}, module) // which nobody imports
@@ -59,7 +61,7 @@ func TestReadmeModules(t *testing.T) {
 		require.NotNil(t, version, module)
 		name := path.Join("tidings", module)
 		require.Regexp(t, "(?m)^\\| `"+name+"` \\|.*\\| "+regexp.QuoteMeta(string(version[1]))+" \\|$", string(readme), "the table of modules")
-		require.Contains(t, strings.Split(string(readme), "\n"), "\tgithub.com/tidings-go/"+name+" => ../"+name, "the replace block")
+		require.Contains(t, strings.Split(string(unreleased), "\n"), "\tgithub.com/tidings-go/"+name+" => ../"+name, "the replace block")
 	}
 }
 

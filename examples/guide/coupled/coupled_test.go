@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-go/tidings/examples/guide/internal/memdb"
 )
 
-// portalDown is a portal that nobody reaches.
+// portalDown is a portal that cannot be reached.
 type portalDown struct{}
 
 func (portalDown) OpenAccount(context.Context, string) error { return errors.New("connection refused") }

@@ -1,3 +1,3 @@
-// Package coupled holds three modules that call each other, as a monolith
-// has them that grew: crm, clients and projects.
+// Package coupled holds a monolith without events, whose modules call each
+// other: crm, clients and projects.
 package coupled

@@ -1,4 +1,4 @@
-// Package eventsourcing has the code of docs/event-sourcing.md that is not in
+// Package eventsourcing holds the code of docs/event-sourcing.md that is not in
 // examples/ledger.
 package eventsourcing
 
@@ -29,8 +29,8 @@ func apply(c Card, event tidings.Event) (Card, error) {
 	return c, nil
 }
 
-// newCards returns the cards, and keeps beside them a table that can be asked
-// who has the most points.
+// newCards returns the aggregate of the cards. A handler maintains a table, in
+// which the customer with the most points can be queried.
 func newCards(log *eventlog.Log, bus *tidings.EventBus) *eventlog.Aggregate[Card] {
 	tidings.Subscribe(bus, func(ctx context.Context, e PointsEarned) error {
 		tx, _ := tidings.TxFrom[*sql.Tx](ctx)

@@ -4,7 +4,9 @@ package firststeps_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"log"
 	"net/url"
 	"path/filepath"
 	"sync"
@@ -55,14 +57,14 @@ func Example_header() {
 	// <nil>
 }
 
-// OrderShipped is what shipping says in turn.
+// OrderShipped is published by shipping.
 type OrderShipped struct {
 	tidings.DomainEvent
 	OrderID int64
 }
 
-// A shipping module. In a program it would be a package of its own, and the
-// events one that both sides import.
+// The module shipping. In a program it is a package, and the events are in
+// another package, which both modules import.
 type shipping struct {
 	bus *tidings.EventBus
 }
@@ -77,7 +79,7 @@ func (s *shipping) ship(ctx context.Context, e OrderPlaced) error {
 	return tidings.Publish(ctx, s.bus, OrderShipped{OrderID: e.OrderID})
 }
 
-// A mail module, which knows of neither.
+// The module mail imports neither orders nor shipping.
 func registerMail(bus *tidings.EventBus) {
 	tidings.Subscribe(bus, func(_ context.Context, e OrderShipped) error {
 		fmt.Println("mail: order", e.OrderID, "is on its way")
@@ -85,7 +87,7 @@ func registerMail(bus *tidings.EventBus) {
 	}, tidings.Named("mail.shipped"), tidings.Async())
 }
 
-// run is main, as far as the bus is concerned.
+// run shows the part of main that concerns the bus.
 func run(ctx context.Context) error {
 	bus := tidings.New()
 	registerShipping(bus)
@@ -97,7 +99,7 @@ func run(ctx context.Context) error {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return bus.Close(ctx) // refuses new events, and waits for those that are under way
+	return bus.Close(ctx) // refuses new events, and waits for running handlers and queued events
 }
 
 func Example_modules() {
@@ -108,16 +110,58 @@ func Example_modules() {
 	// <nil>
 }
 
-// openDatabase opens a file that many requests use at once.
+// The first order is rolled back, so no handler runs. The second one commits.
+func Example_transaction() {
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1) // each connection to :memory: would be another database
+	if _, err := db.Exec("CREATE TABLE orders (item TEXT, copies INTEGER)"); err != nil {
+		log.Fatal(err)
+	}
+
+	bus := tidings.New()
+	tidings.Subscribe(bus, func(ctx context.Context, e OrderPlaced) error {
+		var orders int
+		err := db.QueryRowContext(ctx, "SELECT count(*) FROM orders").Scan(&orders)
+		fmt.Printf("shipping: %q, order %d\n", e.Item, orders)
+		return err
+	})
+
+	place := func(ctx context.Context, item string, copies int) error {
+		return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO orders VALUES (?, ?)", item, copies); err != nil {
+				return err
+			}
+			if err := tidings.Publish(ctx, bus, OrderPlaced{Item: item}); err != nil {
+				return err
+			}
+			if copies > 10 { // a check that comes after the event
+				return errors.New("not enough in stock")
+			}
+			return nil
+		})
+	}
+	fmt.Println("20 copies:", place(context.Background(), "Middlemarch", 20))
+	fmt.Println(" 2 copies:", place(context.Background(), "Middlemarch", 2))
+	// Output:
+	// 20 copies: not enough in stock
+	// shipping: "Middlemarch", order 1
+	//  2 copies: <nil>
+}
+
+// openDatabase opens a file for concurrent requests.
 func openDatabase(file string) (*sql.DB, error) {
 	path := url.URL{Path: filepath.ToSlash(file)} // in a URI a "#" or "?" has another meaning
 	return sql.Open("sqlite", "file:"+path.EscapedPath()+
-		"?_txlock=immediate"+ // a transaction takes the write lock when it begins
-		"&_pragma=busy_timeout(10000)"+ // and waits up to 10 s for it
+		"?_txlock=immediate"+ // take the write lock when a transaction begins
+		"&_pragma=busy_timeout(10000)"+ // wait up to 10 s for the lock
 		"&_pragma=journal_mode(WAL)") // readers and the writer do not wait for each other
 }
 
-// Requests that come at once, each of which reads and then writes.
+// Concurrent requests, each of which reads and then writes.
 func TestRequestsAtOnce(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "100% #1?.db")

@@ -7,7 +7,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A module has what its handlers need, and a function that subscribes them.
+// A module is a struct with the dependencies of its handlers, and a method that
+// subscribes them.
 type stock struct {
 	left int
 }
@@ -37,7 +38,7 @@ func Example_module() {
 	// handlers_test.OrderPlaced stock.take AfterCommit
 }
 
-// A Billed event has an amount. Any struct with the method is one.
+// A Billed event has an amount.
 type Billed interface {
 	tidings.Event
 	Cents() int64
@@ -124,7 +125,7 @@ func Example_async() {
 	// <nil>
 }
 
-// named prints which handler is called with what.
+// named logs the call of each handler.
 func named(next tidings.HandlerFunc) tidings.HandlerFunc {
 	return func(ctx context.Context, d tidings.Delivery) error {
 		fmt.Printf("%s gets %T\n", d.Handler(), d.Event())

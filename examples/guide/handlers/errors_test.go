@@ -52,7 +52,7 @@ func Example_cancelled() {
 	bus := tidings.New()
 	ctx, cancel := context.WithCancel(context.Background())
 	tidings.Subscribe(bus, func(context.Context, OrderPlaced) error {
-		cancel() // the client hangs up
+		cancel() // as when the client disconnects
 		return nil
 	})
 	tidings.Subscribe(bus, func(context.Context, OrderPlaced) error {

@@ -22,8 +22,8 @@ type InvoiceIssued struct {
 	OrderID   int64
 }
 
-// issue writes one invoice for an order, however often it is called, and
-// says so once.
+// issue writes one invoice for an order and publishes InvoiceIssued once, however
+// often it is called.
 func (b *billing) issue(ctx context.Context, e OrderPlaced) error {
 	return tidings.InTx(ctx, b.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, "INSERT INTO invoices (order_id) VALUES (?) ON CONFLICT DO NOTHING", e.OrderID)

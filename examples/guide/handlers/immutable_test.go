@@ -8,7 +8,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// CartPaid has a slice, which all handlers would share.
+// CartPaid has a slice, whose elements all handlers would share.
 type CartPaid struct {
 	tidings.DomainEvent
 	Items []string
@@ -20,7 +20,7 @@ type BasketPaid struct {
 	Items tidings.List[string]
 }
 
-// StockCounted says how to copy it.
+// StockCounted has a method that copies it.
 type StockCounted struct {
 	tidings.DomainEvent
 	Shelves map[string]int
@@ -47,7 +47,7 @@ func Example_immutable() {
 
 	for range 2 {
 		tidings.Subscribe(bus, func(_ context.Context, e StockCounted) error {
-			e.Shelves["A1"]++ // in a copy of its own
+			e.Shelves["A1"]++ // in this handler's copy
 			fmt.Println("A1:", e.Shelves["A1"])
 			return nil
 		})

@@ -1,3 +1,3 @@
-// Package moving takes the monolith of package coupled apart, in the steps
+// Package moving moves the monolith of package coupled to events, in the steps
 // of docs/moving-a-monolith.md.
 package moving

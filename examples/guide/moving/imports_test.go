@@ -15,8 +15,7 @@ import (
 
 const program = "github.com/tidings-go/tidings/examples/proposals/"
 
-// modules may import each other in no way. What they tell each other is in
-// the package events.
+// No module may import another one. They share only the package events.
 var modules = []string{"clients", "credit", "crm", "portal", "projects"}
 
 func TestModulesDoNotImportEachOther(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 
 var errDown = errors.New("connection refused")
 
-// A fakePortal takes what comes, or is down.
+// A fakePortal accepts all calls, or is down.
 type fakePortal struct {
 	down     bool
 	accounts []string
@@ -38,11 +38,11 @@ func (p *fakePortal) OpenAccount(_ context.Context, company string) error {
 	return nil
 }
 
-// A monolith in one of its steps: assemble returns what accepts a proposal.
+// A monolith is one of the steps. assemble returns its function Accept.
 type step struct {
 	name     string
 	assemble func(*sql.DB, *tidings.EventBus, *fakePortal) (accept func(context.Context, int64) error)
-	// What becomes of an acceptance while the portal is down.
+	// The result of an acceptance while the portal is down.
 	acceptedWhenDown bool
 	publishes        bool
 }
@@ -69,8 +69,8 @@ var steps = []step{
 	}, true, true},
 }
 
-// TestSteps shows that nothing changes for the user before step 3, and what
-// changes then.
+// TestSteps shows that nothing changes for the user before step 3, and what step
+// 3 changes.
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	for _, step := range steps {

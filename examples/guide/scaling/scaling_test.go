@@ -26,8 +26,8 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A process is what each program of the guide has. ended gets the name of a
-// handler whenever it has returned.
+// A process has the parts of one program of the guide. The channel ended gets
+// the name of each handler that has returned.
 type process struct {
 	db    *sql.DB
 	bus   *tidings.EventBus
@@ -36,8 +36,8 @@ type process struct {
 	ended chan string
 }
 
-// newBroker returns the URL of a broker that is nobody else's: it lasts as long
-// as the test program.
+// newBroker returns the URL of a new broker in memory, which lasts as long as the
+// test program.
 func newBroker() string { return "memory://" + uuid.NewString() }
 
 func newProcess(t *testing.T, brokerURL, schema string) *process {
@@ -45,7 +45,7 @@ func newProcess(t *testing.T, brokerURL, schema string) *process {
 	return newProcessOn(t, brokerURL, openDatabase(t, schema))
 }
 
-// newProcessOn is newProcess with a database that another one has as well.
+// newProcessOn is newProcess with a database that another process uses too.
 func newProcessOn(t *testing.T, brokerURL string, db *sql.DB) *process {
 	t.Helper()
 	p := &process{db: db, ended: make(chan string, 100)}
@@ -76,8 +76,8 @@ func newProcessOn(t *testing.T, brokerURL string, db *sql.DB) *process {
 	return p
 }
 
-// start runs the process until stop is called, or the test ends. What its
-// handlers have done is committed then.
+// start runs the process until stop is called or the test ends. When stop
+// returns, the work of its handlers is committed.
 func (p *process) start(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -207,14 +207,14 @@ func TestTwoPrograms(t *testing.T) {
 	t.Parallel()
 	m, s := newPrograms(t)
 	shop := monolith(m.bus, m.db, m.jobs, m.relay)
-	stopService := s.start(t) // who listens comes first
+	stopService := s.start(t) // first, so that the broker has its queue
 	stopShop := m.start(t)
 
 	require.NoError(t, shop.Place(t.Context(), 1, "Middlemarch", 2))
 	m.await(t, "orders.mark_sent", 1)
 	require.Equal(t, 98, s.shelf(t))
 
-	// An event that is sent twice takes effect once, by the inbox.
+	// With the inbox, an event that is sent twice takes effect once.
 	twice := tidings.Stamp(t.Context(), events.OrderPlaced{OrderID: 2, Item: "Middlemarch", Copies: 5})
 	for range 2 {
 		require.NoError(t, tidings.Publish(t.Context(), m.bus, twice))
@@ -229,7 +229,7 @@ func TestTwoPrograms(t *testing.T) {
 func TestMoving(t *testing.T) {
 	t.Parallel()
 	m, s := newPrograms(t)
-	// The release before: its job is stored, and no worker gets to it.
+	// The previous release stored a job, and no worker ran it.
 	older := newProcessOn(t, newBroker(), m.db)
 	require.NoError(t, stored(older.bus, older.db, older.jobs).Place(t.Context(), 1, "Middlemarch", 2))
 

@@ -1,5 +1,5 @@
-// Package scaling wires the two modules of a shop up in the ways that the guide
-// "Scaling out" goes through.
+// Package scaling wires up the two modules of a shop in each way that the guide
+// "Scaling out" describes.
 package scaling
 
 import (
@@ -17,29 +17,29 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// plain is one process, whose handlers run after the commit.
+// plain wires up one process, whose handlers run after the commit.
 func plain(bus *tidings.EventBus, db *sql.DB) *orders.Orders {
 	shipping.Register(bus, db)
 	return orders.Register(bus, db)
 }
 
-// stored is one process or several identical ones, whose handlers are jobs in
-// the database that they share.
+// stored wires up one or several identical processes with durable handlers. The
+// jobs are in the database that the processes share.
 func stored(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs) *orders.Orders {
 	shipping.Register(bus, db, tidings.Via(jobs))
 	return orders.Register(bus, db, tidings.Via(jobs))
 }
 
-// relayed is one process or several identical ones, whose handlers get their
+// relayed wires up one or several identical processes, whose handlers get their
 // events from the broker.
 func relayed(bus *tidings.EventBus, db *sql.DB, r *relay.Relay, log *eventlog.Log) *orders.Orders {
 	shipping.Register(bus, db, tidings.Via(r), log.Inbox())
 	return orders.Register(bus, db, tidings.Via(r))
 }
 
-// outbox is how events are sent to the broker: with no transaction open, and
-// for half a day without one. The waits do not grow for long, so that they are
-// sent soon after it is back.
+// outbox returns the options of handlers that send events to the broker. They hold
+// no transaction meanwhile, and retry for half a day. The backoff has a limit of
+// 30 s, so that events are sent soon after the broker is back.
 func outbox(jobs *durable.Jobs) tidings.SubscribeOptions {
 	return tidings.SubscribeOptions{
 		tidings.Via(jobs),
@@ -49,30 +49,31 @@ func outbox(jobs *durable.Jobs) tidings.SubscribeOptions {
 	}
 }
 
-// monolith is the program without the module shipping.
+// monolith wires up the program without the module shipping.
 func monolith(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) *orders.Orders {
 	relay.Forward[events.OrderPlaced](bus, r, outbox(jobs))
 	relay.Receive[events.ParcelSent](bus, r, "shop")
 	return orders.Register(bus, db, tidings.Via(jobs))
 }
 
-// service is the module shipping in a process of its own, with a database of
-// its own. log is an event log there, for its inbox.
+// service wires up the module shipping as a separate process with a separate
+// database. The event log there is for its inbox.
 func service(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay, log *eventlog.Log) {
 	shipping.Register(bus, db, tidings.Via(r), log.Inbox())
 	relay.Forward[events.ParcelSent](bus, r, outbox(jobs))
 }
 
-// moving is monolith in the first release without shipping. Jobs that are there
-// for its handler, since an older process has stored them, go to the service.
+// moving is monolith in the first release without shipping. Jobs that an older
+// process stored for its handler are forwarded to the service.
 func moving(bus *tidings.EventBus, db *sql.DB, jobs *durable.Jobs, r *relay.Relay) *orders.Orders {
 	relay.Forward[events.OrderPlaced](bus, r, outbox(jobs), durable.Alias("shipping.pack"))
 	relay.Receive[events.ParcelSent](bus, r, "shop")
 	return orders.Register(bus, db, tidings.Via(jobs))
 }
 
-// run works until ctx ends, once everything is subscribed. The relay starts before the
-// jobs, so that the broker knows the handlers of this process.
+// run runs the handlers until ctx ends. Call it after all handlers are
+// subscribed. The relay starts before the jobs, so that the broker has the
+// queues of the handlers here.
 func run(ctx context.Context, bus *tidings.EventBus, jobs *durable.Jobs, r *relay.Relay) error {
 	services := tidings.Services{bus, r, jobs}
 	err := services.Start(ctx)

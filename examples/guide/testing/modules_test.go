@@ -25,7 +25,7 @@ type ClientCreated struct {
 	Company  string
 }
 
-// crm is the module that publishes.
+// crm is the module that publishes ProposalAccepted.
 type crm struct {
 	bus *tidings.EventBus
 	db  *sql.DB
@@ -47,7 +47,7 @@ func (c *crm) accept(ctx context.Context, id int64) error {
 	})
 }
 
-// clients is the module that reacts.
+// clients is the module that handles it.
 type clients struct {
 	bus *tidings.EventBus
 	db  *sql.DB

@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// A handler is a function: call it.
+// A unit test of a handler calls the function.
 func TestOnboardTwice(t *testing.T) {
 	t.Parallel()
 	bus := tidingstest.NewBus(t)
@@ -28,7 +28,7 @@ func TestOnboardTwice(t *testing.T) {
 	require.Equal(t, "Quarry Stone", created[0].Company)
 }
 
-// What a module publishes is its interface: record it.
+// Record what a module publishes.
 func TestAcceptSaysSo(t *testing.T) {
 	t.Parallel()
 	bus := tidingstest.NewBus(t)
@@ -70,7 +70,7 @@ func TestAcceptCreatesClient(t *testing.T) {
 	require.Equal(t, accepted.EventID(), created.CausationID())
 }
 
-// What was published and rolled back is recorded as well.
+// Events that were rolled back are recorded separately.
 func TestRolledBack(t *testing.T) {
 	t.Parallel()
 	bus := tidingstest.NewBus(t)
@@ -86,11 +86,11 @@ func TestRolledBack(t *testing.T) {
 	tidingstest.Require[ProposalAccepted](t, rec.RolledBack())
 }
 
-// The database stays as it was: the test rolls back, and the code under
-// test commits all the same.
+// The test rolls back its transaction, and after-commit handlers run
+// nevertheless.
 func TestInSandbox(t *testing.T) {
 	t.Parallel()
-	db := openDB(t) // as a rule one that all tests share
+	db := openDB(t) // usually one that all tests share
 	ctx, tx := tidingstest.Sandbox(t, db)
 	bus := tidingstest.NewBus(t)
 	rec := tidingstest.Record(bus)
@@ -104,7 +104,7 @@ func TestInSandbox(t *testing.T) {
 	require.Equal(t, 1, n)
 }
 
-// Code that is given a transaction, and leaves it to its caller to commit.
+// Commit tests code whose caller commits the transaction.
 func TestInsideTransaction(t *testing.T) {
 	t.Parallel()
 	db := openDB(t)
@@ -135,7 +135,8 @@ func TestAsync(t *testing.T) {
 	require.Equal(t, []string{"Quarry Stone"}, mails)
 }
 
-// A failure that no caller gets fails the test, unless it is expected.
+// A failure after the commit fails the test, unless the test has an error
+// handler.
 func TestFailureAfterCommit(t *testing.T) {
 	t.Parallel()
 	var reported error

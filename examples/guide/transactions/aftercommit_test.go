@@ -9,7 +9,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// acceptInTx has to leave publishing to whoever commits.
+// acceptInTx cannot publish: only its caller knows whether it will commit.
 func acceptInTx(ctx context.Context, tx *sql.Tx, id int64) (ProposalAccepted, error) {
 	amount, err := setAccepted(ctx, tx, id)
 	if err != nil {
@@ -18,8 +18,8 @@ func acceptInTx(ctx context.Context, tx *sql.Tx, id int64) (ProposalAccepted, er
 	return ProposalAccepted{ProposalID: id, Amount: amount}, checkCredit(amount)
 }
 
-// acceptAllByHand accepts proposals together, and publishes when that has
-// committed.
+// acceptAllByHand accepts several proposals in one transaction, and publishes
+// after the commit.
 func acceptAllByHand(ctx context.Context, db *sql.DB, bus *tidings.EventBus, ids ...int64) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

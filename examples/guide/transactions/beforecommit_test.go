@@ -8,8 +8,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// acceptTooEarly publishes while the transaction is open, and the bus does
-// not know that there is one.
+// acceptTooEarly publishes while the transaction is open. The bus does not know
+// of the transaction, since it is not in ctx.
 func acceptTooEarly(ctx context.Context, db *sql.DB, bus *tidings.EventBus, id int64) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// acceptByHand is for code that begins and commits itself.
+// acceptByHand shows the hook in code that begins and commits a transaction
+// itself.
 func acceptByHand(ctx context.Context, db *sql.DB, bus *tidings.EventBus, id int64) error {
 	ctx, hook := tidings.NewTxHook(ctx)
 	defer hook.Rollback(ctx)
@@ -33,7 +34,7 @@ func acceptByHand(ctx context.Context, db *sql.DB, bus *tidings.EventBus, id int
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return hook.Commit(ctx) // AfterCommit handlers; their errors come back here
+	return hook.Commit(ctx) // AfterCommit handlers, whose errors it returns
 }
 
 func Example_byHand() {

@@ -15,11 +15,11 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// exitCrash is the exit code of a process that died as planned.
+// exitCrash is the exit code of the process that simulates a crash.
 const exitCrash = 3
 
-// acceptAndDie accepts a proposal in a process that ends right after the
-// commit: in the first of its AfterCommit handlers.
+// acceptAndDie accepts a proposal in a process that exits after the commit, in
+// its first AfterCommit handler.
 func acceptAndDie(ctx context.Context, db *sql.DB) error {
 	bus := tidings.New()
 	m := &mailer{db: db}
@@ -51,15 +51,15 @@ func TestCrashAfterCommit(t *testing.T) {
 	require.ErrorAs(t, err, &exit, "%s", output)
 	require.Equal(t, exitCrash, exit.ExitCode(), "%s", output)
 
-	// The proposal is accepted, and the handlers after the commit are lost.
+	// The proposal is accepted, and the second AfterCommit handler did not run.
 	var accepted, reserved int
 	require.NoError(t, db.QueryRow("SELECT count(*) FROM proposals WHERE accepted").Scan(&accepted))
 	require.NoError(t, db.QueryRow("SELECT count(*) FROM reservations").Scan(&reserved))
 	require.Equal(t, 1, accepted)
 	require.Zero(t, reserved)
 
-	// What was stored in the transaction is still there. A first attempt
-	// fails; the row stays.
+	// The outbox still has the row that was stored in the transaction. It keeps
+	// the row if an attempt to send fails.
 	var keys []string
 	refused := errors.New("no mail server")
 	m := &mailer{db: db, send: func(context.Context, string, ProposalAccepted) error { return refused }}

@@ -9,8 +9,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// accept publishes where the thing happens. The bus knows the transaction
-// from ctx.
+// accept publishes inside the transaction, which the bus finds in ctx.
 func accept(ctx context.Context, db *sql.DB, bus *tidings.EventBus, id int64) error {
 	return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		amount, err := setAccepted(ctx, tx, id)

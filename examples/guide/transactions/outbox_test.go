@@ -10,8 +10,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A mailer sends a mail for every accepted proposal, also if the process
-// dies in between. The table mails is its outbox.
+// A mailer sends a mail for every accepted proposal, even if the process dies
+// after the commit. The table mails is its outbox.
 type mailer struct {
 	db   *sql.DB
 	send func(ctx context.Context, key string, e ProposalAccepted) error
@@ -22,13 +22,13 @@ func (m *mailer) register(bus *tidings.EventBus) {
 	tidings.Subscribe(bus, m.wake, tidings.Async(), tidings.Named("mail.wake"))
 }
 
-// enqueue stores what is to be done in the transaction of the publisher.
+// enqueue stores the mail to send, in the transaction of the publisher.
 func (m *mailer) enqueue(ctx context.Context, e ProposalAccepted) error {
 	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
 	if !ok {
 		return errors.New("mail: a proposal was accepted outside a transaction")
 	}
-	payload, err := json.Marshal(e) // the fields; the header is not among them
+	payload, err := json.Marshal(e) // the fields, without the header
 	if err != nil {
 		return err
 	}
@@ -36,11 +36,12 @@ func (m *mailer) enqueue(ctx context.Context, e ProposalAccepted) error {
 	return err
 }
 
-// wake saves the wait for the next drain. If it never runs, nothing is lost.
+// wake drains at once after a commit. If it does not run, the next drain sends
+// the mail.
 func (m *mailer) wake(ctx context.Context, _ ProposalAccepted) error { return m.drain(ctx) }
 
-// drain sends what is stored. Call it when the program starts, and from
-// time to time.
+// drain sends all stored mails. Call it when the program starts, and
+// periodically.
 func (m *mailer) drain(ctx context.Context) error {
 	for {
 		found, err := m.sendOne(ctx)
@@ -50,8 +51,8 @@ func (m *mailer) drain(ctx context.Context) error {
 	}
 }
 
-// sendOne deletes a row and sends its mail, in this order but in one
-// transaction: if it does not commit, the mail is sent again.
+// sendOne deletes a row and sends its mail, in one transaction: if it does not
+// commit, the row stays, and the mail is sent again.
 func (m *mailer) sendOne(ctx context.Context) (found bool, err error) {
 	err = tidings.InTx(ctx, m.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		var key string

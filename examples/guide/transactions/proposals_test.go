@@ -30,7 +30,7 @@ type ProposalAccepted struct {
 	Amount     int64
 }
 
-// setAccepted is the part of every step that does not change.
+// setAccepted is the same in every step.
 func setAccepted(ctx context.Context, tx *sql.Tx, id int64) (amount int64, err error) {
 	err = tx.QueryRowContext(ctx, "UPDATE proposals SET accepted = TRUE WHERE id = ? RETURNING amount", id).Scan(&amount)
 	return amount, err
@@ -45,7 +45,7 @@ func checkCredit(amount int64) error {
 	return nil
 }
 
-// sendWelcome sends a mail, as far as the examples are concerned.
+// sendWelcome stands for a function that sends a mail.
 func sendWelcome(_ context.Context, e ProposalAccepted) error {
 	fmt.Printf("mail: welcome, proposal %d is accepted\n", e.ProposalID)
 	return nil

@@ -10,8 +10,7 @@ import (
 	"github.com/tidings-go/tidings/examples/guide/internal/memdb"
 )
 
-// reserve takes the amount from the credit of the company, in the
-// publisher's transaction.
+// reserve reserves credit of the company, in the publisher's transaction.
 func reserve(ctx context.Context, e ProposalAccepted) error {
 	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
 	if !ok {

@@ -9,8 +9,8 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// acceptAll accepts what can be accepted, and commits once. It calls accept
-// as it is: inside of a transaction, its InTx is a savepoint.
+// acceptAll accepts all proposals within the limit, and commits once. Inside a
+// transaction, the InTx of accept sets a savepoint.
 func acceptAll(ctx context.Context, db *sql.DB, bus *tidings.EventBus, ids ...int64) error {
 	return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error {
 		for _, id := range ids {

@@ -7,7 +7,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// ProposalAccepted is in its second version. Version 1 is in upcast_test.go.
+// ProposalAccepted is version 2. Version 1 is in upcast_test.go.
 type ProposalAccepted struct {
 	tidings.DomainEvent
 	ProposalID int64  `json:"proposal_id"`
@@ -15,7 +15,7 @@ type ProposalAccepted struct {
 	Currency   string `json:"currency"`
 }
 
-// Register gives the events of this package their names and versions.
+// Register registers the names and versions of this package's events.
 func Register(r *tidings.Registry) {
 	tidings.Register[ProposalAccepted](r, "crm.proposal_accepted", 2)
 	tidings.Upcast(r, "crm.proposal_accepted", 1, proposalAcceptedV1to2)

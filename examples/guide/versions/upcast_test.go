@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// proposalAcceptedV1 is what version 1 looked like: amounts were euros.
+// proposalAcceptedV1 is version 1, with an amount in euros.
 type proposalAcceptedV1 struct {
 	ProposalID int64   `json:"proposal_id"`
 	Amount     float64 `json:"amount"`

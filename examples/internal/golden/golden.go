@@ -1,5 +1,5 @@
-// Package golden compares the JSON of events with files, so that a change of
-// their shape is seen in review and not in production.
+// Package golden compares the JSON of events with files, so that a change of their
+// shape is seen in review.
 package golden
 
 import (
@@ -20,10 +20,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of the newest versions")
 
-// Check compares each sample, as it would be stored, with the file of its
-// name and version in testdata. Every registered type needs a sample, with a
-// value in every field. The files of older versions stay, and must be
-// readable.
+// Check encodes each sample and compares it with the file of its name and version
+// in testdata. Every registered type needs a sample, with a value in every field.
+// The files of older versions stay, and must be readable.
 func Check(t *testing.T, registry *tidings.Registry, samples ...tidings.Event) {
 	t.Helper()
 	require.NoError(t, registry.Validate())
@@ -60,8 +59,8 @@ func Check(t *testing.T, registry *tidings.Registry, samples ...tidings.Event) {
 	}
 }
 
-// requireValues fails for a field without a value: the file would not show
-// when it is renamed if it is omitempty, and shows little of it if not.
+// requireValues fails if a field has no value. With omitempty the file would not
+// have the field.
 func requireValues(t *testing.T, sample tidings.Event) {
 	t.Helper()
 	v := reflect.ValueOf(sample)

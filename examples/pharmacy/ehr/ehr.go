@@ -1,5 +1,5 @@
-// Package ehr is the module of the health records: requests for
-// prescriptions, and the prescriptions.
+// Package ehr is the module that manages health records: requests for
+// prescriptions, and prescriptions.
 package ehr
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// Schema creates the tables of this module, unless they are there.
+// Schema creates the tables of this module, unless they exist.
 const Schema = `
 	CREATE TABLE IF NOT EXISTS ehr_requests (
 		id            INTEGER PRIMARY KEY,
@@ -38,7 +38,7 @@ type Records struct {
 	bus *tidings.EventBus
 }
 
-// New returns the records in db, which publish on bus.
+// New returns the records in db. They publish on bus.
 func New(bus *tidings.EventBus, db *sql.DB) *Records { return &Records{db, bus} }
 
 // A Request asks for a product that was ordered in an encounter.
@@ -48,7 +48,7 @@ type Request struct {
 	OrderID, OrderItemID string
 }
 
-// Request files a request, and returns its ID.
+// Request stores a request, and returns its ID.
 func (r *Records) Request(ctx context.Context, req Request) (id int64, err error) {
 	err = tidings.InTx(ctx, r.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `
@@ -58,8 +58,8 @@ func (r *Records) Request(ctx context.Context, req Request) (id int64, err error
 	return id, err
 }
 
-// Approve writes prescriptions for requests: for all of them, or for none if
-// one is not pending.
+// Approve writes prescriptions for all requests, or for none if one is not
+// pending.
 func (r *Records) Approve(ctx context.Context, provider string, requestIDs ...int64) error {
 	return tidings.InTx(ctx, r.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		for _, id := range requestIDs {

@@ -15,7 +15,7 @@ import (
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// setup returns records with two requests, and what they publish.
+// setup returns records with two requests, and a recorder of their events.
 func setup(t *testing.T) (records *ehr.Records, db *sql.DB, rec *tidingstest.Recorder, requests []int64) {
 	t.Helper()
 	db, err := sql.Open("sqlite", ":memory:")
@@ -49,8 +49,8 @@ func TestApprove(t *testing.T) {
 	require.Equal(t, "I-2", approved.OrderItemID)
 }
 
-// All requests or none: the approval of the second, which was fine, is
-// rolled back with its event.
+// All requests or none: the second approval, which succeeded, is rolled back with
+// its event.
 func TestApproveAllOrNone(t *testing.T) {
 	t.Parallel()
 	records, _, rec, requests := setup(t)
@@ -75,7 +75,7 @@ func TestApproveUnknownRequest(t *testing.T) {
 	require.Empty(t, rec.RolledBack())
 }
 
-// Approve is part of the transaction that its caller has begun.
+// Approve joins the transaction of its caller.
 func TestApproveInsideATransaction(t *testing.T) {
 	t.Parallel()
 	records, db, rec, requests := setup(t)

@@ -1,11 +1,11 @@
-// Package events holds what the modules of the pharmacy tell each other. It
-// is all that they know of each other.
+// Package events holds the events of the pharmacy. The modules share no other
+// package.
 package events
 
 import "github.com/tidings-go/tidings"
 
-// PrescriptionRequestApproved says that a provider has approved a request
-// and that there is a prescription now.
+// PrescriptionRequestApproved is published when a provider approves a request and
+// a prescription is written.
 type PrescriptionRequestApproved struct {
 	tidings.DomainEvent
 	RequestID      int64
@@ -15,7 +15,7 @@ type PrescriptionRequestApproved struct {
 	OrderItemID    string
 }
 
-// OrderReadyForFulfillment says that the last item of an order is approved.
+// OrderReadyForFulfillment is published when the last item of an order is approved.
 type OrderReadyForFulfillment struct {
 	tidings.DomainEvent
 	OrderID  string

@@ -1,4 +1,4 @@
-// Package fulfilment is the module that hands ready orders to the carrier.
+// Package fulfilment is the module that picks and ships ready orders.
 package fulfilment
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// Schema creates the tables of this module, unless they are there.
+// Schema creates the tables of this module, unless they exist.
 const Schema = `
 	CREATE TABLE IF NOT EXISTS shipments (
 		order_id TEXT PRIMARY KEY,
@@ -22,21 +22,21 @@ const Schema = `
 		boxes   INTEGER NOT NULL
 	);`
 
-// A Carrier ships parcels. A second call for the same order is answered with
-// the tracking number of the first.
+// A Carrier ships parcels. A second call for the same order returns the tracking
+// number of the first.
 type Carrier interface {
 	Ship(ctx context.Context, orderID string, products []string) (tracking string, err error)
 }
 
-// Fulfilment knows what has been shipped.
+// Fulfilment is the API of the module.
 type Fulfilment struct {
 	db      *sql.DB
 	carrier Carrier
 }
 
-// Register returns the fulfilment in db of the orders that are ready on bus.
-// A carrier takes its time and may be out of order. Nobody waits for it, and
-// no approval fails with it: pick and ship say how else the handlers run.
+// Register subscribes the fulfilment in db to the ready orders on bus. A carrier is
+// slow and may be down, so the handlers should not run in the publisher's
+// goroutine. The options pick and ship say how they run.
 func Register(bus *tidings.EventBus, db *sql.DB, carrier Carrier, pick, ship tidings.SubscribeOption) *Fulfilment {
 	f := &Fulfilment{db, carrier}
 	tidings.Subscribe(bus, f.pick, tidings.Named("fulfilment.pick"), pick)
@@ -44,8 +44,7 @@ func Register(bus *tidings.EventBus, db *sql.DB, carrier Carrier, pick, ship tid
 	return f
 }
 
-// pick takes the products off the shelf, and counts. It would count twice if
-// it took effect twice.
+// pick reduces the stock and counts boxes. It is not idempotent.
 func (f *Fulfilment) pick(ctx context.Context, e events.OrderReadyForFulfillment) error {
 	return tidings.InTx(ctx, f.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		for _, product := range e.Products.All() {
@@ -60,8 +59,8 @@ func (f *Fulfilment) pick(ctx context.Context, e events.OrderReadyForFulfillment
 	})
 }
 
-// ship ships an order, unless that has been done. If the process dies between
-// the carrier and the commit, the carrier is called again for the same order.
+// ship ships an order, unless it is shipped. If the process dies between the call
+// and the commit, the carrier is called again for the same order.
 func (f *Fulfilment) ship(ctx context.Context, e events.OrderReadyForFulfillment) error {
 	if tracking, err := f.Tracking(ctx, e.OrderID); err != nil || tracking != "" {
 		return err
@@ -70,7 +69,7 @@ func (f *Fulfilment) ship(ctx context.Context, e events.OrderReadyForFulfillment
 	for _, product := range e.Products.All() {
 		products = append(products, product)
 	}
-	// Outside of a transaction: no connection waits for the carrier.
+	// Outside a transaction, so that no connection is held meanwhile.
 	tracking, err := f.carrier.Ship(ctx, e.OrderID, products)
 	if err != nil {
 		return fmt.Errorf("shipping order %q: %w", e.OrderID, err)

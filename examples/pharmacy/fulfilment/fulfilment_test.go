@@ -15,7 +15,7 @@ import (
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// carrier ships what it is told to, or fails.
+// carrier ships every order, or fails.
 type carrier struct {
 	shipped []string
 	err     error
@@ -43,8 +43,8 @@ func open(t *testing.T, c *carrier, opts ...tidings.Option) (*fulfilment.Fulfilm
 	return fulfilment.Register(bus, db, c, tidings.Async(), tidings.Async()), bus
 }
 
-// An asynchronous handler may still run when Publish has returned: Drain
-// waits for it.
+// Drain waits for asynchronous handlers, which may still run when Publish has
+// returned.
 func TestShip(t *testing.T) {
 	t.Parallel()
 	c := &carrier{}

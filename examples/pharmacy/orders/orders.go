@@ -1,4 +1,4 @@
-// Package orders is the module of the orders and their items.
+// Package orders is the module that manages orders and their items.
 package orders
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/tidings-go/tidings/examples/pharmacy/events"
 )
 
-// Schema creates the tables of this module, unless they are there.
+// Schema creates the tables of this module, unless they exist.
 const Schema = `
 	CREATE TABLE IF NOT EXISTS orders (
 		id    TEXT PRIMARY KEY,
@@ -29,7 +29,7 @@ type Orders struct {
 	bus *tidings.EventBus
 }
 
-// Register returns the orders in db, which follow the approvals on bus.
+// Register returns the orders in db, and subscribes them to the approvals on bus.
 func Register(bus *tidings.EventBus, db *sql.DB) *Orders {
 	o := &Orders{db, bus}
 	tidings.Subscribe(bus, o.approveItem, tidings.Named("orders.approveItem"))
@@ -39,7 +39,7 @@ func Register(bus *tidings.EventBus, db *sql.DB) *Orders {
 // An Item is a product in an order.
 type Item struct{ ID, Product string }
 
-// Place takes an order.
+// Place stores an order.
 func (o *Orders) Place(ctx context.Context, orderID string, items ...Item) error {
 	return tidings.InTx(ctx, o.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO orders (id) VALUES (?)", orderID); err != nil {
@@ -55,8 +55,8 @@ func (o *Orders) Place(ctx context.Context, orderID string, items ...Item) error
 	})
 }
 
-// Ready reports whether all items of an order are approved. Inside of a
-// transaction it sees what that has done so far.
+// Ready reports whether all items of an order are approved. Inside a transaction
+// it sees the uncommitted changes.
 func (o *Orders) Ready(ctx context.Context, orderID string) (ready bool, err error) {
 	err = tidings.InTx(ctx, o.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, "SELECT ready FROM orders WHERE id = ?", orderID).Scan(&ready)
@@ -64,8 +64,8 @@ func (o *Orders) Ready(ctx context.Context, orderID string) (ready bool, err err
 	return ready, err
 }
 
-// approveItem notes the approval of an item and, with the last one, that the
-// order is ready. The same approval may arrive again.
+// approveItem stores the approval of an item. After the last one it publishes that
+// the order is ready. It is idempotent.
 func (o *Orders) approveItem(ctx context.Context, e events.PrescriptionRequestApproved) error {
 	return tidings.InTx(ctx, o.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		found, err := changed(tx.ExecContext(ctx, "UPDATE order_items SET approved = TRUE WHERE id = ? AND order_id = ?", e.OrderItemID, e.OrderID))
@@ -75,8 +75,8 @@ func (o *Orders) approveItem(ctx context.Context, e events.PrescriptionRequestAp
 		if !found {
 			return fmt.Errorf("order %q has no item %q", e.OrderID, e.OrderItemID)
 		}
-		// One update alone finds the order not yet ready: whoever makes it
-		// publishes the event, however often approvals arrive.
+		// Only one update finds the order not ready. So the event is published
+		// once, however often approvals arrive.
 		ready, err := changed(tx.ExecContext(ctx, `
 			UPDATE orders SET ready = TRUE WHERE id = ? AND NOT ready
 			AND NOT EXISTS (SELECT * FROM order_items WHERE order_id = orders.id AND NOT approved)`, e.OrderID))
@@ -87,7 +87,7 @@ func (o *Orders) approveItem(ctx context.Context, e events.PrescriptionRequestAp
 		if err != nil {
 			return err
 		}
-		// Delivered at the commit of this transaction, not of the publisher's.
+		// Delivered after the commit of this transaction, not of the publisher's.
 		return tidings.Publish(ctx, o.bus, events.OrderReadyForFulfillment{
 			OrderID: e.OrderID, Products: tidings.ListOf(products...),
 		})

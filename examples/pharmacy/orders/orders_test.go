@@ -16,8 +16,8 @@ import (
 	"github.com/tidings-go/tidings/tidingstest"
 )
 
-// A shop is the module alone, with order O-1 of the items I-1 and I-2. The
-// tests stand in for the module ehr: they publish what it would.
+// A shop is the module orders alone, with order O-1 of the items I-1 and I-2. The
+// tests publish the events of the module ehr.
 type shop struct {
 	*orders.Orders
 	db  *sql.DB
@@ -78,7 +78,7 @@ func TestRedelivery(t *testing.T) {
 	for range 2 {
 		require.NoError(t, tidings.Publish(t.Context(), s.bus, first))
 	}
-	s.requireReady(t, false) // one item twice is not two items
+	s.requireReady(t, false) // one item approved twice is not two items
 
 	require.NoError(t, s.approve(t.Context(), "I-2"))
 	require.NoError(t, s.approve(t.Context(), "I-2"))
@@ -99,8 +99,8 @@ func TestApprovalsAtOnce(t *testing.T) {
 	s.requireReady(t, true)
 }
 
-// Without a transaction the publisher is told. In one it has committed by
-// the time that the handler runs, and the bus is told.
+// Outside a transaction the publisher gets the error. Inside one it has committed
+// when the handler runs, and the error handler of the bus gets it.
 func TestUnknownItem(t *testing.T) {
 	t.Parallel()
 	var reported []error
@@ -131,7 +131,7 @@ func TestRollbackOfTheApproval(t *testing.T) {
 	require.Len(t, s.rec.RolledBack(), 2)
 }
 
-// The handler's own transaction fails after it has published.
+// The handler's own transaction fails after the publish.
 func TestRollbackOfTheHandler(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -147,7 +147,7 @@ func TestRollbackOfTheHandler(t *testing.T) {
 	s.requireReady(t, true)
 }
 
-// In the transaction of the test, everything happens and nothing remains.
+// In a sandbox all handlers run, and the test rolls back their changes.
 func TestInSandbox(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -1,6 +1,5 @@
-// Package clients is the module of clients, their contracts and engagements.
-// It hears of accepted proposals and says who became a client and what was
-// signed.
+// Package clients is the module that manages clients, contracts and engagements.
+// It handles ProposalAccepted, and publishes ClientCreated and ContractSigned.
 package clients
 
 import (
@@ -28,9 +27,9 @@ func Register(ctx context.Context, bus *tidings.EventBus, db *sql.DB) error {
 	return nil
 }
 
-// onboard runs once the acceptance has committed, in a transaction of its
-// own. The contract's unique proposal makes it idempotent: for a proposal
-// that it has handled it writes nothing and publishes nothing.
+// onboard runs after the commit of the acceptance, in a separate transaction. The
+// unique proposal of a contract makes it idempotent: a second call for a proposal
+// writes nothing and publishes nothing.
 func (m *module) onboard(ctx context.Context, e events.ProposalAccepted) error {
 	return tidings.InTx(ctx, m.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		client, isNew, err := clientFor(ctx, tx, e)
@@ -56,8 +55,8 @@ func (m *module) onboard(ctx context.Context, e events.ProposalAccepted) error {
 	})
 }
 
-// clientFor returns the client that the proposal is for. Only a prospective
-// one is created: an update or a renewal needs something to go on from.
+// clientFor returns the client of the proposal. It creates a prospective client
+// only: an update or a renewal needs an existing contract.
 func clientFor(ctx context.Context, tx *sql.Tx, e events.ProposalAccepted) (id int64, isNew bool, err error) {
 	if e.Type == events.Prospective {
 		return store.AddClient(ctx, tx, e.Firm, e.Company, e.ContactEmail)

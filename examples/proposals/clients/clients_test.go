@@ -86,7 +86,7 @@ func TestOnboard_Idempotent(t *testing.T) {
 	t.Parallel()
 	bus, rec, db := setup(t)
 	e := tidings.Stamp(t.Context(), accepted(7, events.Prospective, "Tern"))
-	again := accepted(7, events.Prospective, "Tern") // the same proposal in an event of its own
+	again := accepted(7, events.Prospective, "Tern") // the same proposal in another event
 	for _, e := range []events.ProposalAccepted{e, e, again} {
 		require.NoError(t, tidings.Publish(t.Context(), bus, e))
 	}

@@ -1,6 +1,6 @@
-// Package credit is the module that bounds what a company may order from a
-// firm. The bound has to hold when a proposal is accepted, not later: so its
-// handler runs inside the transaction of whoever accepts, and can refuse.
+// Package credit is the module that limits the amount a company may order from a
+// firm. The limit has to hold when a proposal is accepted. So its handler runs
+// inside the publisher's transaction, and can refuse the proposal.
 package credit
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/events"
 )
 
-// ErrLimitExceeded is why an acceptance is refused.
+// ErrLimitExceeded is the error of an acceptance over the limit.
 var ErrLimitExceeded = errors.New("credit limit exceeded")
 
 type module struct {
@@ -32,8 +32,8 @@ func Register(ctx context.Context, bus *tidings.EventBus, db *sql.DB, limit even
 	return nil
 }
 
-// reserve writes in the publisher's transaction: if the sum is too high, the
-// reservation goes the same way as the acceptance.
+// reserve writes in the publisher's transaction. If the sum is too high, its error
+// rolls back both the reservation and the acceptance.
 func (m *module) reserve(ctx context.Context, e events.ProposalAccepted) error {
 	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
 	if !ok {

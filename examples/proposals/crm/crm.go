@@ -1,5 +1,5 @@
-// Package crm is the module of proposals. It says when one is accepted, and
-// knows nothing of what follows from that.
+// Package crm is the module that manages proposals. It publishes ProposalAccepted,
+// and does not depend on the modules that handle it.
 package crm
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/events"
 )
 
-// A Service is how the rest of the program speaks to crm.
+// A Service is the API of the module crm.
 type Service struct {
 	bus *tidings.EventBus
 	db  *sql.DB
@@ -30,14 +30,14 @@ func Register(ctx context.Context, bus *tidings.EventBus, db *sql.DB) (*Service,
 	return s, nil
 }
 
-// An Import is what became of a sheet of proposals.
+// An Import is the result of importing a sheet of proposals.
 type Import struct {
 	Lines     int // without the header
 	Proposals []Proposal
 	Rejected  []Rejection
 }
 
-// A Proposal is one that an import found.
+// A Proposal is a proposal that an import found.
 type Proposal struct {
 	ID      int64
 	Firm    string
@@ -48,15 +48,15 @@ type Proposal struct {
 	New     bool // not in the database before
 }
 
-// A Rejection is a line that holds no valid proposal.
+// A Rejection is a line without a valid proposal.
 type Rejection struct {
 	Line int // in the file, from 1
 	Err  error
 }
 
-// Import stores the proposals of a CSV sheet. Bad lines are rejected one by
-// one. A proposal that is stored already stays as it is; a line that says
-// something else about it is rejected.
+// Import stores the proposals of a CSV sheet, and rejects each invalid line. It
+// does not change a proposal that is stored already; a line with other values for
+// it is rejected.
 func (s *Service) Import(ctx context.Context, sheet io.Reader) (Import, error) {
 	lines, err := proposal.ReadSheet(sheet)
 	if err != nil {
@@ -89,16 +89,16 @@ func store(ctx context.Context, tx *sql.Tx, line proposal.Line) (Proposal, error
 	return Proposal{ID: id, Firm: p.Firm, Number: p.Number, Type: p.Type, Company: p.Company, Amount: p.Amount, New: added}, err
 }
 
-// Accept accepts a proposal and publishes that in the same transaction. It
-// reports whether anything changed: nothing does if the proposal was
-// accepted before. A handler that runs inside the transaction may refuse.
+// Accept accepts a proposal and publishes ProposalAccepted in one transaction. It
+// returns false if the proposal was accepted before. A handler that runs inside
+// the transaction can refuse it.
 func (s *Service) Accept(ctx context.Context, id int64) (accepted bool, err error) {
 	err = tidings.InTx(ctx, s.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		p, err := proposal.Get(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		// Stamped before it is published, so that row and event tell the same time.
+		// Stamped before it is published, so that row and event have the same time.
 		event := tidings.Stamp(ctx, events.ProposalAccepted{
 			ProposalID: id, Firm: p.Firm, Number: p.Number, Type: p.Type,
 			Company: p.Company, ContactEmail: p.ContactEmail,
@@ -116,8 +116,8 @@ func (s *Service) Accept(ctx context.Context, id int64) (accepted bool, err erro
 	return accepted, nil
 }
 
-// noteContract lets crm show the contract beside the proposal. It closes the
-// circle between crm and clients without an import in either direction.
+// noteContract stores the contract beside the proposal. So crm and clients handle
+// each other's events, without an import in either direction.
 func (s *Service) noteContract(ctx context.Context, e events.ContractSigned) error {
 	return proposal.NoteContract(ctx, s.db, e.ProposalID, e.ContractID)
 }

@@ -1,6 +1,5 @@
-// Package events holds what the modules tell each other: the facts, and the
-// words they are told in. It is the only package that they share, and it
-// imports none of them.
+// Package events holds the events of all modules, and the types of their fields.
+// It is the only package that the modules share, and it imports none of them.
 package events
 
 import (
@@ -10,7 +9,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// ProposalAccepted says that a company took what a firm had offered.
+// ProposalAccepted is published when a company accepts the proposal of a firm.
 type ProposalAccepted struct {
 	tidings.DomainEvent
 	ProposalID   int64
@@ -25,7 +24,7 @@ type ProposalAccepted struct {
 	Portal       bool      // the company asked for access to the client portal
 }
 
-// ClientCreated says that a company became a client of a firm.
+// ClientCreated is published when a company becomes a client of a firm.
 type ClientCreated struct {
 	tidings.DomainEvent
 	ClientID     int64
@@ -35,7 +34,7 @@ type ClientCreated struct {
 	Portal       bool
 }
 
-// ContractSigned says that a client is bound to what it accepted.
+// ContractSigned is published when the contract of a proposal is signed.
 type ContractSigned struct {
 	tidings.DomainEvent
 	ContractID int64
@@ -49,7 +48,7 @@ type ContractSigned struct {
 	Follows    int64 // the contract that this one updates or renews; 0 for a client's first
 }
 
-// ProjectCreated says that the work for a contract is planned.
+// ProjectCreated is published when the project of a contract is created.
 type ProjectCreated struct {
 	tidings.DomainEvent
 	ProjectID  int64

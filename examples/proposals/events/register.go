@@ -2,9 +2,8 @@ package events
 
 import "github.com/tidings-go/tidings"
 
-// Register gives the events the names and versions under which they are
-// stored. The names stay when a type is renamed. testdata has what each
-// version looks like.
+// Register registers the names and versions under which the events are stored. A
+// name stays when its type is renamed. testdata has an example of each version.
 func Register(r *tidings.Registry) {
 	tidings.Register[ProposalAccepted](r, "crm.proposal_accepted", 1)
 	tidings.Register[ClientCreated](r, "clients.client_created", 1)

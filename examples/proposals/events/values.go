@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A ProposalType says whom a proposal is for.
+// A ProposalType is the kind of company that a proposal is for.
 type ProposalType string
 
 const (

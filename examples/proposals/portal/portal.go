@@ -28,8 +28,8 @@ func Register(bus *tidings.EventBus, base *url.URL) {
 	tidings.Subscribe(bus, m.openAccount, tidings.Named("portal.open_account"))
 }
 
-// openAccount runs after the client is committed: a portal that is down is
-// no reason not to have the client. PUT makes it idempotent.
+// openAccount runs after the commit: if the portal is down, the client exists
+// nevertheless. PUT makes it idempotent.
 func (m *module) openAccount(ctx context.Context, e events.ClientCreated) error {
 	if !e.Portal {
 		return nil

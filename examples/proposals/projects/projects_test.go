@@ -23,7 +23,7 @@ func TestOpen(t *testing.T) {
 		ContractID: 3, Firm: "Mill", Company: "Tern", Service: "Payroll", StartsOn: day,
 	})
 
-	for range 2 { // delivered twice, it counts once
+	for range 2 { // delivered twice, counted once
 		require.NoError(t, tidings.Publish(t.Context(), bus, signed))
 	}
 	all := tidingstest.All[events.ProjectCreated](rec.Delivered())

@@ -1,6 +1,6 @@
-// Package reports is the module that says what firms have sold. Its table is
-// a read model: it holds nothing that the events do not say, so that it can
-// be emptied and built again from the log.
+// Package reports is the module that reports the sales of firms. Its table is a
+// read model: all its data comes from events, so that it can be emptied and rebuilt
+// from the log.
 package reports
 
 import (
@@ -16,10 +16,10 @@ import (
 // Handler is the name of the handler that builds the table.
 const Handler = "reports.add_sale"
 
-// A Firm sums up what a firm has sold.
+// A Firm has the sales of a firm.
 type Firm = store.Firm
 
-// A Service answers what firms have sold.
+// A Service queries the sales.
 type Service struct{ db *sql.DB }
 
 // Register creates the module's table in db and subscribes its handler.
@@ -32,7 +32,7 @@ func Register(ctx context.Context, bus *tidings.EventBus, db *sql.DB) (*Service,
 	return s, nil
 }
 
-// addSale counts a contract once, however often it hears of it.
+// addSale is idempotent: it counts each contract once.
 func (s *Service) addSale(ctx context.Context, e events.ContractSigned) error {
 	if err := store.AddSale(ctx, s.db, e.ContractID, e.Firm, e.Company, e.Amount); err != nil {
 		return fmt.Errorf("reports: contract %d: %w", e.ContractID, err)
@@ -40,8 +40,8 @@ func (s *Service) addSale(ctx context.Context, e events.ContractSigned) error {
 	return nil
 }
 
-// Firms returns every firm that has sold something, by name.
+// Firms returns all firms with sales, by name.
 func (s *Service) Firms(ctx context.Context) ([]Firm, error) { return store.Firms(ctx, s.db) }
 
-// Clear empties the table, to have it built again.
+// Clear empties the table before it is rebuilt.
 func (s *Service) Clear(ctx context.Context) error { return store.DeleteSales(ctx, s.db) }

@@ -22,7 +22,7 @@ func TestFirms(t *testing.T) {
 		{ContractID: 1, Firm: "Mill", Company: "Tern", Amount: 10_00},
 		{ContractID: 2, Firm: "Mill", Company: "Tern", Amount: 5_00},
 		{ContractID: 3, Firm: "Harbour", Company: "Tern", Amount: 7_00},
-		{ContractID: 3, Firm: "Harbour", Company: "Tern", Amount: 7_00}, // twice, and counted once
+		{ContractID: 3, Firm: "Harbour", Company: "Tern", Amount: 7_00}, // delivered twice, counted once
 	} {
 		require.NoError(t, tidings.Publish(t.Context(), bus, e))
 	}

@@ -1,5 +1,5 @@
-// Command durable places an order, which a durable handler ships: the carrier
-// does not answer at first, so the handler is tried again.
+// Command durable places an order, which a durable handler ships. The first
+// attempt fails, so a worker retries it.
 package main
 
 import (
@@ -68,7 +68,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// The job for the handler commits with the order, or not at all.
+	// The handler's job is stored in the transaction.
 	err = tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return tidings.Publish(ctx, bus, OrderPlaced{Item: "Middlemarch"})
 	})
@@ -88,7 +88,7 @@ func openJobs(ctx context.Context, db *sql.DB) (*durable.Jobs, error) {
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 4}},
 		FetchCooldown:     5 * time.Millisecond,
 		FetchPollInterval: 50 * time.Millisecond,
-		Logger:            slog.New(slog.DiscardHandler), // leave it out to see River at work
+		Logger:            slog.New(slog.DiscardHandler), // leave it out to see River's log
 	})
 	driver := riversqlite.New(db)
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: config.Logger})

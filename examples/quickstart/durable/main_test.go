@@ -1,6 +1,6 @@
 package main
 
-// The first attempt failed, and the second came by itself.
+// The first attempt failed, and the worker retried it.
 func Example() {
 	main()
 	// Output:

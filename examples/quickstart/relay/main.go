@@ -43,8 +43,8 @@ func run(ctx context.Context, broker string) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close(ctx)) }()
 
-	// The handler gets its events from the broker, in whichever process subscribes
-	// it. Without the last option it runs here, after the publish.
+	// The handler gets its events from the broker, in any process that subscribes
+	// it. Without Via it would run here, after the publish.
 	bus := tidings.New()
 	shipped := make(chan string)
 	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {

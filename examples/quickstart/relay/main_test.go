@@ -5,7 +5,7 @@ import (
 	"log"
 )
 
-// The event went through a broker within the process.
+// The event went through a broker in memory.
 func Example() {
 	if err := run(context.Background(), "memory://quickstart"); err != nil {
 		log.Fatal(err)

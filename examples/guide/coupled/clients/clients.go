@@ -1,4 +1,4 @@
-// Package clients is the module of clients and their contracts.
+// Package clients is the module that manages clients and their contracts.
 package clients
 
 import (
@@ -21,7 +21,7 @@ type Portal interface {
 	OpenAccount(ctx context.Context, company string) error
 }
 
-// A Service is how the rest of the program speaks to clients.
+// A Service is the API of the module clients.
 type Service struct {
 	Projects *projects.Service
 	Portal   Portal

@@ -1,4 +1,4 @@
-// Package crm is the module of proposals.
+// Package crm is the module that manages proposals.
 package crm
 
 import (
@@ -10,7 +10,7 @@ import (
 // Schema creates the tables of crm.
 const Schema = `CREATE TABLE proposals (id INTEGER PRIMARY KEY, company TEXT NOT NULL, accepted BOOLEAN NOT NULL DEFAULT FALSE);`
 
-// A Proposal is what a company may accept.
+// A Proposal is an offer to a company.
 type Proposal struct {
 	ID      int64
 	Company string
@@ -22,19 +22,19 @@ type Onboarder interface {
 	Onboard(ctx context.Context, tx *sql.Tx, p Proposal) error
 }
 
-// A Service is how the rest of the program speaks to crm.
+// A Service is the API of the module crm.
 type Service struct {
 	DB      *sql.DB
-	Clients Onboarder // set once both exist
+	Clients Onboarder // set after both services are constructed
 }
 
-// Accept accepts a proposal, and does what follows from that.
+// Accept accepts a proposal, and makes its company a client.
 func (s *Service) Accept(ctx context.Context, id int64) (err error) {
 	tx, err := s.DB.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // after the commit it does nothing
+	defer tx.Rollback() // does nothing after the commit
 	p := Proposal{ID: id}
 	err = tx.QueryRowContext(ctx, "UPDATE proposals SET accepted = TRUE WHERE id = ? RETURNING company", id).Scan(&p.Company)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // Schema creates the tables of projects.
 const Schema = `CREATE TABLE projects (id INTEGER PRIMARY KEY, contract_id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL);`
 
-// A Service is how the rest of the program speaks to projects.
+// A Service is the API of the module projects.
 type Service struct{}
 
 // Open creates the project of a contract.

@@ -1,17 +1,17 @@
-// Package events holds what the modules tell each other. It imports none of
-// them.
+// Package events holds the events of all modules. It imports none of the
+// modules.
 package events
 
 import "github.com/tidings-go/tidings"
 
-// ProposalAccepted says that a company took what was offered.
+// ProposalAccepted is published when a company accepts a proposal.
 type ProposalAccepted struct {
 	tidings.DomainEvent
 	ProposalID int64
 	Company    string
 }
 
-// ClientCreated says that a company became a client.
+// ClientCreated is published when a company becomes a client.
 type ClientCreated struct {
 	tidings.DomainEvent
 	ClientID int64

@@ -1,10 +1,10 @@
-// Package events has what the modules of a shop tell each other. Both programs
-// of the guide import it.
+// Package events holds the events of a shop. Both programs of the guide import
+// it.
 package events
 
 import "github.com/tidings-go/tidings"
 
-// OrderPlaced says that somebody has bought something.
+// OrderPlaced is published when a customer places an order.
 type OrderPlaced struct {
 	tidings.DomainEvent
 	OrderID int64  `json:"order_id"`
@@ -12,13 +12,13 @@ type OrderPlaced struct {
 	Copies  int    `json:"copies"`
 }
 
-// ParcelSent says that an order is on its way.
+// ParcelSent is published when the parcel of an order is sent.
 type ParcelSent struct {
 	tidings.DomainEvent
 	OrderID int64 `json:"order_id"`
 }
 
-// Register gives the events the names under which they are stored and sent.
+// Register registers the names under which the events are stored and sent.
 func Register(r *tidings.Registry) {
 	tidings.Register[OrderPlaced](r, "orders.order_placed", 1)
 	tidings.Register[ParcelSent](r, "shipping.parcel_sent", 1)

@@ -1,5 +1,5 @@
-// Package shipping packs what was ordered. It is the module of the guide that
-// moves into a process of its own, and that does not change on the way.
+// Package shipping is the module that packs orders. In the guide it moves to a
+// separate process, and its code does not change.
 package shipping
 
 import (
@@ -18,15 +18,15 @@ type module struct {
 	db  *sql.DB
 }
 
-// Register subscribes the module's handlers. The options say how they run,
-// which is for the program to decide.
+// Register subscribes the module's handlers. The program decides by the options
+// how they run.
 func Register(bus *tidings.EventBus, db *sql.DB, how ...tidings.SubscribeOption) {
 	m := &module{bus, db}
 	tidings.Subscribe(bus, m.pack, tidings.Named("shipping.pack"), tidings.SubscribeOptions(how))
 }
 
-// pack takes the copies off the shelf and says so. If it takes effect twice,
-// the shelf has too few.
+// pack reduces the stock and publishes ParcelSent. It is not idempotent: if it
+// takes effect twice, the stock is wrong.
 func (m *module) pack(ctx context.Context, e events.OrderPlaced) error {
 	return tidings.InTx(ctx, m.db, nil, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE shelf SET copies = copies - ? WHERE item = ?", e.Copies, e.Item)

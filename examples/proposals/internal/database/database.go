@@ -36,12 +36,12 @@ func dataSource(file string) (string, error) {
 	}
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // "/C:/...", as a URI has it
+		path = "/" + path // "/C:/...", as in a URI
 	}
 	settings := url.Values{
-		// Readers do not block the writer. Two transactions that read first
-		// and write later would each wait for the other, so a transaction
-		// takes the write lock when it begins, and waits for its turn.
+		// Readers do not block the writer. A transaction takes the write lock
+		// when it begins, and waits for its turn. Otherwise one that reads before
+		// it writes could fail.
 		"_pragma":      {"journal_mode(WAL)", "busy_timeout(5000)", "foreign_keys(1)"},
 		"_txlock":      {"immediate"},
 		"_time_format": {"sqlite"},

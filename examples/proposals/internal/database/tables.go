@@ -7,16 +7,17 @@ import (
 	"fmt"
 )
 
-// A Table says what is in a table. Two are equal if the table has not changed.
+// A Table describes the rows of a table. Two values are equal if the table has not
+// changed.
 type Table struct {
 	Name    string
 	Rows    int
 	content [sha256.Size]byte
 }
 
-// Tables looks at the tables of db, in the order of their creation; of those
-// of the event log at the one with the events. It is for
-// the summary: no module looks into the tables of another.
+// Tables describes the tables of db, in the order of their creation; of the event
+// log only the table with the events. It is for the summary: no module reads the
+// tables of another one.
 func Tables(ctx context.Context, db *sql.DB) ([]Table, error) {
 	names, err := tableNames(ctx, db)
 	if err != nil {

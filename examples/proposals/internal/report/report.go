@@ -1,4 +1,4 @@
-// Package report shows on a terminal what the program did.
+// Package report prints what the program did.
 package report
 
 import (
@@ -51,12 +51,12 @@ func row(columns ...any) string {
 	return strings.Join(s, "\t")
 }
 
-// Sources says where proposals come from and where they go.
+// Sources shows the files that the program reads and writes.
 func (r *Report) Sources(csv, db string) {
 	r.section("Files", []string{row("from", csv), row("into", db)})
 }
 
-// Handlers shows who listens to what.
+// Handlers shows which handlers each event has.
 func (r *Report) Handlers(subscriptions []tidings.SubscriptionInfo) {
 	rows := []string{row("EVENT", "HANDLER", "PHASE")}
 	for _, s := range subscriptions {
@@ -86,8 +86,8 @@ func (r *Report) Import(i crm.Import) {
 	r.section(fmt.Sprintf("Proposals: %d of %d lines, %d new", len(i.Proposals), i.Lines, added), rows)
 }
 
-// Accepted shows the workflow that an acceptance started, and what the bus's
-// error handler was told of it.
+// Accepted shows the workflow that an acceptance started, and the errors that the
+// bus's error handler got.
 func (r *Report) Accepted(p crm.Proposal, workflow uuid.UUID, roots []*trace.Node, failures []error) {
 	r.section(fmt.Sprintf("%s accepted, workflow %s", p.Number, workflow), tree(roots))
 	if len(failures) == 0 {
@@ -97,7 +97,7 @@ func (r *Report) Accepted(p crm.Proposal, workflow uuid.UUID, roots []*trace.Nod
 	for i, err := range failures {
 		rows[i] = err.Error()
 	}
-	r.section(fmt.Sprintf("%s stays accepted: the bus's error handler was told this after the commit", p.Number), rows)
+	r.section(fmt.Sprintf("%s stays accepted: an after-commit handler failed", p.Number), rows)
 }
 
 // RolledBack shows an acceptance that a handler refused.
@@ -152,7 +152,7 @@ func joint(last bool) string {
 	return "├─ "
 }
 
-// Sales shows what every firm has sold.
+// Sales shows the sales of each firm.
 func (r *Report) Sales(firms []reports.Firm) {
 	rows := []string{row("FIRM", "COMPANIES", "CONTRACTS", "        AMOUNT")}
 	for _, f := range firms {
@@ -167,7 +167,7 @@ func (r *Report) Replay(db, handler string) {
 	fmt.Fprintf(r.w, "Replay to %s, whose table was emptied\n", handler)
 }
 
-// Replayed shows how far it has come, in tenths.
+// Replayed shows the progress of the replay, in tenths.
 func (r *Report) Replayed(done, total int) {
 	if tenth := total / 10; tenth > 0 && done%tenth != 0 && done != total {
 		return
@@ -176,7 +176,7 @@ func (r *Report) Replayed(done, total int) {
 	_ = r.w.Flush() // which keeps the error for Err
 }
 
-// Rebuilt shows what came of it.
+// Rebuilt shows the result of the replay.
 func (r *Report) Rebuilt(events int, before, after []reports.Firm) {
 	fmt.Fprintln(r.w)
 	r.Sales(after)
@@ -201,15 +201,15 @@ func (r *Report) Tables(before, after []database.Table) {
 	r.section("Rows in the tables of each module", rows)
 }
 
-// Totals counts what happened in one run.
+// Totals has the counts of one run.
 type Totals struct {
 	Accepted, RolledBack, AcceptedBefore int // proposals
 	EventsDelivered, EventsRolledBack    int
 	HandlersFailed                       int  // after a commit
-	Unchanged                            bool // every row of every table is as it was
+	Unchanged                            bool // no row of a table has changed
 }
 
-// Summary sums up.
+// Summary shows the totals.
 func (r *Report) Summary(t Totals) {
 	rows := []string{
 		row("proposals", fmt.Sprintf("%d accepted, %d rolled back, %d accepted in an earlier run", t.Accepted, t.RolledBack, t.AcceptedBefore)),

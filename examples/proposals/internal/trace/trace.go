@@ -1,5 +1,5 @@
-// Package trace remembers in memory what a log of events cannot know: which
-// events rolled back, and which handlers failed.
+// Package trace keeps in memory what an event log does not have: which events
+// rolled back, and which handlers failed.
 package trace
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 )
 
-// A Trace listens to a bus. The zero Trace is ready; it is safe for
-// concurrent use.
+// A Trace records the events of a bus. The zero Trace is ready to use; it is safe
+// for concurrent use.
 type Trace struct {
 	mu         sync.Mutex
 	rolledBack []tidings.Event
@@ -34,7 +34,7 @@ func (t *Trace) addRolledBack(_ context.Context, e tidings.Event) error {
 	return nil
 }
 
-// HandleError records a failure that has no caller left, see
+// HandleError records an error that is returned to no caller, see
 // [tidings.WithErrorHandler].
 func (t *Trace) HandleError(_ context.Context, err error) {
 	t.mu.Lock()
@@ -56,16 +56,15 @@ func (t *Trace) Failures() []error {
 	return slices.Clone(t.failures)
 }
 
-// A Node is an event with what came of it.
+// A Node is an event with its effects.
 type Node struct {
 	Event      tidings.Event
-	RolledBack bool // no handler heard of it but those that ran inside the transaction
+	RolledBack bool // only handlers inside the transaction ran
 	Failures   []*tidings.HandlerError
 	Effects    []*Node // in the order of publishing
 }
 
-// Workflow returns what the log has of a correlation, together with what the
-// trace has of it.
+// Workflow returns the events of a correlation, from the log and from the trace.
 func (t *Trace) Workflow(logged eventlog.Tree, correlation uuid.UUID) []*Node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,8 +95,8 @@ func (t *Trace) Workflow(logged eventlog.Tree, correlation uuid.UUID) []*Node {
 	return roots
 }
 
-// grow turns nodes of the log into ours, and notes them by ID. What the
-// program cannot decode any more is left out.
+// grow converts nodes of the log, and indexes them by ID. It leaves out events that
+// the program cannot decode any more.
 func grow(nodes map[uuid.UUID]*Node, logged []*eventlog.Node) (grown []*Node) {
 	for _, l := range logged {
 		effects := grow(nodes, l.Effects)

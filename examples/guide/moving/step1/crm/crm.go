@@ -1,4 +1,4 @@
-// Package crm says what happened, beside doing what follows from it.
+// Package crm publishes an event, and still calls the module clients.
 package crm
 
 import (
@@ -11,14 +11,15 @@ import (
 	"github.com/tidings-go/tidings/examples/guide/moving/events"
 )
 
-// A Service is how the rest of the program speaks to crm.
+// A Service is the API of the module crm.
 type Service struct {
 	DB      *sql.DB
 	Bus     *tidings.EventBus
 	Clients crm.Onboarder
 }
 
-// Accept accepts a proposal, does what follows from that, and says so.
+// Accept accepts a proposal, makes its company a client, and publishes
+// ProposalAccepted.
 func (s *Service) Accept(ctx context.Context, id int64) error {
 	return tidings.InTx(ctx, s.DB, nil, func(ctx context.Context, tx *sql.Tx) error {
 		p := crm.Proposal{ID: id}

@@ -24,8 +24,8 @@ func Register(bus *tidings.EventBus, projects *projects.Service, portal clients.
 	tidings.Subscribe(bus, m.onboard, tidings.InTransaction, tidings.Named("clients.onboard"))
 }
 
-// onboard is Onboard as it was. It finds the transaction in ctx, and what
-// it returns still decides over the acceptance.
+// onboard has the body of Onboard. It finds the transaction in ctx, and its
+// error still rolls back the acceptance.
 func (m *module) onboard(ctx context.Context, e events.ProposalAccepted) error {
 	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
 	if !ok {

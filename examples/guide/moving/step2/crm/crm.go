@@ -1,4 +1,4 @@
-// Package crm knows nothing of what follows from an acceptance.
+// Package crm publishes an event, and calls no other module.
 package crm
 
 import (
@@ -10,13 +10,13 @@ import (
 	"github.com/tidings-go/tidings/examples/guide/moving/events"
 )
 
-// A Service is how the rest of the program speaks to crm.
+// A Service is the API of the module crm.
 type Service struct {
 	DB  *sql.DB
 	Bus *tidings.EventBus
 }
 
-// Accept accepts a proposal. A handler inside the transaction may refuse.
+// Accept accepts a proposal. A handler inside the transaction can refuse it.
 func (s *Service) Accept(ctx context.Context, id int64) error {
 	return tidings.InTx(ctx, s.DB, nil, func(ctx context.Context, tx *sql.Tx) error {
 		accepted := events.ProposalAccepted{ProposalID: id}

@@ -1,5 +1,5 @@
-// Package clients does in the transaction what has to be part of it, and
-// says the rest.
+// Package clients creates clients and contracts in the publisher's transaction.
+// For the account in the portal it publishes an event.
 package clients
 
 import (

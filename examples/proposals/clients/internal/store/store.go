@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS clients_engagements (
 	service     TEXT    NOT NULL
 )`
 
-// ErrNoClient says that the company is no client of the firm.
+// ErrNoClient means that the company is not a client of the firm.
 var ErrNoClient = errors.New("no such client")
 
 // FindClient returns the ID of a client, or ErrNoClient.
@@ -86,7 +86,7 @@ func LatestContract(ctx context.Context, tx *sql.Tx, client int64) (id int64, er
 	return id, err
 }
 
-// AddEngagement stores what the contract is about.
+// AddEngagement stores the engagement of a contract.
 func AddEngagement(ctx context.Context, tx *sql.Tx, contract int64, service string) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO clients_engagements (contract_id, service) VALUES (?, ?)`, contract, service)
 	return err

@@ -1,4 +1,4 @@
-// Package store keeps what is reserved of each company's credit.
+// Package store stores the reservations of each company's credit.
 package store
 
 import (
@@ -17,8 +17,8 @@ CREATE TABLE IF NOT EXISTS credit_reservations (
 	amount      INTEGER NOT NULL
 )`
 
-// Reserve reserves an amount, once for each proposal, and returns what is
-// reserved for the company in all.
+// Reserve reserves an amount, once for each proposal, and returns the sum of the
+// company's reservations.
 func Reserve(ctx context.Context, tx *sql.Tx, proposal int64, firm, company string, amount events.Money) (total events.Money, err error) {
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO credit_reservations (proposal_id, firm, company, amount) VALUES (?, ?, ?, ?)

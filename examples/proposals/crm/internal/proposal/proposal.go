@@ -1,5 +1,4 @@
-// Package proposal holds what crm knows about a proposal: how it is read, and
-// how it is stored.
+// Package proposal reads and stores proposals.
 package proposal
 
 import (

@@ -17,7 +17,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/events"
 )
 
-// A Line is one line of a sheet: a proposal, or the reason why it is none.
+// A Line is one line of a sheet: a proposal, or an error.
 type Line struct {
 	Number   int // in the file, from 1
 	Proposal Proposal
@@ -26,16 +26,16 @@ type Line struct {
 
 var columns = []string{"firm", "number", "type", "company", "contact_email", "service", "amount", "starts_on", "portal"}
 
-// ReadSheet reads proposals from CSV whose first line is the header. A bad
-// line does not keep the others from being read; the error is one of the
-// whole file. Each line is parsed on its own: no field spans several, and a
-// quote that is never closed spoils no more than its line.
+// ReadSheet reads proposals from CSV whose first line is the header. An invalid
+// line does not prevent reading the others; the returned error concerns the whole
+// file. Each line is parsed separately: a field cannot span several lines, and a
+// missing quote affects only its line.
 func ReadSheet(r io.Reader) ([]Line, error) {
 	content, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
 	}
-	text := strings.TrimPrefix(string(content), "\uFEFF") // spreadsheets put this in front
+	text := strings.TrimPrefix(string(content), "\uFEFF") // which spreadsheets write
 	header, rest, _ := strings.Cut(text, "\n")
 	if fields, err := split(header); err != nil || !slices.Equal(fields, columns) {
 		return nil, fmt.Errorf("the first line is %q, not the header %q", strings.TrimSpace(header), strings.Join(columns, ","))
@@ -130,7 +130,7 @@ func parseNumber(s string) (string, error) {
 func parseType(s string) (events.ProposalType, error) {
 	t, known := events.ProposalType(s), events.ProposalTypes()
 	if !slices.Contains(known, t) {
-		return "", fmt.Errorf("type %q is none of %v", s, known)
+		return "", fmt.Errorf("type %q is not one of %v", s, known)
 	}
 	return t, nil
 }
@@ -162,7 +162,7 @@ func parseAmount(s string) (events.Money, error) {
 func parseDate(s string) (time.Time, error) {
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("starts_on %q is no date like 2026-01-31", s)
+		return time.Time{}, fmt.Errorf("starts_on %q is not a date like 2026-01-31", s)
 	}
 	return t, nil
 }

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS crm_proposals (
 	UNIQUE (firm, number)
 )`
 
-// ErrDiffers says that a proposal of that number is stored with other values.
+// ErrDiffers means that a proposal of that number is stored with other values.
 var ErrDiffers = errors.New("stored before with other values, which stay")
 
 // Insert stores p and returns its ID. If it is stored already, nothing
@@ -61,7 +61,7 @@ func Get(ctx context.Context, tx *sql.Tx, id int64) (p Proposal, err error) {
 	return p, err
 }
 
-// Accept notes when the proposal was accepted, unless it was accepted before.
+// Accept stores when the proposal was accepted, unless it was accepted before.
 func Accept(ctx context.Context, tx *sql.Tx, id int64, at time.Time) (accepted bool, err error) {
 	result, err := tx.ExecContext(ctx, `UPDATE crm_proposals SET accepted_at = ? WHERE id = ? AND accepted_at IS NULL`, at, id)
 	if err != nil {
@@ -71,8 +71,7 @@ func Accept(ctx context.Context, tx *sql.Tx, id int64, at time.Time) (accepted b
 	return rows > 0, err
 }
 
-// NoteContract notes the contract that came of the proposal, unless one is
-// noted.
+// NoteContract stores the contract of the proposal, unless it has one.
 func NoteContract(ctx context.Context, db *sql.DB, id, contract int64) error {
 	_, err := db.ExecContext(ctx, `UPDATE crm_proposals SET contract_id = ? WHERE id = ? AND contract_id IS NULL`, contract, id)
 	return err

@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-go/tidings/examples/proposals/internal/database"
 )
 
-// New returns an empty database in a file, which is gone after the test.
+// New returns an empty database in a file, which is deleted after the test.
 func New(t testing.TB) *sql.DB {
 	t.Helper()
 	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))

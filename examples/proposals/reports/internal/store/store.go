@@ -1,4 +1,4 @@
-// Package store keeps what firms have sold.
+// Package store stores the sales of firms.
 package store
 
 import (
@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS reports_sales (
 	amount      INTEGER NOT NULL
 )`
 
-// AddSale stores a sale; one that is stored already stays as it is.
+// AddSale stores a sale, unless it is stored already.
 func AddSale(ctx context.Context, db *sql.DB, contract int64, firm, company string, amount events.Money) error {
 	_, err := db.ExecContext(ctx, `
 		INSERT INTO reports_sales (contract_id, firm, company, amount) VALUES (?, ?, ?, ?)
@@ -39,7 +39,7 @@ type Firm struct {
 	Amount    events.Money
 }
 
-// Firms returns all that have sold something, by name.
+// Firms returns all firms with sales, by name.
 func Firms(ctx context.Context, db *sql.DB) (firms []Firm, err error) {
 	rows, err := db.QueryContext(ctx, `
 		SELECT firm, COUNT(*), COUNT(DISTINCT company), SUM(amount)

@@ -9,7 +9,7 @@ import (
 )
 
 // Bun runs transactions of db. Code inside finds them with TxFrom[bun.Tx].
-// The savepoints are those of bun.Tx's own RunInTx.
+// The savepoints are set by bun.Tx's own RunInTx.
 func Bun(db *bun.DB) tidings.TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
 		run := func(_ context.Context, tx bun.Tx) error { return body(tidings.WithTx(ctx, tx)) }

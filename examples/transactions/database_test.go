@@ -27,7 +27,7 @@ const (
 		CREATE TABLE payments (invoice_id BIGINT REFERENCES invoices (id) DEFERRABLE INITIALLY DEFERRED)`
 )
 
-// newSQLite makes a database in a file of its own. db has one connection,
+// newSQLite makes a database in a separate file. db has one connection,
 // observer is another pool on the same file.
 func newSQLite(t *testing.T) (db, observer *sql.DB) {
 	t.Helper()
@@ -40,7 +40,7 @@ func newSQLite(t *testing.T) (db, observer *sql.DB) {
 	return db, observer
 }
 
-// newPostgres does the same with a schema of its own, for database/sql.
+// newPostgres does the same with a separate schema, for database/sql.
 func newPostgres(t *testing.T) (db, observer *sql.DB) {
 	t.Helper()
 	dsn, observer := newPostgresSchema(t)

@@ -9,7 +9,7 @@ import (
 )
 
 // GORM runs transactions of db. Code inside finds them with
-// TxFrom[*gorm.DB]. The savepoints are those of GORM's own Transaction,
+// TxFrom[*gorm.DB]. The savepoints are set by GORM's own Transaction,
 // unless its DisableNestedTransaction is set.
 //
 // A nested transaction keeps the context of the outermost one for its

@@ -61,8 +61,8 @@ func TestSerializationFailure_InTx(t *testing.T) {
 }
 
 // testSerializationFailure: Postgres refuses one of two transactions that
-// read what the other writes. Its second attempt sees what the other did, and
-// of the events only those of the second attempt are delivered.
+// read what the other writes. The second attempt sees what the other one did,
+// and only the events of the second attempt are delivered.
 func testSerializationFailure[Tx any](
 	t *testing.T,
 	open func(t *testing.T, dsn string) tidings.TxFunc,

@@ -18,7 +18,7 @@ type InvoiceIssued struct {
 	Number string
 }
 
-// A library is a way to run transactions on a database of its own, with the
+// A library is a way to run transactions on a separate database, with the
 // tables invoices and payments. Its pool has one connection, so that a
 // handler that runs before the connection is given back hangs.
 type library struct {

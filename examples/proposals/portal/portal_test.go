@@ -33,7 +33,7 @@ func TestOpenAccount(t *testing.T) {
 	without := tern
 	without.Portal = false
 	require.NoError(t, tidings.Publish(t.Context(), bus, without))
-	require.Len(t, requests, 1, "nobody asked for this account")
+	require.Len(t, requests, 1, "this client wants no account")
 }
 
 func TestOpenAccount_Refused(t *testing.T) {

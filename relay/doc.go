@@ -44,8 +44,8 @@
 //     including those sent while no such process runs. The broker decides which
 //     past events a new handler gets. If a queue or a topic is deleted there,
 //     or all of them, a running process declares them again within seconds
-//     ([DeclareEvery]), on SNS and SQS within 35 seconds. docs/brokers.md says
-//     for each broker what is lost meanwhile.
+//     ([DeclareEvery]), on SNS and SQS within 35 seconds. docs/reference.md
+//     says for each broker which events are lost meanwhile.
 //   - A handler's failure does not affect others: its event is retried, while
 //     the other handlers and the events behind it continue.
 //   - A message that cannot be handled (not an event, or data that does not

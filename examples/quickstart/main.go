@@ -101,7 +101,7 @@ func subscribe(bus *tidings.EventBus, jobs *durable.Jobs) {
 		return nil
 	}, tidings.Named("catalog.refresh"))
 
-	// Runs as a job. The job is stored in the transaction, and retried until it succeeds.
+	// Runs as a job, which is stored in the transaction and retried if it fails.
 	tidings.Subscribe(bus, func(_ context.Context, e OrderPlaced) error {
 		fmt.Printf("shipping: order %d, %q\n", e.OrderID, e.Item)
 		return nil

@@ -1,4 +1,4 @@
-// Package bench is benchmarks alone. They set tidings beside the least code that
-// does the same, which is the contender "bare", and beside other libraries. How to
-// run them, and what came of it: docs/benchmarks.md.
+// Package bench has only benchmarks. They compare tidings to the least code that
+// does the same, the contender "bare", and to other libraries. docs/benchmarks.md
+// has the commands and the results.
 package bench

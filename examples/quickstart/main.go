@@ -57,7 +57,8 @@ func run(ctx context.Context, addr string) (err error) {
 	}
 	bus := tidings.New()
 	subscribe(bus, jobs)
-	if err := jobs.Start(ctx); err != nil {
+	services := tidings.Services{bus, jobs}
+	if err := services.Start(ctx); err != nil {
 		return err
 	}
 
@@ -70,7 +71,7 @@ func run(ctx context.Context, addr string) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(ctx), jobs.Stop(ctx), bus.Close(ctx))
+	return errors.Join(err, server.Shutdown(ctx), services.Close(ctx))
 }
 
 func routes(db *sql.DB, bus *tidings.EventBus) http.Handler {

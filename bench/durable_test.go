@@ -212,7 +212,7 @@ func durableCrew[TTx any](d *jobDB[TTx], begun, paid func()) crew {
 	})
 	return crew{func(ctx context.Context, n int) error {
 		return d.transact(ctx, func(ctx context.Context) error { return publishBills(ctx, bus, n) })
-	}, jobs.Start, jobs.Stop, d.count}
+	}, jobs.Start, jobs.Close, d.count}
 }
 
 // limit ends a benchmark that waits for what has been lost: go test does not.

@@ -212,7 +212,7 @@ func startKafka(b *testing.B) string {
 
 func bareKafka(address, topic string) (message.Publisher, message.Subscriber) {
 	brokers := []string{must(url.Parse(address)).Host}
-	producing, consuming := kafka.NewConfig(), kafka.NewConfig()
+	producing, consuming := kafka.NewClientConfig(), kafka.NewClientConfig()
 	producing.Producer.Return.Successes = true
 	consuming.Producer.Idempotent = false
 	consuming.Consumer.Return.Errors = true

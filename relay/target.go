@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill"
 )
 
 // A Target tells a [Driver] what [Open] was given.
@@ -32,7 +30,11 @@ type Target struct {
 	Username, Password string
 	TLS                *tls.Config // nil: no parameter asks for it
 	Params             Params      // the other parameters
-	Logger             watermill.LoggerAdapter
+
+	// Logger is the logger of the relay, see [WithLogger]. A broker logs the
+	// problems from which it recovers by itself at level WARN, and anything else
+	// at level DEBUG.
+	Logger *slog.Logger
 }
 
 func newTarget(brokerURL string, logger *slog.Logger) (Target, error) {
@@ -40,7 +42,7 @@ func newTarget(brokerURL string, logger *slog.Logger) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{URL: u, Logger: adapterLogger(logger)}
+	t := Target{URL: u, Logger: logger}
 	t.Username, t.Password = os.Getenv("TIDINGS_BROKER_USERNAME"), os.Getenv("TIDINGS_BROKER_PASSWORD")
 	if u.User != nil {
 		t.Username = u.User.Username()
@@ -159,14 +161,4 @@ func (p Params) Unused() error {
 		return fmt.Errorf("the URL has unknown parameters: %s; the known ones are %s", strings.Join(unknown, ", "), strings.Join(slices.Sorted(maps.Keys(p.used)), ", "))
 	}
 	return nil
-}
-
-// adapterLogger returns a logger for the Watermill adapters, which log a lot:
-// their INFO becomes DEBUG, and their errors, from which they recover, become
-// WARN.
-func adapterLogger(logger *slog.Logger) watermill.LoggerAdapter {
-	return watermill.NewSlogLoggerWithLevelMapping(logger, map[slog.Level]slog.Level{
-		slog.LevelInfo:  slog.LevelDebug,
-		slog.LevelError: slog.LevelWarn,
-	})
 }

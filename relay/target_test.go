@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -137,17 +136,15 @@ func certificate(t *testing.T) (cert, key string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", keyDER)
 }
 
-// What the adapters log is one level lower: they get over it by themselves.
-func TestAdapterLogger(t *testing.T) {
+// A driver gets the logger of the relay.
+func TestTargetLogger(t *testing.T) {
 	t.Parallel()
 	var text logs
 	answer(t, "logger", func(target relay.Target) (relay.Broker, error) {
-		target.Logger.Info("all is well", watermill.LogFields{"a": 1})
-		target.Logger.Error("lost for a moment", errRefused, nil)
+		target.Logger.Warn("lost for a moment")
 		return newBroker(t), nil
 	})
-	_, err := relay.Open(t.Context(), "test://logger", newRegistry(), relay.WithLogger(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	_, err := relay.Open(t.Context(), "test://logger", newRegistry(), relay.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
 	require.NoError(t, err)
-	require.Contains(t, text.String(), `level=DEBUG msg="all is well"`)
 	require.Contains(t, text.String(), `level=WARN msg="lost for a moment"`)
 }

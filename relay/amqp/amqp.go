@@ -1,14 +1,16 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/url"
 	"strings"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/rabbitmq/amqp091-go"
 
 	"github.com/tidings-go/tidings/relay"
@@ -27,27 +29,33 @@ const (
 
 const defaultPrefetch = 16
 
-// A Config configures the broker of [New]. The zero value of each field except
-// Dial is valid.
+// A Config configures the broker of [New]. Only Dial is required; any other field
+// may be zero.
 type Config struct {
-	// Dial connects to the server. It is called for each of the two
+	// Dial connects to the server, for example with a token, or with a client
+	// certificate in place of a password. It is called for each of the two
 	// connections, again after one was lost, and ends when ctx does. With the
 	// Dial of amqp091.Config it can limit the time of a write, which the client
-	// library does not; Open does so.
+	// library does not; [relay.Open] does so.
 	Dial func(ctx context.Context) (*amqp091.Connection, error)
 
-	QueueType string // "classic", the default, or "quorum"
-	Prefetch  int    // for each subscription; the default is 16
+	// QueueType is the parameter queue_type, see the package: "classic", the
+	// default, or "quorum".
+	QueueType string
 
-	Logger watermill.LoggerAdapter
+	// Prefetch is the parameter prefetch, see the package. The default is 16.
+	Prefetch int
+
+	// Logger gets, at level WARN, the problems from which the broker recovers by
+	// itself. The default is [slog.Default].
+	Logger *slog.Logger
 }
 
-// New returns a broker for [relay.New], with connections that [relay.Open]
-// cannot make: with a token, for example, or with a client certificate instead
-// of a password. It does not connect yet.
+// New returns a broker for [relay.New], with settings that a URL cannot express.
+// It does not connect: errors show at the first use.
 func New(config Config) (relay.Broker, error) {
 	if config.Dial == nil {
-		return nil, fmt.Errorf("relay/amqp: New without a Dial")
+		return nil, errors.New("relay/amqp: New with a nil Config.Dial")
 	}
 	if config.Prefetch == 0 {
 		config.Prefetch = defaultPrefetch
@@ -55,9 +63,7 @@ func New(config Config) (relay.Broker, error) {
 	if config.QueueType == "" {
 		config.QueueType = classic
 	}
-	if config.Logger == nil {
-		config.Logger = watermill.NopLogger{}
-	}
+	config.Logger = cmp.Or(config.Logger, slog.Default())
 	if config.Prefetch < 0 || config.Prefetch > math.MaxUint16 {
 		return nil, fmt.Errorf("relay/amqp: a prefetch of %d is not between 1 and %d", config.Prefetch, math.MaxUint16)
 	}

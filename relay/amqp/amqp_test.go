@@ -109,7 +109,7 @@ func TestNewRefuses(t *testing.T) {
 		message string
 		config  amqp.Config
 	}{
-		{"without a Dial", amqp.Config{}},
+		{"nil Config.Dial", amqp.Config{}},
 		{"neither", amqp.Config{Dial: dial, QueueType: "stream"}},
 		{"between 1 and 655", amqp.Config{Dial: dial, Prefetch: -1}},
 	} {

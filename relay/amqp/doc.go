@@ -26,6 +26,9 @@
 //     handlers with a long timeout, so that a message never waits longer than
 //     the 30 minutes after which the server closes the channel.
 //
+// For other logins (a token, a client certificate) and other settings of a
+// connection, use [New] with [relay.New].
+//
 // The user needs permission to configure, write and read the names below, and
 // to write to amq.default, the server's name for its default exchange.
 //

@@ -3,13 +3,13 @@ package amqp_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/rabbitmq/amqp091-go"
@@ -19,20 +19,23 @@ import (
 	"github.com/tidings-go/tidings/relay/amqp"
 )
 
-// errorLog keeps the errors that a broker logs.
+// errorLog keeps the problems that a broker logs.
 type errorLog struct {
-	watermill.NopLogger
 	mu    sync.Mutex
 	lines []string
 }
 
-func (l *errorLog) Error(text string, err error, fields watermill.LogFields) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, fmt.Sprint(text, ": ", err, " ", fields))
+// logger returns a logger that writes to l.
+func (l *errorLog) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-func (l *errorLog) With(watermill.LogFields) watermill.LoggerAdapter { return l }
+func (l *errorLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(line))
+	return len(line), nil
+}
 
 // with returns the lines that have all of these texts.
 func (l *errorLog) with(texts ...string) (found []string) {
@@ -75,7 +78,7 @@ func TestEnqueue(t *testing.T) {
 			t.Parallel()
 			u := serverURL(t)
 			log := &errorLog{}
-			b := newBroker(t, u, amqp.Config{QueueType: kind, Logger: log})
+			b := newBroker(t, u, amqp.Config{QueueType: kind, Logger: log.logger()})
 			group := relay.Group{Name: newName() + ".dead", AckWait: time.Minute, Workers: 1, Queue: true}
 			raw := rawClient(t, u)
 			enqueue := func(body string) {
@@ -212,7 +215,7 @@ func TestTopicIsGone(t *testing.T) {
 // refused when it was to be.
 func testTopicIsGone(t *testing.T, u, name string, remove func(*amqp091.Channel, string) error) bool {
 	log := &errorLog{}
-	b, topic, others := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{})
+	b, topic, others := newBroker(t, u, amqp.Config{Logger: log.logger()}), newName(), newBroker(t, u, amqp.Config{})
 	one, two := subscriber(t, others, "one"), subscriber(t, others, "two")
 	initialize(t, one, topic)
 	initialize(t, two, topic)
@@ -256,7 +259,7 @@ func TestTopicIsGoneForGood(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
 	log := &errorLog{}
-	b, topic, others, raw := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{}), rawClient(t, u)
+	b, topic, others, raw := newBroker(t, u, amqp.Config{Logger: log.logger()}), newName(), newBroker(t, u, amqp.Config{}), rawClient(t, u)
 	publish(t, b, topic, "nobody has subscribed yet", "or ever")
 	initialize(t, subscriber(t, others, "group"), topic)
 	publish(t, b, topic, "before")
@@ -311,7 +314,7 @@ func TestGroupFindsTopicGone(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
 	log := &errorLog{}
-	b, topic, others := newBroker(t, u, amqp.Config{Logger: log}), newName(), make([]string, 10)
+	b, topic, others := newBroker(t, u, amqp.Config{Logger: log.logger()}), newName(), make([]string, 10)
 	s := subscriber(t, b, "group")
 	raw := rawClient(t, u)
 	for i := range others {
@@ -346,7 +349,7 @@ func TestQueueOfConsumerIsDeleted(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
 	log := &errorLog{}
-	b, topic, publisher := newBroker(t, u, amqp.Config{Logger: log}), newName(), newBroker(t, u, amqp.Config{})
+	b, topic, publisher := newBroker(t, u, amqp.Config{Logger: log.logger()}), newName(), newBroker(t, u, amqp.Config{})
 	messages := subscribe(t, subscriber(t, b, "group"), topic)
 	initialize(t, subscriber(t, b, "other"), topic)
 	<-time.After(amqp.LastPause + 100*time.Millisecond) // one that ends sooner waits before it goes on

@@ -3,9 +3,9 @@ package amqp
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
@@ -95,7 +95,7 @@ func (s *subscriber) declareAgain(t *topic) {
 	}
 	s.running.Go(func() {
 		if err := s.initialize(t.name); err != nil && s.ctx.Err() == nil {
-			s.broker.config.Logger.Error("relay/amqp: a group cannot declare itself again", err, watermill.LogFields{"group": s.group.Name, "topic": t.name})
+			s.broker.config.Logger.Warn("relay/amqp: a group cannot declare itself again", slog.Any("error", err), slog.String("group", s.group.Name), slog.String("topic", t.name))
 		}
 	})
 }

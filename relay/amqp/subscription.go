@@ -3,9 +3,9 @@ package amqp
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 )
@@ -86,7 +86,7 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 			if ctx.Err() != nil {
 				return
 			}
-			s.subscriber.broker.config.Logger.Error("relay/amqp: a subscription was interrupted and goes on", cause, s.fields())
+			s.log().Warn("relay/amqp: a subscription was interrupted and goes on", slog.Any("error", cause))
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
@@ -98,8 +98,8 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 	}
 }
 
-func (s *subscription) fields() watermill.LogFields {
-	return watermill.LogFields{"group": s.subscriber.group.Name, "topic": s.topic}
+func (s *subscription) log() *slog.Logger {
+	return s.subscriber.broker.config.Logger.With(slog.String("group", s.subscriber.group.Name), slog.String("topic", s.topic))
 }
 
 // pass passes on messages from a channel, until that is closed or given up.
@@ -176,7 +176,7 @@ func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.D
 // giveUp releases the messages that the consumer of m blocks. The consumer gets
 // no more messages until it has answered.
 func (s *subscription) giveUp(ctx context.Context, c *consumption, m *message.Message) error {
-	s.subscriber.broker.config.Logger.Error("relay/amqp: a message is given to others", errSilent, s.fields().Add(watermill.LogFields{"message_id": m.UUID}))
+	s.log().Warn("relay/amqp: a message is given to others", slog.Any("error", errSilent), slog.String("message_id", m.UUID))
 	c.close()
 	select {
 	case <-m.Acked():

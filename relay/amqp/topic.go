@@ -2,10 +2,9 @@ package amqp
 
 import (
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill"
 
 	"github.com/tidings-go/tidings/relay"
 )
@@ -22,7 +21,7 @@ const (
 
 // topics are the topics that this process publishes or has subscribed to.
 type topics struct {
-	logger watermill.LoggerAdapter
+	logger *slog.Logger
 
 	mu     sync.Mutex
 	byName map[string]*topic
@@ -73,7 +72,7 @@ func (ts *topics) gone(t *topic, since time.Time) error {
 	if subscribers == nil {
 		return err
 	}
-	ts.logger.Error("relay/amqp: a topic was deleted, and is refused until its groups have declared themselves again", err, watermill.LogFields{"topic": t.name})
+	ts.logger.Warn("relay/amqp: a topic was deleted, and is refused until its groups have declared themselves again", slog.Any("error", err), slog.String("topic", t.name))
 	for _, s := range subscribers {
 		go s.declareAgain(t)
 	}

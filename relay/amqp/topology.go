@@ -3,12 +3,12 @@ package amqp
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/rabbitmq/amqp091-go"
 )
 
@@ -42,7 +42,7 @@ func (d *desk) close(err error) error {
 // process would declare.
 type topology struct {
 	queueType string
-	logger    watermill.LoggerAdapter
+	logger    *slog.Logger
 	known     sync.Map // of part: struct{}
 }
 
@@ -79,7 +79,7 @@ func (t *topology) ensure(d *desk, p part, declare func(ch *amqp091.Channel, pas
 	}
 	t.known.Store(p, struct{}{})
 	if again {
-		t.logger.Error("relay/amqp: an exchange or a queue is made again", errDeleted, watermill.LogFields{p.kind: p.name})
+		t.logger.Warn("relay/amqp: an exchange or a queue is made again", slog.Any("error", errDeleted), slog.String(p.kind, p.name))
 	}
 	return nil
 }

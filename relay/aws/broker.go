@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -19,41 +19,41 @@ import (
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A Config configures the broker of [New]. Only the clients are required.
+// A Config configures the broker of [New]. Only the clients are required; any
+// other field may be zero.
 type Config struct {
 	SNS *sns.Client
 	SQS *sqs.Client // of the same account and region
 
-	// Retention is the parameter retention, see the package.
+	// Retention is the parameter retention, see the package. The default is two
+	// weeks.
 	Retention time.Duration
 
-	// Logger logs problems from which the broker recovers by itself. The
-	// default is [slog.Default].
-	Logger watermill.LoggerAdapter
+	// Logger gets, at level WARN, the problems from which the broker recovers by
+	// itself. The default is [slog.Default].
+	Logger *slog.Logger
 }
 
-// New returns a broker for [relay.New], with clients whose settings a URL
-// cannot express. It does not connect: errors show at the first use.
-func New(c Config) (relay.Broker, error) {
-	if c.SNS == nil || c.SQS == nil {
-		return nil, errors.New("relay/aws: a Config without a client for SNS or SQS")
+// New returns a broker for [relay.New], with settings that a URL cannot express.
+// It does not connect: errors show at the first use.
+func New(config Config) (relay.Broker, error) {
+	if config.SNS == nil || config.SQS == nil {
+		return nil, errors.New("relay/aws: New with a nil Config.SNS or Config.SQS")
 	}
-	if c.Retention == 0 {
-		c.Retention = maxRetention
+	if config.Retention == 0 {
+		config.Retention = maxRetention
 	}
-	if err := checkRetention(c.Retention); err != nil {
+	if err := checkRetention(config.Retention); err != nil {
 		return nil, fmt.Errorf("relay/aws: %w", err)
 	}
-	if c.Logger == nil {
-		c.Logger = watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn})
-	}
-	c.SNS = sns.New(c.SNS.Options(), func(o *sns.Options) { o.HTTPClient = wholeBodies{o.HTTPClient} })
-	c.SQS = sqs.New(c.SQS.Options(), func(o *sqs.Options) {
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	config.SNS = sns.New(config.SNS.Options(), func(o *sns.Options) { o.HTTPClient = wholeBodies{o.HTTPClient} })
+	config.SQS = sqs.New(config.SQS.Options(), func(o *sqs.Options) {
 		o.HTTPClient = wholeBodies{o.HTTPClient}
 		// A wrong checksum would be an error in place of ten messages.
 		o.DisableMessageChecksumValidation = true
 	})
-	return &broker{Config: c, topics: newTopics()}, nil
+	return &broker{Config: config, topics: newTopics()}, nil
 }
 
 const (

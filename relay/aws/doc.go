@@ -15,7 +15,7 @@
 //	retention  how long SQS keeps a message, 1m to 336h; default 336h, two weeks
 //
 // For any other setting of the SDK's clients, create the clients yourself, and
-// pass them to [New].
+// pass them to [New], for [relay.New].
 //
 // The process needs these permissions: sns:CreateTopic and sns:Publish; to
 // handle events also sns:Subscribe and sns:SetSubscriptionAttributes, and for

@@ -49,7 +49,7 @@ func TestOpenRefusesWhatIsWrong(t *testing.T) {
 func TestNewRefusesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	_, err := aws.New(aws.Config{})
-	require.ErrorContains(t, err, "without a client")
+	require.ErrorContains(t, err, "nil Config.SNS")
 	toSNS, toSQS := clients(t, "aws-sns-sqs://a:b@eu-central-1?endpoint=http://127.0.0.1:1")
 	_, err = aws.New(aws.Config{SNS: toSNS, SQS: toSQS, Retention: time.Second})
 	require.ErrorContains(t, err, "retention")

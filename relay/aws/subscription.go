@@ -3,9 +3,9 @@ package aws
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -125,7 +125,7 @@ func (n *subscription) release(batch []sqstypes.Message) {
 		handles[i] = raw.ReceiptHandle
 	}
 	if _, err := n.hide(ctx, handles, 0); err != nil {
-		n.Logger.Error("relay/aws: returning messages", err, n.fields())
+		n.log().Warn("relay/aws: returning messages", slog.Any("error", err))
 	}
 }
 
@@ -142,7 +142,7 @@ func (n *subscription) trouble(err error) {
 	if n.ending.Err() != nil {
 		return
 	}
-	n.Logger.Error("relay/aws: asking for messages", err, n.fields())
+	n.log().Warn("relay/aws: asking for messages", slog.Any("error", err))
 	timer := time.NewTimer(troubleFor)
 	defer timer.Stop()
 	select {
@@ -157,7 +157,7 @@ func (n *subscription) trouble(err error) {
 	if url, err := n.declare(n.ending, n.topic); err == nil {
 		n.url = url
 	} else if n.ending.Err() == nil {
-		n.Logger.Error("relay/aws: creating a queue that is gone", err, n.fields())
+		n.log().Warn("relay/aws: creating a queue that is gone", slog.Any("error", err))
 	}
 }
 
@@ -223,6 +223,6 @@ func (n *subscription) giveBack(batch []sqstypes.Message) {
 	}
 }
 
-func (n *subscription) fields() watermill.LogFields {
-	return watermill.LogFields{"topic": n.topic, "group": n.group.Name, "queue": n.url}
+func (n *subscription) log() *slog.Logger {
+	return n.Logger.With(slog.String("topic", n.topic), slog.String("group", n.group.Name), slog.String("queue", n.url))
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
@@ -79,8 +79,8 @@ func (b *broker) lose(topic, arn string) {
 	}
 	b.topics.lost.Store(topic, time.Now().Add(settleFor))
 	b.looked.Clear()
-	b.Logger.Error("relay/aws: a topic was deleted, and its subscriptions with it; it is made again",
-		errors.New("what others publish until all handlers have subscribed again does not reach them"), watermill.LogFields{"topic": topic})
+	b.Logger.Warn("relay/aws: a topic was deleted, and its subscriptions with it; it is made again",
+		slog.Any("error", errors.New("what others publish until all handlers have subscribed again does not reach them")), slog.String("topic", topic))
 }
 
 // settled returns an error while a deleted topic accepts nothing.

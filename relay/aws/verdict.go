@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -110,7 +111,7 @@ func (v verdicts) untilTold(ctx context.Context, what string, handles []*string,
 		if err == nil {
 			return
 		}
-		v.of.Logger.Error("relay/aws: "+what, err, v.of.fields())
+		v.of.log().Warn("relay/aws: "+what, slog.Any("error", err))
 		if handles = failed; n == tellAttempts || len(handles) == 0 {
 			return
 		}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,23 +11,52 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tidings-go/tidings/relay"
 )
 
-// New returns a broker for [relay.New], with your own settings of the client
-// library: for logins that a URL cannot express, compression and so on. Start
-// from [NewConfig] and change it; how groups share partitions, and how long
-// they wait for a member, is fixed. topic sets how topics are created. The
-// broker logs to [slog.Default]. New returns a [relay.UnreachableError] if no
-// broker answers.
-func New(ctx context.Context, addrs []string, config *sarama.Config, topic sarama.TopicDetail) (relay.Broker, error) {
-	if config == nil {
-		return nil, errors.New("relay/kafka: New with a nil Config: take the one of NewConfig")
+// A Config configures the broker of [New]. Only Addrs is required; any other field
+// may be zero.
+type Config struct {
+	// Addrs are the addresses, HOST:PORT, of one or more brokers, through which
+	// the others of the cluster are found.
+	Addrs []string
+
+	// Client has the settings of the client library: for logins that a URL
+	// cannot express, compression and so on. The default is
+	// [NewClientConfig]; start from that, and change it. How groups share
+	// partitions, and how long they wait for a member, is fixed.
+	Client *sarama.Config
+
+	// Topic has the settings of new topics. By default they have six
+	// partitions, and the replication factor of the cluster.
+	Topic sarama.TopicDetail
+
+	// Logger gets, at level WARN, the problems from which the broker recovers by
+	// itself. The default is [slog.Default].
+	Logger *slog.Logger
+}
+
+// New returns a broker for [relay.New], with settings that a URL cannot express.
+// It does not connect: errors show at the first use.
+func New(config Config) (relay.Broker, error) {
+	if len(config.Addrs) == 0 {
+		return nil, errors.New("relay/kafka: New with an empty Config.Addrs")
 	}
-	return connect(ctx, addrs, config, topic, watermill.NewSlogLogger(slog.Default()))
+	config.Addrs = slices.Clone(config.Addrs)
+	config.Client = cmp.Or(config.Client, NewClientConfig())
+	if len(config.Topic.ReplicaAssignment) == 0 {
+		config.Topic.NumPartitions = cmp.Or(config.Topic.NumPartitions, defaultPartitions)
+		config.Topic.ReplicationFactor = cmp.Or(config.Topic.ReplicationFactor, -1)
+	}
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	for _, client := range []*sarama.Config{producing(config.Client), consuming(config.Client, 0)} {
+		if err := client.Validate(); err != nil {
+			return nil, fmt.Errorf("relay/kafka: %w", err)
+		}
+	}
+	return &broker{config: config, dialing: newTurn()}, nil
 }
 
 // A broker does not use the adapter of Watermill, whose faults cannot be fixed
@@ -36,66 +66,88 @@ func New(ctx context.Context, addrs []string, config *sarama.Config, topic saram
 // handler has yet; and it does not redeliver a message whose handler hangs. Its
 // publisher takes no ctx, and panics if it is closed while in use.
 type broker struct {
-	addrs  []string
-	config *sarama.Config
-	detail sarama.TopicDetail // for the topics that are created
-	logger watermill.LoggerAdapter
+	config  Config
+	dialing turn // to connect
 
-	client   sarama.Client // for topics and producer
+	mu        sync.RWMutex // held for reading while the producer is used
+	connected *connection  // nil until the cluster has answered once
+	closed    bool
+}
+
+// A connection is the client for topics and the producer. It lasts as long as
+// the broker, and reconnects by itself.
+type connection struct {
+	client   sarama.Client
 	topics   *topics
 	producer sarama.AsyncProducer
 	results  sync.WaitGroup // readers of the producer's results
-
-	mu     sync.RWMutex // held for reading while the producer is used
-	closed bool
 }
 
 var errClosed = errors.New("relay/kafka: closed")
 
-// openWithin limits how long to wait for the cluster when opening.
-const openWithin = 10 * time.Second
+// connectWithin limits how long to wait for the cluster when connecting.
+const connectWithin = 10 * time.Second
 
-// connect returns a broker that has answered.
-func connect(ctx context.Context, addrs []string, config *sarama.Config, detail sarama.TopicDetail, logger watermill.LoggerAdapter) (relay.Broker, error) {
-	b := &broker{addrs: slices.Clone(addrs), config: config, detail: detail, logger: logger}
-	ctx, cancel := context.WithTimeout(ctx, openWithin)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- b.dial() }() // the client takes no ctx
-	select {
-	case err := <-done:
-		if wrong := sarama.ConfigurationError(""); errors.As(err, &wrong) {
-			return nil, fmt.Errorf("relay/kafka: %w", err)
+// connect returns the connection, which the first call makes.
+func (b *broker) connect(ctx context.Context) (*connection, error) {
+	for {
+		b.mu.RLock()
+		c, closed := b.connected, b.closed
+		b.mu.RUnlock()
+		switch {
+		case closed:
+			return nil, errClosed
+		case c != nil:
+			return c, nil
 		}
-		if err != nil {
-			return nil, &relay.UnreachableError{Err: err}
+		if err := b.dial(ctx); err != nil {
+			return nil, fmt.Errorf("relay/kafka: connecting: %w", err)
 		}
-		return b, nil
-	case <-ctx.Done():
-		go func() {
-			if <-done == nil {
-				if err := b.Close(); err != nil {
-					logger.Error("relay/kafka: closing", err, nil)
-				}
-			}
-		}()
-		return nil, &relay.UnreachableError{Err: ctx.Err()}
 	}
 }
 
-func (b *broker) dial() (err error) {
-	if b.client, err = sarama.NewClient(b.addrs, producing(b.config)); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.client.Close())
+// dial connects unless that was done or the broker is closed. If ctx ends
+// first, the attempt continues.
+func (b *broker) dial(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	return b.dialing.run(ctx, func() error {
+		b.mu.RLock()
+		done := b.closed || b.connected != nil
+		b.mu.RUnlock()
+		if done {
+			return nil
 		}
-	}()
-	if b.topics, err = newTopics(b.client, b.detail, b.logger); err != nil { // finds the controller, so there is a cluster
-		return err
+		c, err := newConnection(b.config)
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		closed := b.closed
+		if !closed {
+			b.connected = c
+		}
+		b.mu.Unlock()
+		if closed {
+			return c.close()
+		}
+		return nil
+	})
+}
+
+func newConnection(config Config) (*connection, error) {
+	client, err := sarama.NewClient(config.Addrs, producing(config.Client))
+	if err != nil {
+		return nil, err
 	}
-	return b.startProducer()
+	c := &connection{client: client}
+	if c.topics, err = newTopics(client, config.Topic, config.Logger); err == nil { // finds the controller, so there is a cluster
+		err = c.startProducer(config.Logger)
+	}
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return c, nil
 }
 
 // Topic returns the topic for a name: see the package.

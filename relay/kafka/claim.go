@@ -24,7 +24,7 @@ func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 // until the member must give the partition away. All partitions of the member
 // share the channel of the subscription.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
-	c := &claim{member: m, session: session, ended: m.endOf(session, from), topic: m.subscriber.broker.topics.generation(m.name)}
+	c := &claim{member: m, session: session, ended: m.endOf(session, from), topic: m.topics.generation(m.name)}
 	select {
 	case <-m.start.over:
 	case <-c.ended:
@@ -57,8 +57,7 @@ func (c *claim) startsOver(from sarama.ConsumerGroupClaim) bool {
 	if c.topic.id == "" {
 		return false // the cluster does not say
 	}
-	admin := c.subscriber.broker.topics.admin
-	offsets, err := admin.ListConsumerGroupOffsets(c.subscriber.group.Name, map[string][]int32{from.Topic(): {from.Partition()}})
+	offsets, err := c.topics.admin.ListConsumerGroupOffsets(c.subscriber.group.Name, map[string][]int32{from.Topic(): {from.Partition()}})
 	if err != nil {
 		c.warn("the offset of a partition could not be looked at", err)
 		return false

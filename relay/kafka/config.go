@@ -6,8 +6,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// NewConfig returns the default settings of a relay, for [New].
-func NewConfig() *sarama.Config {
+// NewClientConfig returns the default settings of the client, see [Config].
+func NewClientConfig() *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = "tidings"
 	c.Version = sarama.V2_8_0_0 // the first in which topics have an identity

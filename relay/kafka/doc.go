@@ -19,7 +19,8 @@
 //     1000000, which Kafka accepts by default (message.max.bytes)
 //
 // [relay.Target] describes the parameters for TLS. For other logins (OAuth,
-// Kerberos) and other settings of the client library see [New].
+// Kerberos) and other settings of the client library, use [New] with
+// [relay.New].
 //
 // # Topics and groups
 //

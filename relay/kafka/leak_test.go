@@ -16,7 +16,7 @@ import (
 func TestCloseLeavesNothing(t *testing.T) {
 	c := cluster(t)
 	use := func() {
-		b, err := kafka.New(t.Context(), c.ListenAddrs(), kafka.NewConfig(), sarama.TopicDetail{NumPartitions: 2, ReplicationFactor: -1})
+		b, err := kafka.New(kafka.Config{Addrs: c.ListenAddrs(), Topic: sarama.TopicDetail{NumPartitions: 2}})
 		require.NoError(t, err)
 		s, err := b.Subscriber(t.Context(), relay.Group{Name: "g", Workers: 2})
 		require.NoError(t, err)

@@ -3,10 +3,10 @@ package kafka
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
@@ -15,6 +15,7 @@ import (
 // delay the heartbeats.
 type member struct {
 	subscriber *subscriber
+	topics     *topics
 	name       string // of the topic
 	ctx        context.Context
 	messages   chan *message.Message
@@ -52,7 +53,7 @@ func (m *member) run() {
 // long.
 func (m *member) join() (err error) {
 	s := m.subscriber
-	group, err := sarama.NewConsumerGroup(s.broker.addrs, s.group.Name, consuming(s.broker.config, s.group.AckWait))
+	group, err := sarama.NewConsumerGroup(s.broker.config.Addrs, s.group.Name, consuming(s.broker.config.Client, s.group.AckWait))
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (m *member) warn(what string, err error) {
 	if m.ctx.Err() != nil {
 		return // the errors of a member that is being closed
 	}
-	m.subscriber.broker.logger.Error("relay/kafka: "+what, err, watermill.LogFields{"group": m.subscriber.group.Name, "topic": m.name})
+	m.subscriber.broker.config.Logger.Warn("relay/kafka: "+what, slog.Any("error", err), slog.String("group", m.subscriber.group.Name), slog.String("topic", m.name))
 }
 
 // pause waits for d, or until ctx ends.

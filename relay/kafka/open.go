@@ -21,11 +21,11 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := NewConfig()
+	client := NewClientConfig()
 	if t.TLS != nil {
-		config.Net.TLS.Enable, config.Net.TLS.Config = true, t.TLS
+		client.Net.TLS.Enable, client.Net.TLS.Config = true, t.TLS
 	}
-	if err := login(config, t.Params.String("sasl", "plain"), t.Username, t.Password); err != nil {
+	if err := login(client, t.Params.String("sasl", "plain"), t.Username, t.Password); err != nil {
 		return nil, err
 	}
 	partitions, err := t.Params.Int("partitions", defaultPartitions, 1)
@@ -36,7 +36,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Producer.MaxMessageBytes, err = t.Params.Int("max_message_bytes", defaultMaxMessageBytes, 1000)
+	client.Producer.MaxMessageBytes, err = t.Params.Int("max_message_bytes", defaultMaxMessageBytes, 1000)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,20 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err := t.Params.Unused(); err != nil {
 		return nil, err
 	}
-	return connect(ctx, addrs, config, sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: int16(replication)}, t.Logger)
+	b, err := New(Config{
+		Addrs:  addrs,
+		Client: client,
+		Topic:  sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: int16(replication)},
+		Logger: t.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.(*broker).dial(ctx); err != nil {
+		_ = b.Close() // there is no connection that it could fail to close
+		return nil, &relay.UnreachableError{Err: err}
+	}
+	return b, nil
 }
 
 const (

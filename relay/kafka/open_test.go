@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -133,20 +135,51 @@ func TestTLS(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	t.Parallel()
-	detail := sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1}
-	_, err := kafka.New(t.Context(), []string{"127.0.0.1:1"}, nil, detail)
-	require.ErrorContains(t, err, "NewConfig")
-	config := kafka.NewConfig()
-	config.Producer.RequiredAcks = sarama.NoResponse // which an idempotent producer cannot have
-	_, err = kafka.New(t.Context(), []string{"127.0.0.1:1"}, config, detail)
-	require.Error(t, err)
-	var unreachable *relay.UnreachableError
-	require.NotErrorAs(t, err, &unreachable)
+	_, err := kafka.New(kafka.Config{})
+	require.ErrorContains(t, err, "Addrs")
+	client := kafka.NewClientConfig()
+	client.Producer.RequiredAcks = sarama.NoResponse // which an idempotent producer cannot have
+	_, err = kafka.New(kafka.Config{Addrs: []string{"127.0.0.1:1"}, Client: client})
+	require.ErrorAs(t, err, new(sarama.ConfigurationError))
 
 	c := cluster(t)
-	b := brokerOf(t, c, 3)
-	publish(t, b, "t", 1)
-	require.Len(t, c.PartitionInfos("t"), 3)
-	_, err = b.Subscriber(t.Context(), relay.Group{})
-	require.ErrorContains(t, err, "name")
+	for _, partitions := range []int32{0, 3} {
+		b := brokerOf(t, c, partitions)
+		topic := fmt.Sprintf("t%d", partitions)
+		publish(t, b, topic, 1)
+		require.Len(t, c.PartitionInfos(topic), int(cmp.Or(partitions, 6)), "six is the default")
+		_, err = b.Subscriber(t.Context(), relay.Group{})
+		require.ErrorContains(t, err, "name")
+	}
+}
+
+// New does not connect. The first call does, and if it fails, the next one.
+func TestNewConnectsAtFirstUse(t *testing.T) {
+	t.Parallel()
+	port := testport.Reserve(t)
+	newBroker := func() relay.Broker {
+		b, err := kafka.New(kafka.Config{Addrs: []string{fmt.Sprintf("127.0.0.1:%d", port)}})
+		require.NoError(t, err)
+		return b
+	}
+	b, unused, closed := newBroker(), newBroker(), newBroker()
+	s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
+	require.NoError(t, err)
+	for _, use := range []func() error{
+		func() error { return b.Publish("t", message.NewMessage("1", nil)) },
+		func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("t") },
+	} {
+		begin := time.Now()
+		require.ErrorContains(t, use(), "connecting")
+		require.Less(t, time.Since(begin), soon)
+	}
+	require.NoError(t, unused.Close())
+	require.NoError(t, closed.Close())
+	require.ErrorContains(t, closed.Publish("t", message.NewMessage("1", nil)), "closed")
+
+	start(t, t.TempDir(), port)
+	require.NoError(t, b.Publish("t", message.NewMessage("1", nil)))
+	require.Equal(t, "1", receive(t, subscribe(t, s, "t")).UUID)
+	require.NoError(t, s.Close())
+	require.NoError(t, b.Close())
 }

@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -16,24 +17,24 @@ import (
 const publishWithin = 10 * time.Second
 
 // startProducer connects the producer, an idempotent one if that is allowed.
-func (b *broker) startProducer() (err error) {
-	config := b.client.Config()
-	b.producer, err = sarama.NewAsyncProducerFromClient(b.client)
+func (c *connection) startProducer(logger *slog.Logger) (err error) {
+	config := c.client.Config()
+	c.producer, err = sarama.NewAsyncProducerFromClient(c.client)
 	if config.Producer.Idempotent && (errors.Is(err, sarama.ErrClusterAuthorizationFailed) || errors.Is(err, sarama.ErrUnsupportedVersion)) {
-		b.logger.Info("relay/kafka: the cluster forbids idempotent producers", nil)
+		logger.Debug("relay/kafka: the cluster forbids idempotent producers")
 		config.Producer.Idempotent = false
-		b.producer, err = sarama.NewAsyncProducerFromClient(b.client)
+		c.producer, err = sarama.NewAsyncProducerFromClient(c.client)
 	}
 	if err != nil {
 		return err
 	}
-	b.results.Go(func() {
-		for m := range b.producer.Successes() {
+	c.results.Go(func() {
+		for m := range c.producer.Successes() {
 			m.Metadata.(chan error) <- nil
 		}
 	})
-	b.results.Go(func() {
-		for e := range b.producer.Errors() {
+	c.results.Go(func() {
+		for e := range c.producer.Errors() {
 			e.Msg.Metadata.(chan error) <- e.Err
 		}
 	})
@@ -43,23 +44,30 @@ func (b *broker) startProducer() (err error) {
 // Publish sends messages, and waits until the cluster has stored them.
 // Concurrent calls send their messages together.
 func (b *broker) Publish(topic string, messages ...*message.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	timeout := time.NewTimer(publishWithin)
+	defer timeout.Stop()
+	c, err := b.connect(messages[0].Context())
+	if err != nil {
+		return err
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.closed {
 		return errClosed
 	}
-	timeout := time.NewTimer(publishWithin)
-	defer timeout.Stop()
 	results := make([]chan error, len(messages))
 	for i, m := range messages {
-		if err := b.topics.ensure(m.Context(), topic); err != nil {
+		if err := c.topics.ensure(m.Context(), topic); err != nil {
 			return err
 		}
 		results[i] = make(chan error, 1) // buffered, since the publisher may no longer wait
 		p := marshal(topic, m)
 		p.Metadata = results[i]
 		select {
-		case b.producer.Input() <- p:
+		case c.producer.Input() <- p:
 		case <-m.Context().Done():
 			return notStored(topic, m.Context().Err())
 		case <-timeout.C:
@@ -71,7 +79,7 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 		select {
 		case err := <-results[i]:
 			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-				b.topics.forget(topic)
+				c.topics.forget(topic)
 			}
 			if err != nil {
 				errs = append(errs, notStored(topic, err))
@@ -111,11 +119,18 @@ func (b *broker) Close() error {
 		return nil
 	}
 	b.closed = true
+	if b.connected == nil {
+		return nil
+	}
+	return b.connected.close()
+}
+
+func (c *connection) close() error {
 	done := make(chan error, 1)
 	go func() { // the client takes no ctx, and may wait for many minutes
-		b.producer.AsyncClose()
-		b.results.Wait()
-		done <- b.client.Close()
+		c.producer.AsyncClose()
+		c.results.Wait()
+		done <- c.client.Close()
 	}()
 	timer := time.NewTimer(closeWithin)
 	defer timer.Stop()

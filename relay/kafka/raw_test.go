@@ -27,7 +27,7 @@ const soon = 30 * time.Second
 // brokerOf opens a broker without a relay.
 func brokerOf(t *testing.T, c *kfake.Cluster, partitions int32) relay.Broker {
 	t.Helper()
-	b, err := kafka.New(t.Context(), c.ListenAddrs(), kafka.NewConfig(), sarama.TopicDetail{NumPartitions: partitions, ReplicationFactor: -1})
+	b, err := kafka.New(kafka.Config{Addrs: c.ListenAddrs(), Topic: sarama.TopicDetail{NumPartitions: partitions}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b

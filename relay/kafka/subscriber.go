@@ -29,13 +29,21 @@ var _ message.SubscribeInitializer = (*subscriber)(nil)
 // SubscribeInitialize creates the topic, even if it was deleted. Since a group
 // begins with the oldest message, the topic alone keeps messages for it.
 func (s *subscriber) SubscribeInitialize(topic string) error {
-	return s.broker.topics.look(s.ctx, topic)
+	c, err := s.broker.connect(s.ctx)
+	if err != nil {
+		return err
+	}
+	return c.topics.look(s.ctx, topic)
 }
 
 // Subscribe adds a member to the group, only for this topic. It retries if the
 // cluster does not answer.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	if err := s.broker.topics.look(ctx, topic); err != nil {
+	c, err := s.broker.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.topics.look(ctx, topic); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -49,7 +57,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.ctx, cancel)
 	m := &member{
-		subscriber: s, name: topic, ctx: ctx,
+		subscriber: s, topics: c.topics, name: topic, ctx: ctx,
 		messages: make(chan *message.Message), silent: make(chan *message.Message, 1), start: s.gatherings[topic],
 	}
 	s.members.Go(func() {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill"
 )
 
 // topics creates topics, and notices when one was deleted.
@@ -15,10 +15,10 @@ type topics struct {
 	client sarama.Client
 	admin  sarama.ClusterAdmin
 	detail sarama.TopicDetail
-	logger watermill.LoggerAdapter
-	known  sync.Map      // by name: string to *generation, of topics that existed
-	gone   sync.Map      // by name: string to nothing, of topics that may no longer exist
-	busy   chan struct{} // has an element while a request runs
+	logger *slog.Logger
+	known  sync.Map // by name: string to *generation, of topics that existed
+	gone   sync.Map // by name: string to nothing, of topics that may no longer exist
+	busy   turn     // to send a request
 }
 
 // A generation is a topic between its creation and its deletion. The next one
@@ -29,12 +29,12 @@ type generation struct {
 	over chan struct{} // closed when another generation was seen
 }
 
-func newTopics(client sarama.Client, detail sarama.TopicDetail, logger watermill.LoggerAdapter) (*topics, error) {
+func newTopics(client sarama.Client, detail sarama.TopicDetail, logger *slog.Logger) (*topics, error) {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	if err != nil {
 		return nil, err
 	}
-	return &topics{client: client, admin: admin, detail: detail, logger: logger, busy: make(chan struct{}, 1)}, nil
+	return &topics{client: client, admin: admin, detail: detail, logger: logger, busy: newTurn()}, nil
 }
 
 // ensure creates a topic unless it exists, as far as this process knows.
@@ -65,26 +65,10 @@ func (t *topics) look(ctx context.Context, topic string) error {
 func (t *topics) request(ctx context.Context, topic string, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	select {
-	case t.busy <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("relay/kafka: waiting for another topic: %w", ctx.Err())
+	if err := t.busy.run(ctx, f); err != nil {
+		return fmt.Errorf("relay/kafka: creating the topic %q: %w", topic, err)
 	}
-	done := make(chan error, 1)
-	go func() { // the client takes no ctx
-		err := f()
-		<-t.busy
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("relay/kafka: creating the topic %q: %w", topic, err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("relay/kafka: creating the topic %q: %w", topic, ctx.Err())
-	}
+	return nil
 }
 
 // forget makes the next ensure check again: the topic may have been deleted.
@@ -106,7 +90,7 @@ func (t *topics) create(topic string) error {
 	}
 	if !exists {
 		if _, known := t.known.Load(topic); known {
-			t.logger.Error("relay/kafka: a topic is gone, and is created again", errDeleted, watermill.LogFields{"topic": topic})
+			t.logger.Warn("relay/kafka: a topic is gone, and is created again", slog.Any("error", errDeleted), slog.String("topic", topic))
 		}
 		if err := t.admin.CreateTopic(topic, &t.detail, false); err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 			return err
@@ -129,7 +113,7 @@ func (t *topics) note(topic, id string) {
 	if old, ok := t.known.Load(topic); !ok || old.(*generation).id != id {
 		t.known.Store(topic, &generation{id: id, over: make(chan struct{})})
 		if ok {
-			t.logger.Info("relay/kafka: a topic is another one than before", watermill.LogFields{"topic": topic, "topic_id": id})
+			t.logger.Debug("relay/kafka: a topic is another one than before", slog.String("topic", topic), slog.String("topic_id", id))
 			close(old.(*generation).over)
 		}
 	}

@@ -121,7 +121,7 @@ func benchConsume(b *testing.B, broker relay.Broker, open func() message.Subscri
 
 func benchBroker(b *testing.B, s *natsServer) relay.Broker {
 	_, js := s.client()
-	broker, err := relaynats.New(js, jetstream.StreamConfig{MaxAge: time.Hour}, jetstream.ConsumerConfig{})
+	broker, err := relaynats.New(relaynats.Config{JetStream: js, Consumer: &jetstream.ConsumerConfig{}})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, broker.Close()) })
 	return broker

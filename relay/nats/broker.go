@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,30 +42,54 @@ type broker struct {
 	positions positions
 	sending   chan struct{} // full while a message is written: a lock whose wait ends with a ctx
 	template  jetstream.ConsumerConfig
-	logger    watermill.LoggerAdapter
+	logger    *slog.Logger
 }
 
-// New returns JetStream as a broker, for [relay.New]. You open the connection,
-// and close it after the relay. It should reconnect without a limit
-// (nats.MaxReconnects(-1)), and not buffer messages
-// (nats.ReconnectBufSize(-1)): with the default buffer, a message may be sent
-// although its publish has failed, if the connection was lost in between. While
-// a server does not read, a write to it blocks for a minute, and so does all
-// code that uses the connection, even Close; nats.FlusherTimeout(5*time.Second)
-// and nats.ReconnectOnFlusherError() prevent that.
-//
-// New streams have the settings of stream, except Name, Subjects and Retention,
-// and MaxAge where messages are kept until they are acknowledged. Set MaxAge:
-// otherwise messages of events are kept forever. New consumers have the
-// settings of consumer, except Name, Durable, AckPolicy and AckWait, and
-// FilterSubject in a stream that also has other topics.
-func New(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig) (relay.Broker, error) {
-	return newBroker(js, stream, consumer, watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{
-		slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn, // as in relay.Open
-	}))
+// A Config configures the broker of [New]. Only JetStream is required; any other
+// field may be zero.
+type Config struct {
+	// JetStream is the client. You open its connection, and close it after the
+	// relay. It should reconnect without a limit (nats.MaxReconnects(-1)), and
+	// not buffer messages (nats.ReconnectBufSize(-1)): with the default buffer,
+	// a message may be sent although its publish has failed, if the connection
+	// was lost in between. While a server does not read, a write to it blocks
+	// for a minute, and so does all code that uses the connection, even Close;
+	// nats.FlusherTimeout(5*time.Second) and nats.ReconnectOnFlusherError()
+	// prevent that.
+	JetStream jetstream.JetStream
+
+	// Stream has the settings of new streams, except Name, Subjects and
+	// Retention, and MaxAge where messages are kept until they are
+	// acknowledged. Set its MaxAge: otherwise messages of events are kept
+	// forever. The default, if it is nil, is a MaxAge of a week.
+	Stream *jetstream.StreamConfig
+
+	// Consumer has the settings of new consumers, except Name, Durable,
+	// AckPolicy and AckWait, and FilterSubject in a stream that also has other
+	// topics. The default, if it is nil, is the DeliverNewPolicy.
+	Consumer *jetstream.ConsumerConfig
+
+	// Logger gets, at level WARN, the problems from which the broker recovers by
+	// itself. The default is [slog.Default].
+	Logger *slog.Logger
 }
 
-func newBroker(js jetstream.JetStream, stream jetstream.StreamConfig, consumer jetstream.ConsumerConfig, logger watermill.LoggerAdapter) (*broker, error) {
+// New returns a broker for [relay.New], with settings that a URL cannot express.
+// It does not connect: errors show at the first use.
+func New(config Config) (relay.Broker, error) {
+	js := config.JetStream
+	if js == nil {
+		return nil, errors.New("relay/nats: New with a nil Config.JetStream")
+	}
+	stream := jetstream.StreamConfig{MaxAge: defaultMaxAge}
+	if config.Stream != nil {
+		stream = *config.Stream
+	}
+	consumer := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
+	if config.Consumer != nil {
+		consumer = *config.Consumer
+	}
+	logger := cmp.Or(config.Logger, slog.Default())
 	publisher, err := jetstream.New(js.Conn(), jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(answeredWithin))
 	if err != nil {
 		return nil, fmt.Errorf("relay/nats: %w", err)
@@ -249,7 +273,7 @@ func (b *broker) flush() bool {
 	}
 	err := b.conn.FlushTimeout(flushWithin)
 	if err != nil {
-		b.logger.Debug("relay/nats: flushing the connection", watermill.LogFields{"error": err.Error()})
+		b.logger.Debug("relay/nats: flushing the connection", slog.Any("error", err))
 	}
 	return err == nil
 }

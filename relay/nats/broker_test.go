@@ -152,11 +152,49 @@ func TestExistingStreamIsLeftAsItIs(t *testing.T) {
 	require.EqualValues(t, 7, st.CachedInfo().Config.MaxMsgs)
 }
 
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	_, err := relaynats.New(relaynats.Config{})
+	require.ErrorContains(t, err, "Config.JetStream")
+}
+
+// Without settings, New makes what Open does.
+func TestNewWithDefaults(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	_, js := s.client()
+	given, err := relaynats.New(relaynats.Config{JetStream: js})
+	require.NoError(t, err)
+	opened := openPlain(t, s.url())
+	for topic, b := range map[string]relay.Broker{"given": given, "opened": opened} {
+		subscribe(t, subscriber(t, b, group("mail")), topic)
+	}
+	streamOf := func(topic string) jetstream.StreamConfig {
+		st, err := js.Stream(t.Context(), topic)
+		require.NoError(t, err)
+		c := st.CachedInfo().Config
+		c.Name, c.Subjects = "", nil
+		return c
+	}
+	consumerOf := func(topic string) jetstream.ConsumerConfig {
+		consumer, err := js.Consumer(t.Context(), topic, "mail")
+		require.NoError(t, err)
+		return consumer.CachedInfo().Config
+	}
+	require.Equal(t, streamOf("opened"), streamOf("given"))
+	require.Equal(t, consumerOf("opened"), consumerOf("given"))
+	require.NoError(t, given.Close())
+}
+
 func TestNewWithOwnConnection(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	conn, js := s.client()
-	b, err := relaynats.New(js, jetstream.StreamConfig{MaxAge: time.Hour, MaxBytes: 1 << 20}, jetstream.ConsumerConfig{MaxAckPending: 5})
+	b, err := relaynats.New(relaynats.Config{
+		JetStream: js,
+		Stream:    &jetstream.StreamConfig{MaxAge: time.Hour, MaxBytes: 1 << 20},
+		Consumer:  &jetstream.ConsumerConfig{MaxAckPending: 5},
+	})
 	require.NoError(t, err)
 	messages := subscribe(t, subscriber(t, b, group("mail")), "orders.placed")
 	publish(t, b, "orders.placed", 1, 1)

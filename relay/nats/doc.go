@@ -20,7 +20,7 @@
 //	max_age   how long a message is kept, such as "720h"; default "168h", a week
 //
 // For any other setting of a connection, open the connection yourself, and pass
-// it to [New].
+// it to [New], for [relay.New].
 //
 // # Streams and consumers
 //

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -59,15 +59,20 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 	if err == nil {
 		err = probe(ctx, js)
 	}
-	var b *broker
+	var b relay.Broker
 	if err == nil {
-		b, err = newBroker(js, jetstream.StreamConfig{Replicas: replicas, MaxAge: maxAge}, jetstream.ConsumerConfig{DeliverPolicy: deliver}, t.Logger)
+		b, err = New(Config{
+			JetStream: js,
+			Stream:    &jetstream.StreamConfig{Replicas: replicas, MaxAge: maxAge},
+			Consumer:  &jetstream.ConsumerConfig{DeliverPolicy: deliver},
+			Logger:    t.Logger,
+		})
 	}
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	b.owned = true
+	b.(*broker).owned = true
 	return b, nil
 }
 
@@ -141,15 +146,15 @@ func optionsOf(t relay.Target) ([]nats.Option, error) {
 		nats.ReconnectOnFlusherError(),
 		// By default errors go to standard error.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			t.Logger.Error("relay/nats: the server reports an error", err, nil)
+			t.Logger.Warn("relay/nats: the server reports an error", slog.Any("error", err))
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				t.Logger.Error("relay/nats: the connection is lost, and tried again", err, nil)
+				t.Logger.Warn("relay/nats: the connection is lost, and tried again", slog.Any("error", err))
 			}
 		}),
 		nats.ReconnectHandler(func(c *nats.Conn) {
-			t.Logger.Info("relay/nats: connected again", watermill.LogFields{"server": c.ConnectedUrlRedacted()})
+			t.Logger.Debug("relay/nats: connected again", slog.String("server", c.ConnectedUrlRedacted()))
 		}),
 	}
 	if t.TLS != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -178,7 +177,7 @@ func TestAcknowledgedWithoutServer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	conn, js := s.client(nats.ReconnectBufSize(-1))
-	b, err := relaynats.New(js, jetstream.StreamConfig{}, jetstream.ConsumerConfig{})
+	b, err := relaynats.New(relaynats.Config{JetStream: js})
 	require.NoError(t, err)
 	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
 	publish(t, b, "topic", 1, 1)

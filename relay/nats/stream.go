@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tidings-go/tidings/relay"
@@ -26,7 +26,7 @@ const (
 type streams struct {
 	js       jetstream.JetStream
 	template jetstream.StreamConfig
-	logger   watermill.LoggerAdapter
+	logger   *slog.Logger
 	making   chan struct{} // full while a stream is looked for: a lock whose wait ends with a ctx
 
 	// known are the subjects that have a stream, until the server says
@@ -38,7 +38,7 @@ type streams struct {
 	seen sync.Map
 }
 
-func newStreams(js jetstream.JetStream, template jetstream.StreamConfig, logger watermill.LoggerAdapter) *streams {
+func newStreams(js jetstream.JetStream, template jetstream.StreamConfig, logger *slog.Logger) *streams {
 	return &streams{js: js, template: template, logger: logger, making: make(chan struct{}, 1)}
 }
 
@@ -123,8 +123,8 @@ func (s *streams) findLocked(ctx context.Context, subject string, k kind) (strea
 		return stream{}, fmt.Errorf("the stream %q: %w", assetOf(subject), err)
 	}
 	if was := s.lastSeen(subject); was != nil && !isSame(was, found.StreamInfo) {
-		s.logger.Error("relay/nats: the stream of a topic is gone, and another one is in its place", errGone,
-			watermill.LogFields{"topic": subject, "stream": found.Config.Name})
+		s.logger.Warn("relay/nats: the stream of a topic is gone, and another one is in its place", slog.Any("error", errGone),
+			slog.String("topic", subject), slog.String("stream", found.Config.Name))
 	}
 	s.seen.Store(subject, found.StreamInfo)
 	return found, nil

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -144,7 +144,7 @@ func (n *subscription) ask() bool {
 				n.due = size
 				return true
 			}
-			n.logger.Error("relay/nats: asking for a message", err, n.fields())
+			n.log().Warn("relay/nats: asking for a message", slog.Any("error", err))
 		}
 		if n.conn.IsClosed() || !n.pause(n.ctx, troubleFor) {
 			return false
@@ -200,9 +200,8 @@ func (n *subscription) isForgotten() bool {
 // amend handles a refusal: the consumer was deleted or has a new leader, or the
 // server starts or stops.
 func (n *subscription) amend(raw *nats.Msg) bool {
-	n.logger.Info("relay/nats: the server has no message", n.fields().Add(watermill.LogFields{
-		"status": raw.Header.Get("Status"), "description": raw.Header.Get("Description"),
-	}))
+	n.log().Debug("relay/nats: the server has no message",
+		slog.String("status", raw.Header.Get("Status")), slog.String("description", raw.Header.Get("Description")))
 	if !n.pause(n.ctx, troubleFor) {
 		return false
 	}
@@ -217,7 +216,7 @@ func (n *subscription) declareAgain() {
 	defer context.AfterFunc(n.closing, cancel)()
 	consumer, err := n.declare(ctx, n.topic)
 	if err != nil {
-		n.logger.Error("relay/nats: declaring a consumer again", err, n.fields())
+		n.log().Warn("relay/nats: declaring a consumer again", slog.Any("error", err))
 		return
 	}
 	n.next = nextOf(n.js, consumer)
@@ -306,7 +305,7 @@ func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 			continue
 		}
 		if err != nil {
-			n.logger.Error("relay/nats: acknowledging a message", err, n.fields())
+			n.log().Warn("relay/nats: acknowledging a message", slog.Any("error", err))
 		}
 		return
 	}
@@ -318,7 +317,7 @@ func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 // has all of them, so that later messages do not overtake them.
 func (n *subscription) leave() {
 	if err := n.sub.Drain(); err != nil {
-		n.logger.Debug("relay/nats: unsubscribing", n.fields().Add(watermill.LogFields{"error": err.Error()}))
+		n.log().Debug("relay/nats: unsubscribing", slog.Any("error", err))
 	}
 	reached := n.flush()
 	back := n.waiting()
@@ -329,11 +328,11 @@ func (n *subscription) leave() {
 		if i < len(back)-1 || !reached {
 			n.answerTo(raw, nak)
 		} else if _, err := n.conn.Request(raw.Reply, []byte(nak), flushWithin); err != nil {
-			n.logger.Error("relay/nats: returning a message", err, n.fields())
+			n.log().Warn("relay/nats: returning a message", slog.Any("error", err))
 		}
 	}
 }
 
-func (n *subscription) fields() watermill.LogFields {
-	return watermill.LogFields{"topic": n.topic, "group": n.group.Name}
+func (n *subscription) log() *slog.Logger {
+	return n.logger.With(slog.String("topic", n.topic), slog.String("group", n.group.Name))
 }

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,39 +9,39 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/tidings-go/tidings/relay"
 )
 
-// A Config configures the broker of [New]. Only Client is required.
+// A Config configures the broker of [New]. Only Client is required; any other
+// field may be zero.
 type Config struct {
-	// Client sets how to connect: to one server, to a cluster or through
-	// Sentinel. The broker creates its own clients from it, in which
-	// ContextTimeoutEnabled is always true, and the pool of the connections
-	// that wait for messages has no limit.
+	// Client has the settings of the client library: how to connect to one
+	// server, to a cluster or through Sentinel. The broker creates its own
+	// clients from it, in which ContextTimeoutEnabled is always true, and the
+	// pool of the connections that wait for messages has no limit.
 	Client *goredis.UniversalOptions
 
-	// MaxLen is the parameter maxlen, see the package.
+	// MaxLen is the parameter maxlen, see the package. The default is no limit.
 	MaxLen int
 
-	// Logger logs problems from which the broker recovers by itself. The
-	// default is [slog.Default].
-	Logger watermill.LoggerAdapter
+	// Logger gets, at level WARN, the problems from which the broker recovers by
+	// itself. The default is [slog.Default].
+	Logger *slog.Logger
 }
 
-// New returns a broker for [relay.New], with client settings that a URL cannot
-// express. It does not connect: errors show at the first use.
-func New(c Config) (relay.Broker, error) {
-	if c.Client == nil {
-		return nil, errors.New("relay/redis: a Config without a Client")
+// New returns a broker for [relay.New], with settings that a URL cannot express.
+// It does not connect: errors show at the first use.
+func New(config Config) (relay.Broker, error) {
+	if config.Client == nil {
+		return nil, errors.New("relay/redis: New with a nil Config.Client")
 	}
-	if c.MaxLen < 0 {
-		return nil, fmt.Errorf("relay/redis: MaxLen is %d: a limit is positive, and 0 is none", c.MaxLen)
+	if config.MaxLen < 0 {
+		return nil, fmt.Errorf("relay/redis: New with the Config.MaxLen %d, which must be positive, or 0 for no limit", config.MaxLen)
 	}
-	return newBroker(c), nil
+	return newBroker(config), nil
 }
 
 // Time limits. The server is near or down: longer waits would not help.
@@ -60,7 +61,7 @@ const maxReaders = 10_000
 type broker struct {
 	writes, reads goredis.UniversalClient
 	maxLen        int64
-	logger        watermill.LoggerAdapter
+	logger        *slog.Logger
 	trimmer       *trimmer
 	evictions     evictions
 	streams       sync.Map  // of true by topic: streams that existed
@@ -79,10 +80,7 @@ func newBroker(c Config) *broker {
 		writes: goredis.NewUniversalClient(&writes),
 		reads:  goredis.NewUniversalClient(&reads),
 		maxLen: int64(c.MaxLen),
-		logger: c.Logger,
-	}
-	if b.logger == nil {
-		b.logger = watermill.NewSlogLoggerWithLevelMapping(slog.Default(), map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug, slog.LevelError: slog.LevelWarn})
+		logger: cmp.Or(c.Logger, slog.Default()),
 	}
 	b.trimmer = newTrimmer(b.writes, b.logger)
 	b.evictions = evictions{client: b.writes, logger: b.logger}

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -27,7 +28,7 @@ func (s *subscription) leave(ctx context.Context) {
 	pipe := s.broker.writes.Pipeline() // the client that retries
 	if acks := s.acknowledge(ctx, pipe); len(acks) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
-			s.broker.logger.Error("relay/redis: acknowledging has failed, the message will come again", err, s.fields())
+			s.log().Warn("relay/redis: acknowledging has failed, the message will come again", slog.Any("error", err))
 			return
 		}
 		s.acknowledged()
@@ -65,5 +66,5 @@ func (s *subscription) remove(ctx context.Context, consumer string) bool {
 }
 
 func (s *subscription) cannotRemove(err error) {
-	s.broker.logger.Error("relay/redis: consumers that are gone cannot be removed from the group", err, s.fields())
+	s.log().Warn("relay/redis: consumers that are gone cannot be removed from the group", slog.Any("error", err))
 }

@@ -144,7 +144,7 @@ func TestNew(t *testing.T) {
 	_, err := redis.New(redis.Config{})
 	require.ErrorContains(t, err, "Client")
 	_, err = redis.New(redis.Config{Client: &goredis.UniversalOptions{}, MaxLen: -1})
-	require.ErrorContains(t, err, "MaxLen is -1")
+	require.ErrorContains(t, err, "MaxLen -1")
 
 	b, _ := newBroker(t, "redis://"+miniredis.RunT(t).Addr())
 	_, err = b.Subscriber(t.Context(), relay.Group{})

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/ThreeDotsLabs/watermill"
 	goredis "github.com/redis/go-redis/v9"
 )
 
@@ -61,7 +61,7 @@ func (s *subscriber) declare(ctx context.Context, topic string) error {
 	err = s.broker.writes.XGroupCreateMkStream(ctx, topic, s.group, s.beginning(ctx, key)).Err()
 	switch {
 	case err == nil && known:
-		s.broker.logger.Error("relay/redis: the server has lost a group, which is made again", errNoGroup, watermill.LogFields{"topic": topic, "group": s.group})
+		s.broker.logger.Warn("relay/redis: the server has lost a group, which is made again", slog.Any("error", errNoGroup), slog.String("topic", topic), slog.String("group", s.group))
 	case err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP"): // another process was faster
 		return wrapDeclare(err, key)
 	}

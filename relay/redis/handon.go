@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -84,7 +85,7 @@ func (s *subscription) setIdle(ctx context.Context, id string, since time.Time, 
 	defer cancel()
 	ids, err := s.broker.reads.Do(ctx, "XCLAIM", s.topic, s.group, s.consumer, 0, id, "IDLE", idle.Milliseconds(), "JUSTID").StringSlice()
 	if err != nil {
-		s.broker.logger.Error("relay/redis: giving a message back has failed, it will come again later", err, s.fields())
+		s.log().Warn("relay/redis: giving a message back has failed, it will come again later", slog.Any("error", err))
 		return false
 	}
 	return len(ids) > 0

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 
-	"github.com/ThreeDotsLabs/watermill"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/tidings-go/tidings/relay"
@@ -93,7 +93,7 @@ func isCutOff(err error) bool {
 // full.
 type evictions struct {
 	client goredis.UniversalClient
-	logger watermill.LoggerAdapter
+	logger *slog.Logger
 	asked  atomic.Bool
 }
 
@@ -114,7 +114,7 @@ func (e *evictions) warn(ctx context.Context) {
 	}
 	policy := info["maxmemory_policy"]
 	if strings.HasPrefix(policy, "allkeys-") && info["maxmemory"] != "0" {
-		e.logger.Error("relay/redis: the server may delete streams, with all that is in them, when its memory is full", errEvicts,
-			watermill.LogFields{"maxmemory_policy": policy, "maxmemory": info["maxmemory"]})
+		e.logger.Warn("relay/redis: the server may delete streams, with all that is in them, when its memory is full", slog.Any("error", errEvicts),
+			slog.String("maxmemory_policy", policy), slog.String("maxmemory", info["maxmemory"]))
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -49,7 +48,7 @@ func newLogged(t *testing.T, client *goredis.Client, l *logs) relay.Broker {
 	options := client.Options()
 	b, err := redis.New(redis.Config{
 		Client: &goredis.UniversalOptions{Addrs: []string{options.Addr}, DB: options.DB},
-		Logger: watermill.NewSlogLoggerWithLevelMapping(slog.New(slog.NewTextHandler(l, nil)), map[slog.Level]slog.Level{slog.LevelError: slog.LevelWarn}),
+		Logger: slog.New(slog.NewTextHandler(l, nil)),
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })

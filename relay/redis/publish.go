@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 
@@ -54,7 +54,7 @@ func (b *broker) append(topic string, m *message.Message, maxLen int64) error {
 	err := b.writes.XAdd(ctx, add).Err()
 	if add.NoMkStream && errors.Is(err, goredis.Nil) {
 		if _, first := b.streams.LoadAndDelete(topic); first {
-			b.logger.Error("relay/redis: the server has lost a stream, with all that was in it, and it is made again", errNoStream, watermill.LogFields{"topic": topic})
+			b.logger.Warn("relay/redis: the server has lost a stream, with all that was in it, and it is made again", slog.Any("error", errNoStream), slog.String("topic", topic))
 		}
 		add.NoMkStream = false
 		err = b.writes.XAdd(ctx, add).Err()

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
@@ -123,7 +122,7 @@ func newBroker(t *testing.T, url string) (relay.Broker, *goredis.Client) {
 	require.NoError(t, err)
 	b, err := redis.New(redis.Config{
 		Client: &goredis.UniversalOptions{Addrs: []string{options.Addr}, DB: options.DB},
-		Logger: watermill.NewSlogLogger(slog.New(slog.NewTextHandler(t.Output(), nil))),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	require.NoError(t, err)
 	client := goredis.NewClient(options)

@@ -3,9 +3,9 @@ package redis
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -169,9 +169,7 @@ func (s *subscription) existing(ctx context.Context, entry goredis.XMessage) (*g
 var errDeleted = errors.New("the entry does not exist any more: was the stream cut by maxlen, or by somebody?")
 
 func (s *subscription) deleted(id string) {
-	fields := s.fields()
-	fields["entry"] = id
-	s.broker.logger.Error("relay/redis: a message was deleted before it was handled", errDeleted, fields)
+	s.log().Warn("relay/redis: a message was deleted before it was handled", slog.Any("error", errDeleted), slog.String("entry", id))
 }
 
 // overdue returns an entry that a consumer of the group has not acknowledged in
@@ -229,7 +227,7 @@ func (s *subscription) claim(ctx context.Context, id string) (*goredis.XMessage,
 func (s *subscription) repair(ctx context.Context, err error) {
 	s.recovered, s.block = false, 0
 	if s.failures++; s.failures == 1 {
-		s.broker.logger.Error("relay/redis: fetching has failed, and is tried until it succeeds", err, s.fields())
+		s.log().Warn("relay/redis: fetching has failed, and is tried until it succeeds", slog.Any("error", err))
 	}
 	pause := min(firstPause<<min(s.failures-1, 10), longestPause)
 	if isForgotten(err) {
@@ -248,6 +246,6 @@ func (s *subscription) repair(ctx context.Context, err error) {
 	}
 }
 
-func (s *subscription) fields() watermill.LogFields {
-	return watermill.LogFields{"topic": s.topic, "group": s.group, "consumer": s.consumer}
+func (s *subscription) log() *slog.Logger {
+	return s.broker.logger.With(slog.String("topic", s.topic), slog.String("group", s.group), slog.String("consumer", s.consumer))
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/tidings-go/tidings/relay"
@@ -27,7 +27,7 @@ import (
 // enough to have seen all.
 type trimmer struct {
 	client  goredis.UniversalClient
-	logger  watermill.LoggerAdapter
+	logger  *slog.Logger
 	streams sync.Map // of *trimmed by name
 	stop    context.CancelFunc
 	done    chan struct{}
@@ -105,7 +105,7 @@ end
 return answer
 `)
 
-func newTrimmer(client goredis.UniversalClient, logger watermill.LoggerAdapter) *trimmer {
+func newTrimmer(client goredis.UniversalClient, logger *slog.Logger) *trimmer {
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &trimmer{client: client, logger: logger, stop: cancel, done: make(chan struct{}),
 		settle: settleTime, missedFor: missedFor, warned: map[groupKey]time.Time{}}
@@ -161,7 +161,7 @@ func (t *trimmer) trim(ctx context.Context, name string) {
 		}
 		if err != nil {
 			if err.Error() != t.lastErr {
-				t.logger.Error("relay/redis: a stream cannot be trimmed, and grows", err, watermill.LogFields{"topic": name})
+				t.logger.Warn("relay/redis: a stream cannot be trimmed, and grows", slog.Any("error", err), slog.String("topic", name))
 			}
 			t.lastErr = err.Error()
 			return
@@ -212,7 +212,7 @@ func (t *trimmer) warn(stream, group string, err error, text string) {
 		return
 	}
 	t.warned[key] = time.Now()
-	t.logger.Error(text, err, watermill.LogFields{"topic": stream, "group": group})
+	t.logger.Warn(text, slog.Any("error", err), slog.String("topic", stream), slog.String("group", group))
 }
 
 // note records which groups exist. It returns the groups that existed in the

@@ -377,8 +377,8 @@ func TestAsyncAfterClose(t *testing.T) {
 		require.ErrorIs(t, err, tidings.ErrClosed)
 		errs := handlerErrors(t, err)
 		require.Len(t, errs, 2)
-		require.EqualError(t, errs[0], "tidings: tidings_test.onAny[...] handling tidings_test.clientCreated: tidings: bus closed")
-		require.EqualError(t, errs[1], "tidings: clients.onboard handling tidings_test.clientCreated: tidings: bus closed")
+		require.EqualError(t, errs[0], "tidings: tidings_test.onAny[...] handling tidings_test.clientCreated: bus closed")
+		require.EqualError(t, errs[1], "tidings: clients.onboard handling tidings_test.clientCreated: bus closed")
 	})
 }
 

@@ -90,8 +90,10 @@ func TestEncodeWithoutOtherHandlers(t *testing.T) {
 	r.subscribe("a")
 	r.MustPublish(t.Context(), t, 1)
 	require.Equal(t, "enc1 send(e1@a)", r.Log(), "the way without phases before the commit")
-	r.then = func(tidings.Event) (any, error) { return nil, errDeclined }
-	require.ErrorIs(t, r.Publish(t.Context(), 2), errDeclined)
+	r.then = func(tidings.Event) (any, error) { return nil, tidings.ErrQueueFull }
+	err := r.Publish(t.Context(), 2)
+	require.ErrorIs(t, err, tidings.ErrQueueFull)
+	require.EqualError(t, err, "tidings: txtest.Event is not published: queue full")
 	require.Equal(t, "enc2", r.Log())
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 )
 
 var (
@@ -42,8 +43,22 @@ type HandlerError struct {
 }
 
 func (e *HandlerError) Error() string {
-	return fmt.Sprintf("tidings: %s handling %s: %v", e.Handler, nameOf(e.Event), e.Err)
+	return fmt.Sprintf("tidings: %s handling %s: %s", e.Handler, nameOf(e.Event), withoutPrefix(e.Err))
 }
+
+// withoutPrefix returns the text of an error within another of this package,
+// such as that of a nested publish.
+func withoutPrefix(err error) string { return strings.TrimPrefix(fmt.Sprint(err), "tidings: ") }
+
+// A wrapped is like fmt.Errorf("tidings: %s: %w", text, err), for an err that
+// may have the prefix itself.
+type wrapped struct {
+	text string
+	err  error
+}
+
+func (w *wrapped) Error() string { return "tidings: " + w.text + ": " + withoutPrefix(w.err) }
+func (w *wrapped) Unwrap() error { return w.err }
 
 // Unwrap returns e.Err.
 func (e *HandlerError) Unwrap() error { return e.Err }

@@ -78,7 +78,7 @@ func TestFailureInsideANestedPublish(t *testing.T) {
 	}, tidings.Named("clients.onboard"))
 	tidings.Subscribe(bus, func(context.Context, clientCreated) error { return errDeclined }, tidings.Named("billing.charge"))
 	err := tidings.Publish(t.Context(), bus, proposalAccepted{})
-	require.EqualError(t, err, "tidings: clients.onboard handling tidings_test.proposalAccepted: tidings: billing.charge handling tidings_test.clientCreated: card declined")
+	require.EqualError(t, err, "tidings: clients.onboard handling tidings_test.proposalAccepted: billing.charge handling tidings_test.clientCreated: card declined")
 	require.ErrorIs(t, err, errDeclined)
 }
 

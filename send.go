@@ -26,7 +26,7 @@ func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent
 			})
 		}
 		if err != nil {
-			return nil, fmt.Errorf("tidings: %s is not published: %w", t.event.name, err)
+			return nil, &wrapped{t.event.name + " is not published", err}
 		}
 	}
 	return encoded, nil

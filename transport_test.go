@@ -289,7 +289,7 @@ func TestFailuresOfSend(t *testing.T) {
 				&tidings.HandlerError{Handler: "a", Event: deliveries[0].Event, Err: errDown},
 				&tidings.HandlerError{Handler: "b", Event: deliveries[0].Event, Err: tidings.ErrQueueFull})
 		},
-			[]string{"tidings: a handling tidings_test.clientCreated: broker down", "tidings: b handling tidings_test.clientCreated: tidings: queue full"}},
+			[]string{"tidings: a handling tidings_test.clientCreated: broker down", "tidings: b handling tidings_test.clientCreated: queue full"}},
 		{"a single one, too", func(deliveries []tidings.Outgoing) error {
 			return &tidings.HandlerError{Handler: "b", Event: deliveries[0].Event, Err: errDown}
 		},

@@ -148,7 +148,7 @@ func prepareAll(n *node, q *txQueue) error {
 func (h *TxHook) missed() error {
 	q := h.scope.Queue()
 	if _, err := q.Prepared(); err != nil {
-		return fmt.Errorf("tidings: TxHook.Commit although Prepare failed: %w", err)
+		return &wrapped{"TxHook.Commit although Prepare failed", err}
 	}
 	for e := q.Unprepared(); e != nil; e = q.Unprepared() {
 		if it := e.Value; it.awaits(BeforeCommit) {

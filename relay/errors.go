@@ -7,7 +7,7 @@ import (
 )
 
 // ErrClosed is wrapped by the errors of a relay after [Relay.Close].
-var ErrClosed = errors.New("relay: closed")
+var ErrClosed = errors.New("the relay is closed")
 
 // ErrTooLarge is wrapped by the errors of a [Broker] for a message that is
 // larger than the broker takes.

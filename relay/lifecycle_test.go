@@ -140,11 +140,19 @@ func TestAfterClose(t *testing.T) {
 	g.broker.closeErr = errRefused
 	require.ErrorIs(t, g.Close(t.Context()), errRefused)
 	require.NoError(t, g.Close(t.Context()), "the broker is closed once")
-	require.ErrorIs(t, g.Start(t.Context()), relay.ErrClosed)
-	require.ErrorIs(t, tidings.Publish(t.Context(), g.bus, ordered{}), relay.ErrClosed)
-	_, err := g.Redrive(t.Context(), "h", nil)
-	require.ErrorIs(t, err, relay.ErrClosed)
-	requirePanic(t, relay.ErrClosed.Error(), func() { relay.Receive[shipped](g.bus, g.Relay, "r") })
+	_, redriveErr := g.Redrive(t.Context(), "h", nil)
+	for _, tt := range []struct {
+		err  error
+		text string
+	}{
+		{g.Start(t.Context()), "relay: Start: the relay is closed"},
+		{tidings.Publish(t.Context(), g.bus, ordered{}), "tidings: h handling relay_test.ordered: relay: the broker has not accepted the event: the relay is closed"},
+		{redriveErr, `relay: Redrive of "h": the relay is closed`},
+	} {
+		require.ErrorIs(t, tt.err, relay.ErrClosed)
+		require.EqualError(t, tt.err, tt.text)
+	}
+	requirePanic(t, `relay: the handler "r": the relay is closed`, func() { relay.Receive[shipped](g.bus, g.Relay, "r") })
 }
 
 func TestCloseWithoutStart(t *testing.T) {

@@ -56,7 +56,7 @@ func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err erro
 			names = []string{"relay"}
 		}
 		for _, name := range names {
-			errs = append(errs, &tidings.HandlerError{Handler: name, Event: out.Event, Err: fmt.Errorf("relay: the broker has not accepted the event: %w", err)})
+			errs = append(errs, &tidings.HandlerError{Handler: name, Event: out.Event, Err: err})
 		}
 	}
 	return errors.Join(errs...)
@@ -67,10 +67,14 @@ func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err erro
 func (r *Relay) publish(ctx context.Context, e *encoded) error {
 	m := message.NewMessageWithContext(ctx, e.id, e.body)
 	m.Metadata = e.metadata
-	if r.closed.Load() {
-		return ErrClosed
+	err := ErrClosed
+	if !r.closed.Load() {
+		err = await(ctx, func() error { return r.broker.Publish(e.topic, m) })
 	}
-	return await(ctx, func() error { return r.broker.Publish(e.topic, m) })
+	if err != nil {
+		return fmt.Errorf("relay: the broker has not accepted the event: %w", err)
+	}
+	return nil
 }
 
 // enqueue passes a message to the broker, for one of a handler's own queues.

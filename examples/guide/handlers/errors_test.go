@@ -107,6 +107,6 @@ func Example_depth() {
 
 	fmt.Println(tidings.Publish(context.Background(), bus, OrderPlaced{OrderID: 1}))
 	// Output:
-	// tidings: billing handling handlers_test.OrderPlaced: tidings: events nested too deeply (more than 3, see WithMaxDepth): handlers_test.OrderPlaced > handlers_test.OrderPaid > handlers_test.OrderPlaced > handlers_test.OrderPaid
+	// tidings: billing handling handlers_test.OrderPlaced: events nested too deeply (more than 3, see WithMaxDepth): handlers_test.OrderPlaced > handlers_test.OrderPaid > handlers_test.OrderPlaced > handlers_test.OrderPaid
 	// <nil>
 }

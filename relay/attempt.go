@@ -143,7 +143,7 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 		if never == nil {
 			return
 		}
-		err = fmt.Errorf("%w; it cannot be tried again: %w", err, never)
+		err = fmt.Errorf("%w; it cannot be retried: %w", err, never)
 	}
 	c.bury(m, a, err, log.With(slog.Any("error", err)))
 }

@@ -196,7 +196,7 @@ func (c *consumer) stop() {
 		c.relay.running.Go(func() {
 			c.workers.Wait()
 			if err := c.closeSubscribers(); err != nil {
-				c.relay.logger().Warn("relay: closing a subscription", slog.String("handler", c.Name), slog.Any("error", err))
+				c.relay.logger().Warn("relay: closing a subscription failed", slog.String("handler", c.Name), slog.Any("error", err))
 			}
 			c.relay.forget(c)
 		})

@@ -121,9 +121,9 @@ func TestRedriveStops(t *testing.T) {
 		moved   int
 	}{
 		{
-			name:    "no verdict",
+			name:    "not a valid Verdict",
 			verdict: func(n int, _ context.CancelFunc) relay.Verdict { return relay.Verdict(3 * (n - 1)) },
-			want:    "Verdict(3) is no verdict", left: 2, moved: 1,
+			want:    "Verdict(3) is not a valid Verdict", left: 2, moved: 1,
 		},
 		{
 			name: "canceled",

@@ -39,7 +39,7 @@ func (c *consumer) ask(ctx context.Context, do func() error) error {
 		err = unanswered(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("relay: the handler %q: %w", c.Name, err)
+		return &wrapped{fmt.Sprintf("the handler %q", c.Name), err}
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (c *consumer) keep() {
 			log.Info("relay: the queues of a handler are declared again")
 			said = ""
 		case err != nil && (said == "" || said != err.Error() && time.Since(saidAt) > time.Minute):
-			log.Warn("relay: the queues of a handler cannot be declared again; it is tried every few seconds", slog.Any("error", err))
+			log.Warn("relay: the queues of a handler cannot be declared again; retrying every few seconds", slog.Any("error", err))
 			said, saidAt = err.Error(), time.Now()
 		}
 	}

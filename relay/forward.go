@@ -75,7 +75,7 @@ func Forward[E tidings.Event](bus *tidings.EventBus, r *Relay, opts ...tidings.S
 	}, opts...)
 	if sub.Info().Transport == tidings.Transport(r) {
 		sub.Unsubscribe()
-		panic("relay: Forward through the relay that it sends to: with WithTransport(r) the events are sent already; add tidings.Via(jobs) for an outbox, or leave Forward out")
+		panic("relay: Forward through the relay that it sends to: with WithTransport(r) the events are sent already; add tidings.Via(jobs) for an outbox, or remove the Forward")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,12 +154,12 @@ func (r *Relay) mustBeAcyclic(function string, bus *tidings.EventBus, eventType 
 		}
 		for _, f := range r.forwards {
 			if function == "Receive" && f.bus == bus && f.sub.Active() && isA(info.EventType, f.event) {
-				panic(fmt.Sprintf("relay: Receive: %q is sent by Forward, and would come back for ever: subscribe handlers of this process with Via", info.Name))
+				panic(fmt.Sprintf("relay: Receive: %q is sent by Forward, and would circulate forever: subscribe handlers of this process with Via", info.Name))
 			}
 		}
 		for _, received := range r.receives {
 			if function == "Forward" && received.bus == bus && received.sub.Active() && isA(info.EventType, received.event) {
-				panic(fmt.Sprintf("relay: Forward: %q is published by Receive, and would come back for ever", info.Name))
+				panic(fmt.Sprintf("relay: Forward: %q is published by Receive, and would circulate forever", info.Name))
 			}
 		}
 	}

@@ -88,13 +88,13 @@ func TestCycles(t *testing.T) {
 				tt.receive(g)
 				return
 			}
-			requirePanic(t, `relay: Receive: "shop.ordered" is sent by Forward, and would come back for ever`, func() { tt.receive(g) })
+			requirePanic(t, `relay: Receive: "shop.ordered" is sent by Forward, and would circulate forever`, func() { tt.receive(g) })
 			forward.Unsubscribe()
 			tt.receive(g) // what is not sent any more
 
 			g = newRig(t)
 			receive := tt.receive(g)
-			requirePanic(t, `relay: Forward: "shop.ordered" is published by Receive, and would come back for ever`, func() { tt.forward(g) })
+			requirePanic(t, `relay: Forward: "shop.ordered" is published by Receive, and would circulate forever`, func() { tt.forward(g) })
 			require.Empty(t, g.bus.Subscriptions())
 			receive.Unsubscribe()
 			tt.forward(g) // what is not received any more

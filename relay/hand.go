@@ -66,7 +66,7 @@ func (c *consumer) bury(m *message.Message, a attempt, err error, log *slog.Logg
 			next = a.cut(m, letterSizes[i])
 		}
 	}
-	log.ErrorContext(c.ctx, "relay: a message cannot be stored as a dead letter, and comes again", slog.Any("refused", never))
+	log.ErrorContext(c.ctx, "relay: a message cannot be stored as a dead letter, and will be redelivered", slog.Any("refused", never))
 	c.pause(handAttempts * giveBackAfter)
 	m.Nack()
 }
@@ -78,7 +78,7 @@ var letterSizes = []int{64 << 10, 4 << 10, 64}
 // postpone puts a message that is not due back to the end of the queue.
 func (c *consumer) postpone(m *message.Message, a attempt) {
 	if _, never := c.hand(m, retryQueue, a.addTo(m)); never != nil {
-		err := fmt.Errorf("%s; it cannot be tried again: %w", a.reason, never)
+		err := fmt.Errorf("%s; it cannot be retried: %w", a.reason, never)
 		c.bury(m, a, err, c.relay.logger().With(slog.String("handler", c.Name), slog.String("message_id", m.UUID), slog.Any("error", err)))
 	}
 }

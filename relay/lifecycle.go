@@ -86,7 +86,7 @@ func (r *Relay) closeBroker(ctx context.Context) error {
 		return r.broker.Close()
 	})
 	if err != nil && late.Err() != nil {
-		return fmt.Errorf("relay: Close: the connections: %w", err)
+		return fmt.Errorf("relay: Close: closing the broker: %w", err)
 	}
 	return err
 }
@@ -126,16 +126,16 @@ func (r *Relay) wait(ctx context.Context) error {
 	handlers, others := r.unfinished()
 	var errs []error
 	if len(handlers) > 0 {
-		errs = append(errs, fmt.Errorf("relay: Close: a handler does not end although its context has: %q: %w", handlers, ctx.Err()))
+		errs = append(errs, fmt.Errorf("relay: Close: handlers are still running although their contexts have ended: %q: %w", handlers, ctx.Err()))
 	}
 	if len(others) > 0 {
-		errs = append(errs, fmt.Errorf("relay: Close: the broker does not answer the consumer of a handler: %q: %w", others, ctx.Err()))
+		errs = append(errs, fmt.Errorf("relay: Close: the broker has not answered the consumers of handlers: %q: %w", others, ctx.Err()))
 	}
 	err := errors.Join(errs...)
 	if err == nil {
 		return nil // they ended meanwhile
 	}
-	r.logger().WarnContext(ctx, "relay: closed although something has not ended", slog.Any("error", err))
+	r.logger().WarnContext(ctx, "relay: closed before everything had ended", slog.Any("error", err))
 	return err
 }
 

@@ -93,7 +93,7 @@ func TestCloseInterrupts(t *testing.T) {
 				require.Equal(t, 1, g.broker.closes)
 				if tt.fails {
 					require.ErrorIs(t, err, context.DeadlineExceeded)
-					require.Equal(t, 1, g.logs.count("relay: closed although something has not ended"))
+					require.Equal(t, 1, g.logs.count("relay: closed before everything had ended"))
 					require.NoError(t, g.Close(context.Background()), "a second call waits again")
 					require.Equal(t, 9*time.Second, g.since())
 					require.Equal(t, 1, g.broker.closes)
@@ -210,13 +210,13 @@ func TestCloseOfASilentBroker(t *testing.T) {
 	}{
 		{"subscriber", func(b *broker, answer chan struct{}) {
 			b.onClose = func(string) error { <-answer; return nil }
-		}, []string{`relay: Close: the broker does not answer the consumer of a handler: ["steady"]`}, 8 * time.Second},
+		}, []string{`relay: Close: the broker has not answered the consumers of handlers: ["steady"]`}, 8 * time.Second},
 		{"broker", func(b *broker, answer chan struct{}) { b.onBrokerClose = func() { <-answer } },
-			[]string{"relay: Close: the connections: the broker has not answered"}, 8 * time.Second},
+			[]string{"relay: Close: closing the broker: the broker has not answered"}, 8 * time.Second},
 		{"both", func(b *broker, answer chan struct{}) {
 			b.onClose = func(string) error { <-answer; return nil }
 			b.onBrokerClose = func() { <-answer }
-		}, []string{`["steady"]`, "relay: Close: the connections"}, 13 * time.Second},
+		}, []string{`["steady"]`, "relay: Close: closing the broker"}, 13 * time.Second},
 		{"declaration", func(b *broker, answer chan struct{}) {
 			b.onInitialize = func(string, string) error { <-answer; return nil }
 		}, []string{`["steady"]`}, 8 * time.Second},

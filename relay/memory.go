@@ -17,7 +17,7 @@ func init() {
 		}
 		name := t.URL.Host
 		if name == "" || t.URL.Path != "" {
-			return nil, fmt.Errorf("the URL is memory://NAME, and all relays of this process with that name are connected")
+			return nil, fmt.Errorf("the URL must be memory://NAME; all relays of this process with the same NAME are connected")
 		}
 		memoriesMu.Lock()
 		defer memoriesMu.Unlock()
@@ -59,7 +59,7 @@ func (m memoryBroker) Publish(topic string, messages ...*message.Message) error 
 	defer m.mu.Unlock()
 	if g := m.gone[topic]; g != nil {
 		if time.Since(g.since) < 2*DeclareEvery {
-			return fmt.Errorf("the topic %q is gone, and its consumers have not declared themselves again", topic)
+			return fmt.Errorf("the topic %q was deleted, and its consumers have not declared themselves again", topic)
 		}
 		delete(m.gone, topic)
 	}

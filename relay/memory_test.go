@@ -95,7 +95,7 @@ func TestMemoryForgets(t *testing.T) {
 	}
 	m := message.NewMessage("", nil)
 	testhook.Forget(url, "a", "")
-	require.ErrorContains(t, b.Publish("a", m), `the topic "a" is gone`)
+	require.ErrorContains(t, b.Publish("a", m), `the topic "a" was deleted`)
 	require.NoError(t, b.Publish("b", m))
 	declare(one, "a")
 	require.Error(t, b.Publish("a", m), "one is still missing")

@@ -67,7 +67,7 @@ func (r *Relay) encode(ctx context.Context, event tidings.Event) (*encoded, erro
 		return nil, err
 	}
 	if len(body) > r.config.maxSize {
-		return nil, fmt.Errorf("relay: the message for %q has %d bytes, and the limit is %d: send a reference to what is large, or raise relay.WithMaxSize if the broker takes more", k.name, len(body), r.config.maxSize)
+		return nil, fmt.Errorf("relay: the message for %q has %d bytes, and the limit is %d: send a reference to what is large, or raise relay.WithMaxSize if the broker accepts more", k.name, len(body), r.config.maxSize)
 	}
 	id := event.EventID().String()
 	metadata := attributesOf(event, id, k)
@@ -82,7 +82,7 @@ func (r *Relay) encode(ctx context.Context, event tidings.Event) (*encoded, erro
 	if r.config.inject != nil {
 		for name, value := range r.config.inject(ctx) {
 			if !isForeign(name) {
-				return nil, fmt.Errorf("relay: inject of WithTrace returns the metadata %q: a name is made of letters, digits and ._-, and does not begin with ce-, tidings- or content-", name)
+				return nil, fmt.Errorf("relay: inject of WithTrace returns the metadata %q: a name may contain letters, digits and ._-, and must not begin with ce-, tidings- or content-", name)
 			}
 			metadata[name] = bound(clean(value), maxMetadata)
 		}
@@ -153,7 +153,7 @@ func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 	case !mine && belongs && !a.own && (known || c.EventType.Kind() != reflect.Interface):
 		return nil, nil
 	case known && !mine && belongs:
-		return nil, &strangeError{fmt.Errorf("relay: %s does not handle %q here, although it has done so: the event waits for a process where it does", c.Name, e.Type)}
+		return nil, &strangeError{fmt.Errorf("relay: %s does not handle %q in this process, although it did before: the event waits for a process in which it does", c.Name, e.Type)}
 	case known && !mine:
 		return nil, fmt.Errorf("relay: %s does not handle %q, which does not belong in the topic %q", c.Name, e.Type, a.origin)
 	}

@@ -30,7 +30,7 @@ var aName = regexp.MustCompile(`^[A-Za-z0-9._/:-]*$`)
 func (r *Relay) checkName(what, name string) error {
 	full := r.config.prefix + name
 	if name == "" || !aName.MatchString(name) {
-		return fmt.Errorf("relay: %s %q becomes topics and queues at the broker: use letters, digits and ._/:-", what, name)
+		return fmt.Errorf("relay: %s %q is used in the names of topics and queues: it may only contain letters, digits and ._/:-", what, name)
 	}
 	return checkReserved(fmt.Sprintf("%s %q", what, name), full)
 }
@@ -38,7 +38,7 @@ func (r *Relay) checkName(what, name string) error {
 func checkReserved(what, name string) error {
 	for _, suffix := range []string{retryQueue, deadQueue} {
 		if handler, ok := strings.CutSuffix(name, suffix); ok {
-			return fmt.Errorf("relay: %s has the topic of a queue, for the retries or dead letters of a handler %q: choose a name that does not end in %s", what, handler, suffix)
+			return fmt.Errorf("relay: %s has the same topic as the queue for the retries or dead letters of a handler %q: choose a name that does not end in %s", what, handler, suffix)
 		}
 	}
 	return nil
@@ -77,9 +77,9 @@ func (r *Relay) topicFor(event string) (string, error) {
 func (r *Relay) checkTopic(event, topic string) error {
 	if r.config.topics != nil {
 		if topic == "" || !utf8.ValidString(topic) || strings.ContainsFunc(topic, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }) {
-			return fmt.Errorf("relay: the rule of Topics returns %q for the event %q: a topic is not empty, and without spaces", topic, event)
+			return fmt.Errorf("relay: the function of WithTopics returns %q for the event %q: a topic must not be empty or contain spaces", topic, event)
 		}
-		if err := checkReserved(fmt.Sprintf("the event %q, by the rule of Topics,", event), topic); err != nil {
+		if err := checkReserved(fmt.Sprintf("the event %q, by the function of WithTopics,", event), topic); err != nil {
 			return err
 		}
 	} else {
@@ -88,7 +88,7 @@ func (r *Relay) checkTopic(event, topic string) error {
 		}
 		for _, other := range r.registry.Registrations() {
 			if other.Name != event && r.ruleOf(other.Name) == topic {
-				return fmt.Errorf("relay: the events %q and %q would both have the topic %q, by the rule of %T: rename one, or say with Topics that they share it", event, other.Name, topic, r.broker)
+				return fmt.Errorf("relay: the events %q and %q would both have the topic %q, by the rule of %T: rename one, or use WithTopics if they should share it", event, other.Name, topic, r.broker)
 			}
 		}
 	}

@@ -52,16 +52,16 @@ func TestNamesThatMeet(t *testing.T) {
 		{name: "event like a queue of nobody here", event: "shipping.pack.dead", handler: "x", want: []string{`the event "shipping.pack.dead"`, `a handler "shipping.pack"`, "does not end in .dead"}},
 		{name: "handler like a queue", event: "shop.ordered", handler: "shipping.pack.dead", want: []string{`the handler "shipping.pack.dead"`, `a handler "shipping.pack"`}},
 		{name: "handler like a queue of a system without the prefix", event: "shop.ordered", handler: "retry", opts: []relay.Option{relay.WithPrefix("shipping.pack.")}, want: []string{`the handler "retry"`, `a handler "shipping.pack"`}},
-		{name: "topic like a queue", event: "shop.ordered", handler: "shipping.pack", opts: []relay.Option{topics("shipping.pack.retry")}, want: []string{`the event "shop.ordered", by the rule of Topics,`, `a handler "shipping.pack"`}},
+		{name: "topic like a queue", event: "shop.ordered", handler: "shipping.pack", opts: []relay.Option{topics("shipping.pack.retry")}, want: []string{`the event "shop.ordered", by the function of WithTopics,`, `a handler "shipping.pack"`}},
 		{name: "topic like a queue, by the broker's rule", mangled: true, event: "shop.ordered", handler: "shipping.pack", opts: []relay.Option{topics("shipping-pack-retry")}, want: []string{`the event "shop.ordered" (relay_test.ordered)`, `the topic "shipping-pack-retry"`, `the handler "shipping.pack", subscribed at `, "names_test.go:"}},
-		{name: "topic empty", event: "shop.ordered", handler: "h", opts: []relay.Option{topics("")}, want: []string{`the rule of Topics returns "" for the event "shop.ordered"`}},
+		{name: "topic empty", event: "shop.ordered", handler: "h", opts: []relay.Option{topics("")}, want: []string{`the function of WithTopics returns "" for the event "shop.ordered"`}},
 		{name: "topic of two lines", event: "shop.ordered", handler: "h", opts: []relay.Option{topics("a\nb")}, want: []string{`returns "a\nb"`}},
 		{name: "topic that is no text", event: "shop.ordered", handler: "h", opts: []relay.Option{topics("a\xff")}, want: []string{`returns "a\xff"`}},
 		{name: "two events", mangled: true, event: "shop.ordered", other: "shop-ordered", handler: "h", want: []string{`the events "shop.ordered" and "shop-ordered"`, `the topic "shop-ordered"`, "relay_test.mangling"}},
 		{name: "two events, shared on purpose", mangled: true, event: "shop.ordered", other: "shop-ordered", handler: "h", opts: []relay.Option{topics("all")}},
 		{name: "two handlers", mangled: true, event: "shop.ordered", first: "shipping-pack", handler: "shipping.pack", want: []string{`the handlers "shipping.pack", at `, `and "shipping-pack", subscribed at `, "names_test.go:"}},
 		{name: "one handler twice", event: "shop.ordered", first: "h", handler: "h", want: []string{`the name "h" already, subscribed at `, "names_test.go:"}},
-		{name: "a handler that is no name", event: "shop.ordered", handler: "pack parcels", want: []string{`the handler "pack parcels"`, "use letters, digits and"}},
+		{name: "a handler that is no name", event: "shop.ordered", handler: "pack parcels", want: []string{`the handler "pack parcels"`, "only contain letters, digits and"}},
 		{name: "a handler of two lines", event: "shop.ordered", handler: "a\nb", want: []string{`the handler "a\nb"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestNamesOfLateEvents(t *testing.T) {
 // They are refused wherever an event is sent or taken, too.
 func TestNamesOfEventsThatMeet(t *testing.T) {
 	t.Parallel()
-	const want = `the event "shipping.pack.retry" has the topic of a queue`
+	const want = `the event "shipping.pack.retry" has the same topic as the queue`
 	open := func(t *testing.T) *relay.Relay {
 		r, err := named(t, newBroker(t), "shipping.pack.retry", "")
 		require.NoError(t, err)
@@ -135,7 +135,7 @@ func TestNamesOfEventsThatMeet(t *testing.T) {
 		t.Parallel()
 		r := open(t)
 		tidings.Subscribe(tidings.New(), func(context.Context, tidings.Event) error { return nil }, tidings.Named("all"), tidings.Via(r))
-		require.ErrorContains(t, r.Start(t.Context()), want)
+		require.ErrorContains(t, r.Start(t.Context()), `relay: the handler "all": `+want)
 	})
 	t.Run("prefix", func(t *testing.T) {
 		t.Parallel()

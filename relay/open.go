@@ -111,7 +111,7 @@ func driverOf(scheme string) (Driver, error) {
 	if module := modules[scheme]; module != "" {
 		return nil, fmt.Errorf("relay: Open: no driver for %q is linked into this program: import _ %q", scheme, "github.com/tidings-go/tidings/relay/"+module)
 	}
-	return nil, fmt.Errorf("relay: Open: unknown scheme %q: the ones of this program are %s", scheme, strings.Join(slices.Sorted(maps.Keys(drivers)), ", "))
+	return nil, fmt.Errorf("relay: Open: unknown scheme %q: this program has drivers for %s", scheme, strings.Join(slices.Sorted(maps.Keys(drivers)), ", "))
 }
 
 // errPassword replaces the exact error, which may contain a part of the
@@ -136,7 +136,7 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, errPassword
 	}
 	if u.Scheme == "" {
-		return nil, errors.New(`the URL has no scheme: it is like "nats://localhost:4222"`)
+		return nil, errors.New(`the URL has no scheme: it must be like "nats://localhost:4222"`)
 	}
 	return u, nil
 }

@@ -64,7 +64,7 @@ const defaultMaxSize = 250 << 10
 // becomes a dead letter. The default is 250 KiB, which all brokers take.
 func WithMaxSize(bytes int) Option {
 	if bytes < 1 {
-		panic(fmt.Sprintf("relay: WithMaxSize(%d): a limit is positive", bytes))
+		panic(fmt.Sprintf("relay: WithMaxSize(%d): must be >= 1", bytes))
 	}
 	return optionFunc(func(c *config) { c.maxSize = bytes })
 }

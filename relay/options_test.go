@@ -18,7 +18,7 @@ func TestOptionsPanic(t *testing.T) {
 	}{
 		{"relay: WithLogger with a nil *slog.Logger", func() { relay.WithLogger(nil) }},
 		{"relay: WithTopics with a nil function", func() { relay.WithTopics(nil) }},
-		{"relay: WithMaxSize(0): a limit is positive", func() { relay.WithMaxSize(0) }},
+		{"relay: WithMaxSize(0): must be >= 1", func() { relay.WithMaxSize(0) }},
 		{"relay: WithKeyBy with a nil function", func() { relay.WithKeyBy[ordered](nil) }},
 		{"relay: WithTrace with a nil function", func() {
 			relay.WithTrace(nil, func(ctx context.Context, _ map[string]string) context.Context { return ctx })

@@ -48,7 +48,7 @@ func (r *Relay) Redrive(ctx context.Context, handler string, decide func(DeadLet
 		consumer: c,
 	}
 	if err := d.through(ctx); err != nil {
-		return d.redelivered, fmt.Errorf("relay: Redrive of %q: %w", handler, err)
+		return d.redelivered, &wrapped{fmt.Sprintf("Redrive of %q", handler), err}
 	}
 	return d.redelivered, nil
 }
@@ -185,14 +185,14 @@ func (d *redrive) settle(ctx context.Context, m *message.Message) error {
 		queue = retryQueue
 		a.number, a.strange, a.failedAt, a.letter = 0, 0, time.Time{}, ""
 	case verdict != Keep:
-		return fmt.Errorf("%v is no verdict", verdict)
+		return fmt.Errorf("%v is not a valid Verdict", verdict)
 	}
 	a.redrive = d.run // if it fails again at once, it is not moved again
 	next := a.addTo(m)
 	next.SetContext(ctx)
 	err := await(ctx, func() error { return d.relay.enqueue(d.consumer.queue(queue), next) })
 	if errors.Is(err, ErrTooLarge) {
-		d.warn(ctx, m, "relay: a dead letter stays where it is, since the broker does not take it again", slog.Any("error", err))
+		d.warn(ctx, m, "relay: a dead letter is kept, since the broker does not accept it again", slog.Any("error", err))
 		d.left[id] = true
 		d.decided = append(d.decided, m)
 		return nil

@@ -79,7 +79,7 @@ func newRelay(registry *tidings.Registry, opts []Option) (*Relay, error) {
 		o.apply(&r.config)
 	}
 	if !aName.MatchString(r.config.prefix) {
-		return nil, fmt.Errorf("relay: WithPrefix(%q) becomes a part of topics and queues: use letters, digits and ._/:-", r.config.prefix)
+		return nil, fmt.Errorf("relay: WithPrefix(%q) is used in the names of topics and queues: it may only contain letters, digits and ._/:-", r.config.prefix)
 	}
 	return r, nil
 }

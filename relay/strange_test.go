@@ -147,7 +147,7 @@ func TestHandlerOfAnotherEvent(t *testing.T) {
 				for range 2 { // also after a redrive
 					letters := g.letters("pack")
 					require.Len(t, letters, 10)
-					require.Contains(t, letters[0].Reason, `pack does not handle "shop.ordered" here`)
+					require.Contains(t, letters[0].Reason, `pack does not handle "shop.ordered" in this process`)
 					require.Contains(t, other.logs.String(), "pack does not handle")
 					n, err := g.Redrive(t.Context(), "pack", nil)
 					require.NoError(t, err)

@@ -80,7 +80,7 @@ func tlsConfig(p Params) (*tls.Config, error) {
 		}
 	}
 	if (cert == "") != (key == "") {
-		return nil, errors.New("tls_cert and tls_key go together")
+		return nil, errors.New("tls_cert and tls_key must be set together")
 	}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
@@ -115,7 +115,7 @@ func (p Params) Bool(name string, otherwise bool) (bool, error) {
 	}
 	b, err := strconv.ParseBool(v)
 	if err != nil {
-		return false, fmt.Errorf("the parameter %s=%q is neither true nor false", name, v)
+		return false, fmt.Errorf("the parameter %s=%q must be true or false", name, v)
 	}
 	return b, nil
 }
@@ -129,7 +129,7 @@ func (p Params) Int(name string, otherwise, least int) (int, error) {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < least {
-		return 0, fmt.Errorf("the parameter %s=%q is no whole number from %d up", name, v, least)
+		return 0, fmt.Errorf("the parameter %s=%q must be an integer >= %d", name, v, least)
 	}
 	return n, nil
 }
@@ -143,7 +143,7 @@ func (p Params) Duration(name string, otherwise time.Duration) (time.Duration, e
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf(`the parameter %s=%q is no positive time such as "90s"`, name, v)
+		return 0, fmt.Errorf(`the parameter %s=%q must be a positive duration such as "90s"`, name, v)
 	}
 	return d, nil
 }

@@ -61,7 +61,7 @@ func TestParams(t *testing.T) {
 	require.True(t, b)
 	require.NoError(t, err)
 	_, err = p.Bool("bad", false)
-	require.EqualError(t, err, `the parameter bad="x" is neither true nor false`)
+	require.EqualError(t, err, `the parameter bad="x" must be true or false`)
 
 	n, err := p.Int("i", 1, 7)
 	require.Equal(t, 7, n)
@@ -70,9 +70,9 @@ func TestParams(t *testing.T) {
 	require.Equal(t, 3, n)
 	require.NoError(t, err)
 	_, err = p.Int("bad", 1, 1)
-	require.EqualError(t, err, `the parameter bad="x" is no whole number from 1 up`)
+	require.EqualError(t, err, `the parameter bad="x" must be an integer >= 1`)
 	_, err = p.Int("low", 9, 2)
-	require.EqualError(t, err, `the parameter low="1" is no whole number from 2 up`)
+	require.EqualError(t, err, `the parameter low="1" must be an integer >= 2`)
 
 	d, err := p.Duration("d", 0)
 	require.Equal(t, 90*time.Second, d)
@@ -82,7 +82,7 @@ func TestParams(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{"bad", "negative", "low"} {
 		_, err = p.Duration(name, 0)
-		require.ErrorContains(t, err, `is no positive time such as "90s"`)
+		require.ErrorContains(t, err, `must be a positive duration such as "90s"`)
 	}
 
 	require.EqualError(t, p.Unused(), `the URL has unknown parameters: "other"; the known ones are b, bad, d, empty, i, low, missing, negative, s, tls, tls_ca, tls_cert, tls_key, tls_server_name`)

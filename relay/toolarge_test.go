@@ -57,7 +57,7 @@ func TestTooLargeToHandOn(t *testing.T) {
 		reason  string
 	}{
 		{"not", 1 << 20, "", bodyOf(t, 200_000), 0, 200_000, "shop.wordy", "no stock"},
-		{"for the attempts", 100_000, ".retry", bodyOf(t, 200_000), 0, 200_000, "shop.wordy", "no stock; it cannot be tried again: the broker: the message is larger than the broker takes"},
+		{"for the attempts", 100_000, ".retry", bodyOf(t, 200_000), 0, 200_000, "shop.wordy", "no stock; it cannot be retried: the broker: the message is larger than the broker accepts"},
 		{"for the letters", 100_000, "", bodyOf(t, 200_000), 0, 64 << 10, "shop.wordy", "no stock"},
 		{"for large letters", 10_000, "", bodyOf(t, 200_000), 0, 4 << 10, "shop.wordy", "no stock"},
 		{"for letters of some size", 2_000, "", bodyOf(t, 200_000), 0, 64, "shop.wordy", "no stock"},
@@ -155,7 +155,7 @@ func TestNeverToHandOn(t *testing.T) {
 		}{{"a ", 3}, {"{", 2}, {"", 0}} {
 			require.Equal(t, want.body, string(letters[i].Body))
 			require.Equal(t, want.size, letters[i].Size)
-			require.Contains(t, letters[i].Reason, "it cannot be tried again: the broker refuses")
+			require.Contains(t, letters[i].Reason, "it cannot be retried: the broker refuses")
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestNoLetterAtAll(t *testing.T) {
 		pass(12 * time.Second)
 		require.Equal(t, seconds(0, 5, 10), calls.all())
 		require.Equal(t, 3, g.logs.count("level=ERROR"))
-		require.Equal(t, 3, g.logs.count("relay: a message cannot be stored as a dead letter, and comes again"))
+		require.Equal(t, 3, g.logs.count("relay: a message cannot be stored as a dead letter, and will be redelivered"))
 		g.broker.set(func() { g.broker.onPublish = nil })
 		pass(time.Minute)
 		require.Len(t, calls.all(), 4)
@@ -226,7 +226,7 @@ func TestRedriveOfWhatIsTooLarge(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, r.Close(t.Context()))
 			g.broker.set(func() { g.broker.onPublish = nil })
-			require.Equal(t, 1, logs.count("relay: a dead letter stays where it is"))
+			require.Equal(t, 1, logs.count("relay: a dead letter is kept, since the broker does not accept it again"))
 			require.Len(t, asked, 3)
 			require.Equal(t, 1, asked[large])
 			left := newRigOn(t, g.broker).letters("failing")
@@ -267,7 +267,7 @@ func TestLettersDoNotGrow(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		require.Len(t, g.letters("h"), 1)
-		require.Zero(t, g.logs.count("stays where it is"))
+		require.Zero(t, g.logs.count("does not accept it again"))
 	})
 }
 
@@ -298,7 +298,7 @@ func TestTooLargeToPostpone(t *testing.T) {
 		pass(time.Minute)
 		letters := g.letters("h")
 		require.Len(t, letters, 1)
-		require.Contains(t, letters[0].Reason, "too many requests; it cannot be tried again: the broker")
+		require.Contains(t, letters[0].Reason, "too many requests; it cannot be retried: the broker")
 		require.Equal(t, 1, letters[0].Attempts)
 	})
 }

@@ -24,7 +24,7 @@ func (r *Relay) warnUnstarted() {
 	handlers := slices.Sorted(maps.Keys(r.consumers))
 	r.mu.Unlock()
 	if len(handlers) > 0 {
-		r.logger().Warn("relay: handlers are subscribed that fetch no events, since the relay is not started: call Start once all are subscribed", slog.Any("handlers", handlers))
+		r.logger().Warn("relay: handlers receive no events, since the relay is not started: call Start once all are subscribed", slog.Any("handlers", handlers))
 	}
 }
 
@@ -38,7 +38,7 @@ func (r *Relay) warnUnheard(received received) {
 		}
 	}
 	if len(unheard) > 0 {
-		r.logger().Warn("relay: events are received that nobody subscribes to on the bus where they are published: they are acknowledged nonetheless", slog.Any("events", unheard))
+		r.logger().Warn("relay: received events have no handler on the bus where they are published, and are acknowledged nevertheless", slog.Any("events", unheard))
 	}
 }
 
@@ -57,7 +57,7 @@ const longestAckWait = 30 * time.Minute
 // warnOfSettings warns if a broker will not wait for the handler.
 func (c *consumer) warnOfSettings() {
 	if c.ackWait() > longestAckWait {
-		c.relay.logger().Warn("relay: the Timeout of a handler is longer than all brokers wait: RabbitMQ gives its events to another process after half an hour, while it runs; store a job, or raise consumer_timeout there",
+		c.relay.logger().Warn("relay: the Timeout of a handler is longer than some brokers wait: RabbitMQ redelivers its events to another process after 30 minutes, while it still runs; use a durable job, or raise consumer_timeout there",
 			slog.String("handler", c.Name), slog.Duration("timeout", c.Timeout))
 	}
 }

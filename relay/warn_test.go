@@ -17,7 +17,7 @@ func TestWarnings(t *testing.T) {
 	t.Parallel()
 	const (
 		unstarted = "the relay is not started: call Start"
-		unheard   = "events are received that nobody subscribes to"
+		unheard   = "received events have no handler"
 		unmatched = "a handler takes events that are not registered"
 		timeout   = "the Timeout of a handler is longer"
 	)

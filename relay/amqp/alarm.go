@@ -46,7 +46,7 @@ func (a *alarm) err() error {
 	if a.over == nil {
 		return nil
 	}
-	return fmt.Errorf("the server has blocked all that publish (%s), and takes nothing until it has room", a.reason)
+	return fmt.Errorf("the server has blocked all publishers (%s), and accepts no messages until that is over", a.reason)
 }
 
 // wait waits until the server takes messages. A message written before would be

@@ -65,10 +65,10 @@ func New(config Config) (relay.Broker, error) {
 	}
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	if config.Prefetch < 0 || config.Prefetch > math.MaxUint16 {
-		return nil, fmt.Errorf("relay/amqp: a prefetch of %d is not between 1 and %d", config.Prefetch, math.MaxUint16)
+		return nil, fmt.Errorf("relay/amqp: the prefetch %d must be between 1 and %d", config.Prefetch, math.MaxUint16)
 	}
 	if config.QueueType != classic && config.QueueType != quorum {
-		return nil, fmt.Errorf("relay/amqp: the queue type %q is neither %q nor %q", config.QueueType, classic, quorum)
+		return nil, fmt.Errorf("relay/amqp: the queue type %q must be %q or %q", config.QueueType, classic, quorum)
 	}
 	return newBroker(config), nil
 }
@@ -84,7 +84,7 @@ func open(ctx context.Context, target relay.Target) (relay.Broker, error) {
 		return nil, err
 	}
 	if config.QueueType = target.Params.String("queue_type", classic); config.QueueType != quorum && config.QueueType != classic {
-		return nil, fmt.Errorf("the parameter queue_type=%q is neither %q nor %q", config.QueueType, classic, quorum)
+		return nil, fmt.Errorf("the parameter queue_type=%q must be %q or %q", config.QueueType, classic, quorum)
 	}
 	if err := target.Params.Unused(); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func open(ctx context.Context, target relay.Target) (relay.Broker, error) {
 func newDialer(target relay.Target) (*dialer, error) {
 	u := target.URL
 	if u.Hostname() == "" {
-		return nil, fmt.Errorf("the URL has no host: it is like %q", u.Scheme+"://user:password@host/vhost")
+		return nil, fmt.Errorf("the URL has no host: it must be like %q", u.Scheme+"://user:password@host/vhost")
 	}
 	vhost, err := vhostOf(u)
 	if err != nil {
@@ -136,7 +136,7 @@ func vhostOf(u *url.URL) (string, error) {
 		return "/", nil
 	}
 	if strings.Contains(path, "/") {
-		return "", fmt.Errorf("the virtual host %q has a slash, which is %%2F in the URL", path)
+		return "", fmt.Errorf("the virtual host %q has a slash, which must be written as %%2F", path)
 	}
 	return url.PathUnescape(path)
 }

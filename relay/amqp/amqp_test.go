@@ -110,7 +110,7 @@ func TestNewRefuses(t *testing.T) {
 		config  amqp.Config
 	}{
 		{"nil Config.Dial", amqp.Config{}},
-		{"neither", amqp.Config{Dial: dial, QueueType: "stream"}},
+		{`must be "classic" or "quorum"`, amqp.Config{Dial: dial, QueueType: "stream"}},
 		{"between 1 and 655", amqp.Config{Dial: dial, Prefetch: -1}},
 	} {
 		_, err := amqp.New(tt.config)

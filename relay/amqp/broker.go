@@ -150,7 +150,7 @@ func (b *broker) enqueue(queue string, messages []*message.Message) error {
 		}
 		messages, declared = unrouted, true
 	}
-	return errors.New("the server has returned a message, although the queue was declared: somebody deletes it again and again")
+	return errors.New("the server has returned a message although the queue was declared: another client deletes it repeatedly")
 }
 
 // enqueueAttempts: one for a queue that exists, one for a queue that was

@@ -78,7 +78,7 @@ type notes struct {
 }
 
 func (n *notes) Write(line []byte) (int, error) {
-	if bytes.Contains(line, []byte("made again")) || bytes.Contains(line, []byte("was deleted")) || bytes.Contains(line, []byte("interrupted")) {
+	if bytes.Contains(line, []byte("created again")) || bytes.Contains(line, []byte("was deleted")) || bytes.Contains(line, []byte("interrupted")) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.lines = append(n.lines, string(line))
@@ -97,7 +97,7 @@ func (n *notes) madeAgain(queue string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.ContainsFunc(n.lines, func(line string) bool {
-		return strings.Contains(line, "made again") && strings.Contains(line, queue)
+		return strings.Contains(line, "created again") && strings.Contains(line, queue)
 	})
 }
 

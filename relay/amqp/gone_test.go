@@ -93,7 +93,7 @@ func TestEnqueue(t *testing.T) {
 			enqueue("makes it again")
 			enqueue("finds it")
 			require.Equal(t, []string{"makes it again", "finds it"}, bodies(t, raw, group.Name))
-			require.Len(t, log.with("is made again", group.Name), 1)
+			require.Len(t, log.with("is created again", group.Name), 1)
 			arguments := amqp091.Table{"x-queue-type": kind}
 			if kind == "quorum" {
 				arguments["x-delivery-limit"] = 1_000_000
@@ -365,5 +365,5 @@ func TestQueueOfConsumerIsDeleted(t *testing.T) {
 	}
 	t.Logf("%d messages in %v until one arrives", published, time.Since(deleted))
 	require.NotEmpty(t, log.with("cancelled the consumer", "group"))
-	require.Len(t, log.with("is made again", "group@"+topic), 1)
+	require.Len(t, log.with("is created again", "group@"+topic), 1)
 }

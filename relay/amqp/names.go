@@ -53,10 +53,10 @@ func shorten(name string) string {
 // would write a damaged frame, or the server would use its default exchange.
 func checkTopic(topic string) error {
 	if topic == "" {
-		return errors.New("a topic without a name")
+		return errors.New("the topic is empty")
 	}
 	if len(topic) > maxName {
-		return errors.New("the topic has more than 255 bytes, which are the most that AMQP allows")
+		return errors.New("the topic has more than 255 bytes, the maximum of AMQP")
 	}
 	return nil
 }

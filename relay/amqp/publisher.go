@@ -94,7 +94,7 @@ func (p *publisher) transmit(ctx context.Context, to address, messages []*messag
 			return nil, err
 		}
 	}
-	return nil, errors.New("the server has closed the channel again and again, because of what others publish")
+	return nil, errors.New("the server has closed the channel repeatedly, because of messages that others publish")
 }
 
 const transmitAttempts = 4

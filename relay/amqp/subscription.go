@@ -86,7 +86,7 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 			if ctx.Err() != nil {
 				return
 			}
-			s.log().Warn("relay/amqp: a subscription was interrupted and goes on", slog.Any("error", cause))
+			s.log().Warn("relay/amqp: a subscription was interrupted, and is retried", slog.Any("error", cause))
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
@@ -121,7 +121,7 @@ func (s *subscription) pass(ctx context.Context, c *consumption) error {
 	}
 }
 
-var errCancelled = errors.New("the server has cancelled the consumer: somebody has deleted the queue, or its node is down")
+var errCancelled = errors.New("the server has cancelled the consumer: the queue was deleted, or its node is down")
 
 // reason returns why there are no more deliveries.
 func (c *consumption) reason() error {
@@ -141,7 +141,7 @@ func lost(err *amqp091.Error) error {
 	return err
 }
 
-var errSilent = errors.New("a consumer has been silent about a message for too long: others get it, and what was fetched with it")
+var errSilent = errors.New("a message was not acknowledged in time: it is redelivered, and so are those fetched with it")
 
 // passOne passes on a message, and waits for the answer.
 func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.Delivery, silence *time.Timer) error {
@@ -176,7 +176,7 @@ func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.D
 // giveUp releases the messages that the consumer of m blocks. The consumer gets
 // no more messages until it has answered.
 func (s *subscription) giveUp(ctx context.Context, c *consumption, m *message.Message) error {
-	s.log().Warn("relay/amqp: a message is given to others", slog.Any("error", errSilent), slog.String("message_id", m.UUID))
+	s.log().Warn("relay/amqp: a message goes back to the queue", slog.Any("error", errSilent), slog.String("message_id", m.UUID))
 	c.close()
 	select {
 	case <-m.Acked():

@@ -43,7 +43,7 @@ type topic struct {
 type goneError struct{ wait time.Duration }
 
 func (e *goneError) Error() string {
-	return fmt.Sprintf("the exchange or all of its queues were deleted: it takes nothing for %v, in which the groups that are alive declare themselves again", e.wait.Round(100*time.Millisecond))
+	return fmt.Sprintf("the exchange or all of its queues were deleted: no messages are accepted for %v, in which running groups declare themselves again", e.wait.Round(100*time.Millisecond))
 }
 
 // RetryAfter returns when to try again, for durable handlers.
@@ -72,7 +72,7 @@ func (ts *topics) gone(t *topic, since time.Time) error {
 	if subscribers == nil {
 		return err
 	}
-	ts.logger.Warn("relay/amqp: a topic was deleted, and is refused until its groups have declared themselves again", slog.Any("error", err), slog.String("topic", t.name))
+	ts.logger.Warn("relay/amqp: a topic was deleted, and accepts no messages until its groups have declared themselves again", slog.Any("error", err), slog.String("topic", t.name))
 	for _, s := range subscribers {
 		go s.declareAgain(t)
 	}

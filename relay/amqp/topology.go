@@ -79,7 +79,7 @@ func (t *topology) ensure(d *desk, p part, declare func(ch *amqp091.Channel, pas
 	}
 	t.known.Store(p, struct{}{})
 	if again {
-		t.logger.Warn("relay/amqp: an exchange or a queue is made again", slog.Any("error", errDeleted), slog.String(p.kind, p.name))
+		t.logger.Warn("relay/amqp: a deleted exchange or queue is created again", slog.Any("error", errDeleted), slog.String(p.kind, p.name))
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (t *topology) queue(d *desk, name string) error {
 // messages of the new queue to them, and delivers none.
 const forgetWithin = time.Second
 
-var errDeleted = errors.New("somebody has deleted it, with its bindings or messages")
+var errDeleted = errors.New("it was deleted, with its bindings or messages")
 
 // bound creates the queue of a group, and binds it to the exchange of a topic.
 func (t *topology) bound(d *desk, queue, topic string, missing func() error) error {
@@ -180,9 +180,9 @@ func (t *topology) explain(p part, err error) error {
 	switch setting := differs(err); setting {
 	case "":
 	case amqp091.QueueTypeArg:
-		err = fmt.Errorf("%w (a queue keeps the type that it was made with: set queue_type to that, or delete the queue when it is empty)", err)
+		err = fmt.Errorf("%w (a queue keeps the type with which it was created: set queue_type to that, or delete the queue when it is empty)", err)
 	default:
-		err = fmt.Errorf("%w (somebody has made it with another %q: delete it when it is empty)", err, setting)
+		err = fmt.Errorf("%w (it was created with another %q: delete it when it is empty)", err, setting)
 	}
 	return fmt.Errorf("declaring the %s %q: %w", p.kind, p.name, err)
 }

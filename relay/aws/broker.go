@@ -63,7 +63,7 @@ const (
 
 func checkRetention(d time.Duration) error {
 	if d < minRetention || d > maxRetention {
-		return fmt.Errorf("a retention of %v: SQS keeps messages for %v to %v", d, minRetention, maxRetention)
+		return fmt.Errorf("the retention %v must be between %v and %v", d, minRetention, maxRetention)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subsc
 		group.AckWait = time.Minute
 	}
 	if longest := maxVisibility - maxHold; group.AckWait > longest {
-		return nil, fmt.Errorf("relay/aws: the group %q wants messages back after %v, and with SQS that is %v at most: shorten relay.Timeout", group.Name, group.AckWait, longest)
+		return nil, fmt.Errorf("relay/aws: the group %q has the AckWait %v, and the maximum with SQS is %v: shorten relay.Timeout", group.Name, group.AckWait, longest)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	return &subscriber{broker: b, group: group, closing: ctx, stop: stop}, nil

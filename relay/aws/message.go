@@ -49,7 +49,7 @@ func marshal(m *message.Message) (string, map[string]string, error) {
 	}
 	failed := m.Metadata["tidings-attempt"] != ""
 	if size := sizeOf(body, attributes); !failed && size > maxMessage-reserve {
-		return "", nil, tidings.Permanent(fmt.Errorf("%w: it has %d bytes with its attributes, and SNS takes %d, of which %d are for what is said of it if it fails: send a reference to what is large", relay.ErrTooLarge, size, maxMessage, reserve))
+		return "", nil, tidings.Permanent(fmt.Errorf("%w: it has %d bytes with its attributes, and SNS accepts %d, of which %d are reserved for the error of a dead letter: send a reference to what is large", relay.ErrTooLarge, size, maxMessage, reserve))
 	}
 	if sizeOf(body, attributes) > maxMessage {
 		rest := maps.Clone(m.Metadata)
@@ -64,7 +64,7 @@ func marshal(m *message.Message) (string, map[string]string, error) {
 		}
 	}
 	if size := sizeOf(body, attributes); size > maxMessage {
-		return "", nil, fmt.Errorf("%w: it has %d bytes with its attributes, and SQS takes %d", relay.ErrTooLarge, size, maxMessage)
+		return "", nil, fmt.Errorf("%w: it has %d bytes with its attributes, and SQS accepts %d", relay.ErrTooLarge, size, maxMessage)
 	}
 	return body, attributes, nil
 }

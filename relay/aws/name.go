@@ -59,7 +59,7 @@ func checkTopic(topic string) error {
 		valid = valid && (isPlain(topic[i]) || topic[i] == '-')
 	}
 	if !valid {
-		return fmt.Errorf("the topic %q is no name of SNS: that has 1 to %d letters, digits, hyphens and underscores", topic, maxTopicName)
+		return fmt.Errorf("the topic %q is not a valid SNS name: that has 1 to %d letters, digits, hyphens and underscores", topic, maxTopicName)
 	}
 	return nil
 }

@@ -76,8 +76,8 @@ func TestTopicOfTheUsersOwn(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	for _, topic := range []string{"", "orders.placed", "orders.fifo", strings.Repeat("x", 257), "a b"} {
-		require.ErrorContains(t, b.Publish(topic, message.NewMessage("id", nil)), "no name of SNS")
+		require.ErrorContains(t, b.Publish(topic, message.NewMessage("id", nil)), "not a valid SNS name")
 		_, err := s.Subscribe(t.Context(), topic)
-		require.ErrorContains(t, err, "no name of SNS")
+		require.ErrorContains(t, err, "not a valid SNS name")
 	}
 }

@@ -69,7 +69,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 
 func endpointOf(t relay.Target) (*string, error) {
 	if t.URL.Port() != "" || strings.Trim(t.URL.Path, "/") != "" {
-		return nil, errors.New("the URL is aws-sns-sqs://REGION; for another server than that of AWS, aws-sns-sqs://REGION?endpoint=http://HOST:PORT")
+		return nil, errors.New("the URL must be aws-sns-sqs://REGION, or aws-sns-sqs://REGION?endpoint=http://HOST:PORT for a server other than AWS")
 	}
 	text := t.Params.String("endpoint", "")
 	if text == "" {
@@ -77,13 +77,13 @@ func endpointOf(t relay.Target) (*string, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("the parameter endpoint is no URL like http://localhost:4566")
+		return nil, errors.New("the parameter endpoint must be a URL like http://localhost:4566")
 	}
 	if u.User != nil {
-		return nil, errors.New("the parameter endpoint has credentials: they belong before the region")
+		return nil, errors.New("the parameter endpoint has credentials: put them before the region")
 	}
 	if u.Scheme == "http" && t.TLS != nil {
-		return nil, fmt.Errorf("the parameter endpoint=%q is without TLS, which other parameters ask for", text)
+		return nil, fmt.Errorf("the parameter endpoint=%q has no TLS, although other parameters require it", text)
 	}
 	return &text, nil
 }
@@ -110,10 +110,10 @@ func settingsOf(ctx context.Context, t relay.Target) (aws.Config, error) {
 	}
 	settings, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return aws.Config{}, fmt.Errorf("the settings for AWS in the environment: %w", err)
+		return aws.Config{}, fmt.Errorf("loading the AWS settings of the environment: %w", err)
 	}
 	if settings.Region == "" {
-		return aws.Config{}, errors.New("the URL has no region, and the environment neither: aws-sns-sqs://eu-central-1")
+		return aws.Config{}, errors.New("neither the URL nor the environment has a region: use aws-sns-sqs://eu-central-1")
 	}
 	return settings, nil
 }

@@ -27,13 +27,13 @@ import (
 func TestOpenRefusesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ url, err, reason string }{
-		{"aws-sns-sqs://eu-central-1?retention=30s", "SQS keeps messages for", "too short"},
-		{"aws-sns-sqs://eu-central-1?retention=337h", "SQS keeps messages for", "too long"},
+		{"aws-sns-sqs://eu-central-1?retention=30s", "must be between 1m0s and", "too short"},
+		{"aws-sns-sqs://eu-central-1?retention=337h", "must be between 1m0s and", "too long"},
 		{"aws-sns-sqs://eu-central-1?retention=x", "retention", ""},
 		{"aws-sns-sqs://eu-central-1?endpoint=localhost:4566", "endpoint", "no scheme"},
 		{"aws-sns-sqs://eu-central-1?endpoint=ftp://localhost", "endpoint", ""},
 		{"aws-sns-sqs://eu-central-1?endpoint=http%3A%2F%2Fkey%3Ahunter2%40localhost", "credentials", ""},
-		{"aws-sns-sqs://eu-central-1?endpoint=http://localhost&tls=true", "without TLS", ""},
+		{"aws-sns-sqs://eu-central-1?endpoint=http://localhost&tls=true", "has no TLS", ""},
 		{"aws-sns-sqs://eu-central-1?queue=x", `"queue"`, "unknown"},
 		{"aws-sns-sqs://localhost:4566", "endpoint=http://HOST:PORT", "a host is no region"},
 		{"aws-sns-sqs://eu-central-1/orders", "aws-sns-sqs://REGION", ""},

@@ -59,7 +59,7 @@ func (b *broker) subscribedQueue(ctx context.Context, name, topic string) (strin
 	}
 	parts, err := arn.Parse(topicARN)
 	if err != nil {
-		return "", fmt.Errorf("SNS calls the topic %q: %w", topicARN, err)
+		return "", fmt.Errorf("parsing the ARN %q of the topic: %w", topicARN, err)
 	}
 	parts.Service, parts.Resource = "sqs", name
 	queueARN := parts.String()

@@ -125,7 +125,7 @@ func (n *subscription) release(batch []sqstypes.Message) {
 		handles[i] = raw.ReceiptHandle
 	}
 	if _, err := n.hide(ctx, handles, 0); err != nil {
-		n.log().Warn("relay/aws: returning messages", slog.Any("error", err))
+		n.log().Warn("relay/aws: returning messages failed", slog.Any("error", err))
 	}
 }
 
@@ -142,7 +142,7 @@ func (n *subscription) trouble(err error) {
 	if n.ending.Err() != nil {
 		return
 	}
-	n.log().Warn("relay/aws: asking for messages", slog.Any("error", err))
+	n.log().Warn("relay/aws: requesting messages failed", slog.Any("error", err))
 	timer := time.NewTimer(troubleFor)
 	defer timer.Stop()
 	select {
@@ -157,7 +157,7 @@ func (n *subscription) trouble(err error) {
 	if url, err := n.declare(n.ending, n.topic); err == nil {
 		n.url = url
 	} else if n.ending.Err() == nil {
-		n.log().Warn("relay/aws: creating a queue that is gone", slog.Any("error", err))
+		n.log().Warn("relay/aws: creating a deleted queue again failed", slog.Any("error", err))
 	}
 }
 

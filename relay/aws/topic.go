@@ -79,8 +79,8 @@ func (b *broker) lose(topic, arn string) {
 	}
 	b.topics.lost.Store(topic, time.Now().Add(settleFor))
 	b.looked.Clear()
-	b.Logger.Warn("relay/aws: a topic was deleted, and its subscriptions with it; it is made again",
-		slog.Any("error", errors.New("what others publish until all handlers have subscribed again does not reach them")), slog.String("topic", topic))
+	b.Logger.Warn("relay/aws: a topic was deleted, and its subscriptions with it; it is created again",
+		slog.Any("error", errors.New("messages that other processes publish before all handlers have subscribed again do not reach them")), slog.String("topic", topic))
 }
 
 // settled returns an error while a deleted topic accepts nothing.
@@ -100,7 +100,7 @@ func (b *broker) settled(topic string) error {
 type lostError struct{ wait time.Duration }
 
 func (e *lostError) Error() string {
-	return fmt.Sprintf("the topic was deleted, and messages are accepted again in %v, when the handlers that run have subscribed to it again", e.wait.Round(time.Second))
+	return fmt.Sprintf("the topic was deleted, and messages are accepted again in %v, when running handlers have subscribed to it again", e.wait.Round(time.Second))
 }
 
 // RetryAfter returns when to try again, for durable handlers.

@@ -111,7 +111,7 @@ func (v verdicts) untilTold(ctx context.Context, what string, handles []*string,
 		if err == nil {
 			return
 		}
-		v.of.log().Warn("relay/aws: "+what, slog.Any("error", err))
+		v.of.log().Warn("relay/aws: "+what+" failed", slog.Any("error", err))
 		if handles = failed; n == tellAttempts || len(handles) == 0 {
 			return
 		}

@@ -59,14 +59,14 @@ func (c *claim) startsOver(from sarama.ConsumerGroupClaim) bool {
 	}
 	offsets, err := c.topics.admin.ListConsumerGroupOffsets(c.subscriber.group.Name, map[string][]int32{from.Topic(): {from.Partition()}})
 	if err != nil {
-		c.warn("the offset of a partition could not be looked at", err)
+		c.warn("reading the offset of a partition failed", err)
 		return false
 	}
 	block := offsets.GetBlock(from.Topic(), from.Partition())
 	if block == nil || block.Metadata == "" || block.Metadata == c.topic.id {
 		return false
 	}
-	c.warn("beginning with the oldest message", fmt.Errorf("the topic is another one than that of offset %d of partition %d", block.Offset, from.Partition()))
+	c.warn("starting again with the oldest message", fmt.Errorf("the topic was deleted and created again since offset %d of partition %d was committed", block.Offset, from.Partition()))
 	c.session.ResetOffset(from.Topic(), from.Partition(), 0, c.topic.id)
 	c.session.Commit()
 	return true

@@ -41,7 +41,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 		return nil, err
 	}
 	if partitions > maxPartitions || replication > maxReplication {
-		return nil, fmt.Errorf("the limits are partitions=%d and replication=%d", maxPartitions, maxReplication)
+		return nil, fmt.Errorf("the maximum is partitions=%d and replication=%d", maxPartitions, maxReplication)
 	}
 	if err := t.Params.Unused(); err != nil {
 		return nil, err
@@ -71,12 +71,12 @@ const (
 // addresses returns the addresses of the brokers that the URL names.
 func addresses(u *url.URL) ([]string, error) {
 	if u.Path != "" && u.Path != "/" || u.Opaque != "" {
-		return nil, errors.New(`the URL is like "kafka://host1:9092,host2:9092", without a path`)
+		return nil, errors.New(`the URL must be like "kafka://host1:9092,host2:9092", without a path`)
 	}
 	var addrs []string
 	for host := range strings.SplitSeq(u.Host, ",") {
 		if host == "" {
-			return nil, errors.New(`the URL lacks a host: it is like "kafka://host1:9092,host2:9092"`)
+			return nil, errors.New(`the URL lacks a host: it must be like "kafka://host1:9092,host2:9092"`)
 		}
 		if _, _, err := net.SplitHostPort(host); err != nil {
 			host = net.JoinHostPort(strings.Trim(host, "[]"), "9092")

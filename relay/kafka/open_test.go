@@ -46,7 +46,7 @@ func TestOpenRefuses(t *testing.T) {
 	tests := []struct{ url, want, reason string }{
 		{"kafka://", "lacks a host", ""},
 		{"kafka://a:9092,,b:9092", "lacks a host", ""},
-		{"kafka:a:9092", "the URL is like", "no slashes"},
+		{"kafka:a:9092", "the URL must be like", "no slashes"},
 		{"kafka://" + hosts + "/topic", "without a path", "topics have their own rule"},
 		{"kafka://" + hosts + "?partitions=0", "partitions", ""},
 		{"kafka://" + hosts + "?partitions=99999999999", "partitions", "more than the protocol has room for"},

@@ -99,7 +99,7 @@ func notStored(topic string, err error) error {
 	if isTooLarge(err) {
 		return fmt.Errorf("relay/kafka: publishing to the topic %q: %w: %w", topic, relay.ErrTooLarge, err)
 	}
-	return fmt.Errorf("relay/kafka: a message for the topic %q may not be stored: %w", topic, err)
+	return fmt.Errorf("relay/kafka: publishing to the topic %q: a message may not have been stored: %w", topic, err)
 }
 
 // isTooLarge reports whether err concerns a message larger than the client

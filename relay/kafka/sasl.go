@@ -21,7 +21,7 @@ func login(config *sarama.Config, mechanism, username, password string) error {
 		s.Mechanism = sarama.SASLTypeSCRAMSHA512
 		s.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA512} }
 	default:
-		return fmt.Errorf(`the parameter sasl=%q is none of "plain", "scram-sha-256" and "scram-sha-512"`, mechanism)
+		return fmt.Errorf(`the parameter sasl=%q must be "plain", "scram-sha-256" or "scram-sha-512"`, mechanism)
 	}
 	if username == "" {
 		s.Mechanism, s.SCRAMClientGeneratorFunc = "", nil

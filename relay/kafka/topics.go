@@ -90,7 +90,7 @@ func (t *topics) create(topic string) error {
 	}
 	if !exists {
 		if _, known := t.known.Load(topic); known {
-			t.logger.Warn("relay/kafka: a topic is gone, and is created again", slog.Any("error", errDeleted), slog.String("topic", topic))
+			t.logger.Warn("relay/kafka: a topic was deleted, and is created again", slog.Any("error", errDeleted), slog.String("topic", topic))
 		}
 		if err := t.admin.CreateTopic(topic, &t.detail, false); err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 			return err
@@ -106,14 +106,14 @@ func (t *topics) create(topic string) error {
 	return nil
 }
 
-var errDeleted = errors.New("somebody has deleted it, and the messages in it")
+var errDeleted = errors.New("the messages in it are lost")
 
 // note records what was found. The caller must hold busy.
 func (t *topics) note(topic, id string) {
 	if old, ok := t.known.Load(topic); !ok || old.(*generation).id != id {
 		t.known.Store(topic, &generation{id: id, over: make(chan struct{})})
 		if ok {
-			t.logger.Debug("relay/kafka: a topic is another one than before", slog.String("topic", topic), slog.String("topic_id", id))
+			t.logger.Debug("relay/kafka: a topic was deleted and created again", slog.String("topic", topic), slog.String("topic_id", id))
 			close(old.(*generation).over)
 		}
 	}

@@ -172,7 +172,7 @@ func (b *broker) publishOne(topic string, m *message.Message, declare func(conte
 	}
 }
 
-var errDisconnected = errors.New("the connection to the server is lost, and tried again")
+var errDisconnected = errors.New("the connection to the server is lost, and is retried")
 
 // try does not leave the message with the client, which would send it later,
 // although the caller was told that it failed: when there is no connection
@@ -250,7 +250,7 @@ func mayPass(err error) bool {
 
 func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
 	if group.AckWait <= 0 {
-		return nil, fmt.Errorf("relay/nats: the group %q has the AckWait %v: it is positive", group.Name, group.AckWait)
+		return nil, fmt.Errorf("relay/nats: the group %q has the AckWait %v, which must be positive", group.Name, group.AckWait)
 	}
 	return newSubscriber(b, group), nil
 }
@@ -273,7 +273,7 @@ func (b *broker) flush() bool {
 	}
 	err := b.conn.FlushTimeout(flushWithin)
 	if err != nil {
-		b.logger.Debug("relay/nats: flushing the connection", slog.Any("error", err))
+		b.logger.Debug("relay/nats: flushing the connection failed", slog.Any("error", err))
 	}
 	return err == nil
 }

@@ -228,7 +228,7 @@ func TestTopics(t *testing.T) {
 		require.NoError(t, err, c.reason)
 	}
 	for _, topic := range []string{"", "a b", "a..b", ".a", "a.*", "a.>"} {
-		require.ErrorContains(t, b.Publish(topic, message.NewMessage("1", nil)), "is no subject of NATS", "a topic that relay.WithTopics has set")
+		require.ErrorContains(t, b.Publish(topic, message.NewMessage("1", nil)), "is not a valid NATS subject", "a topic that relay.WithTopics has set")
 	}
 }
 

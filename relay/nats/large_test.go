@@ -77,7 +77,7 @@ func TestTopicTooLong(t *testing.T) {
 	publish(t, b, "topic", 1, 1)
 	began := time.Now()
 	err := b.Publish(strings.Repeat("x", 5000), message.NewMessage("1", nil))
-	require.ErrorContains(t, err, "is no subject of NATS")
+	require.ErrorContains(t, err, "is not a valid NATS subject")
 	var permanent interface{ Permanent() bool }
 	require.ErrorAs(t, err, &permanent)
 	require.True(t, permanent.Permanent())

@@ -63,11 +63,11 @@ const maxName = 200
 // published. Topics of subjectOf are valid, but a user may have set others.
 func checkSubject(topic string) error {
 	if len(topic) > maxSubject {
-		return fmt.Errorf("the topic %q is no subject of NATS: it has %d bytes, which are more than %d", topic[:maxName]+"…", len(topic), maxSubject)
+		return fmt.Errorf("the topic %q is not a valid NATS subject: it has %d bytes, and the maximum is %d", topic[:maxName]+"…", len(topic), maxSubject)
 	}
 	for token := range strings.SplitSeq(topic, ".") {
 		if token == "" || token == "*" || token == ">" || strings.ContainsAny(token, " \t\r\n\f") {
-			return fmt.Errorf("the topic %q is no subject of NATS: it has blanks, wildcards, or a dot with nothing before or after it", topic)
+			return fmt.Errorf("the topic %q is not a valid NATS subject: it has spaces, wildcards, or a dot with nothing before or after it", topic)
 		}
 	}
 	return nil

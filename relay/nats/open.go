@@ -47,7 +47,7 @@ func open(ctx context.Context, t relay.Target) (relay.Broker, error) {
 		return nil, err
 	}
 	if t.URL.Host == "" || strings.Trim(t.URL.Path, "/") != "" {
-		return nil, errors.New("the URL is nats://HOST:PORT, or tls://HOST:PORT, with several servers nats://HOST1:PORT,HOST2:PORT")
+		return nil, errors.New("the URL must be nats://HOST:PORT or tls://HOST:PORT, or nats://HOST1:PORT,HOST2:PORT for several servers")
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
@@ -83,7 +83,7 @@ func deliverPolicy(param string) (jetstream.DeliverPolicy, error) {
 	case "new":
 		return jetstream.DeliverNewPolicy, nil
 	}
-	return 0, fmt.Errorf("the parameter deliver=%q is neither all nor new", param)
+	return 0, fmt.Errorf("the parameter deliver=%q must be all or new", param)
 }
 
 // probe checks that JetStream is available. A server that has just started may
@@ -150,11 +150,11 @@ func optionsOf(t relay.Target) ([]nats.Option, error) {
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				t.Logger.Warn("relay/nats: the connection is lost, and tried again", slog.Any("error", err))
+				t.Logger.Warn("relay/nats: the connection is lost, and is retried", slog.Any("error", err))
 			}
 		}),
 		nats.ReconnectHandler(func(c *nats.Conn) {
-			t.Logger.Debug("relay/nats: connected again", slog.String("server", c.ConnectedUrlRedacted()))
+			t.Logger.Debug("relay/nats: reconnected", slog.String("server", c.ConnectedUrlRedacted()))
 		}),
 	}
 	if t.TLS != nil {

@@ -136,7 +136,7 @@ func TestRetentionOfTheOperator(t *testing.T) {
 		err = b.Publish("interest.a", message.NewMessage("2", nil))
 		return !errors.Is(err, jetstream.ErrAsyncPublishTimeout)
 	}, patience, time.Millisecond)
-	require.ErrorContains(t, err, `the stream "INTEREST" was gone`)
+	require.ErrorContains(t, err, `the stream "INTEREST" was deleted`)
 	initialize := sub.(message.SubscribeInitializer).SubscribeInitialize // as a relay does every few seconds
 	require.Eventually(t, func() bool {
 		return initialize("interest.a") == nil && b.Publish("interest.a", message.NewMessage("3", []byte("accepted"))) == nil

@@ -69,7 +69,7 @@ func (s *streams) ensure(ctx context.Context, subject string) error {
 		return err
 	}
 	if found.Config.Retention == jetstream.InterestPolicy && found.wasMadeAgain(2*relay.DeclareEvery) {
-		return fmt.Errorf("the stream %q was gone, and keeps nothing for consumers that are not there: they have %v to come back", found.Config.Name, 2*relay.DeclareEvery)
+		return fmt.Errorf("the stream %q was deleted, and keeps no messages for consumers that are not declared again yet: they have %v for that", found.Config.Name, 2*relay.DeclareEvery)
 	}
 	s.known.Store(subject, struct{}{})
 	return nil
@@ -78,7 +78,7 @@ func (s *streams) ensure(ctx context.Context, subject string) error {
 // forget makes the next publisher ask the server for the stream.
 func (s *streams) forget(subject string) { s.known.Delete(subject) }
 
-var errGone = errors.New("somebody has deleted it, or the server has lost its data: what was in it and not handled is lost")
+var errGone = errors.New("it was deleted, or the server has lost its data: messages in it that were not handled are lost")
 
 // lock ends with ctx, even if many wait for a server that does not answer.
 func (s *streams) lock(ctx context.Context, subject string) error {
@@ -117,13 +117,13 @@ func (s *streams) findLocked(ctx context.Context, subject string, k kind) (strea
 		found, err = s.findOrMake(ctx, subject, k)
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		err = fmt.Errorf("it exists, and does not have the subject %q: add that (nats stream edit): %w", subject, err)
+		err = fmt.Errorf("it exists, but does not have the subject %q: add that (nats stream edit): %w", subject, err)
 	}
 	if err != nil {
 		return stream{}, fmt.Errorf("the stream %q: %w", assetOf(subject), err)
 	}
 	if was := s.lastSeen(subject); was != nil && !isSame(was, found.StreamInfo) {
-		s.logger.Warn("relay/nats: the stream of a topic is gone, and another one is in its place", slog.Any("error", errGone),
+		s.logger.Warn("relay/nats: the stream of a topic was deleted, and another one has replaced it", slog.Any("error", errGone),
 			slog.String("topic", subject), slog.String("stream", found.Config.Name))
 	}
 	s.seen.Store(subject, found.StreamInfo)

@@ -144,7 +144,7 @@ func (n *subscription) ask() bool {
 				n.due = size
 				return true
 			}
-			n.log().Warn("relay/nats: asking for a message", slog.Any("error", err))
+			n.log().Warn("relay/nats: requesting a message failed", slog.Any("error", err))
 		}
 		if n.conn.IsClosed() || !n.pause(n.ctx, troubleFor) {
 			return false
@@ -216,7 +216,7 @@ func (n *subscription) declareAgain() {
 	defer context.AfterFunc(n.closing, cancel)()
 	consumer, err := n.declare(ctx, n.topic)
 	if err != nil {
-		n.log().Warn("relay/nats: declaring a consumer again", slog.Any("error", err))
+		n.log().Warn("relay/nats: declaring a consumer again failed", slog.Any("error", err))
 		return
 	}
 	n.next = nextOf(n.js, consumer)
@@ -305,7 +305,7 @@ func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 			continue
 		}
 		if err != nil {
-			n.log().Warn("relay/nats: acknowledging a message", slog.Any("error", err))
+			n.log().Warn("relay/nats: acknowledging a message failed", slog.Any("error", err))
 		}
 		return
 	}
@@ -317,7 +317,7 @@ func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 // has all of them, so that later messages do not overtake them.
 func (n *subscription) leave() {
 	if err := n.sub.Drain(); err != nil {
-		n.log().Debug("relay/nats: unsubscribing", slog.Any("error", err))
+		n.log().Debug("relay/nats: unsubscribing failed", slog.Any("error", err))
 	}
 	reached := n.flush()
 	back := n.waiting()
@@ -328,7 +328,7 @@ func (n *subscription) leave() {
 		if i < len(back)-1 || !reached {
 			n.answerTo(raw, nak)
 		} else if _, err := n.conn.Request(raw.Reply, []byte(nak), flushWithin); err != nil {
-			n.log().Warn("relay/nats: returning a message", slog.Any("error", err))
+			n.log().Warn("relay/nats: returning a message failed", slog.Any("error", err))
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (s *subscription) leave(ctx context.Context) {
 	pipe := s.broker.writes.Pipeline() // the client that retries
 	if acks := s.acknowledge(ctx, pipe); len(acks) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
-			s.log().Warn("relay/redis: acknowledging has failed, the message will come again", slog.Any("error", err))
+			s.log().Warn("relay/redis: acknowledging a message failed; it will be redelivered", slog.Any("error", err))
 			return
 		}
 		s.acknowledged()
@@ -66,5 +66,5 @@ func (s *subscription) remove(ctx context.Context, consumer string) bool {
 }
 
 func (s *subscription) cannotRemove(err error) {
-	s.log().Warn("relay/redis: consumers that are gone cannot be removed from the group", slog.Any("error", err))
+	s.log().Warn("relay/redis: dead consumers cannot be removed from the group", slog.Any("error", err))
 }

@@ -48,7 +48,7 @@ func configOf(t relay.Target) (Config, error) {
 	db := 0
 	if path := strings.TrimPrefix(t.URL.Path, "/"); path != "" {
 		if db, err = strconv.Atoi(path); err != nil || db < 0 {
-			return Config{}, fmt.Errorf("the path %q is no number of a database: redis://host:6379/0", t.URL.Path)
+			return Config{}, fmt.Errorf("the path %q must be the number of a database, as in redis://host:6379/0", t.URL.Path)
 		}
 	}
 	// No stream is that long, and the server counts in 64 bits.
@@ -82,7 +82,7 @@ func configOf(t relay.Target) (Config, error) {
 func addressOf(t relay.Target) (string, error) {
 	switch {
 	case t.URL.Hostname() == "":
-		return "", errors.New("the URL has no host: redis://host:6379/0")
+		return "", errors.New("the URL has no host: it must be like redis://host:6379/0")
 	case strings.Contains(t.URL.Host, ","):
 		return "", errors.New("the URL has several hosts: for a cluster or Sentinel, use redis.New with relay.New")
 	case t.URL.Port() == "":
@@ -107,7 +107,7 @@ func (b *broker) probe(ctx context.Context) error {
 	case err == nil, strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "WRONGTYPE"):
 		return nil // only the user's own keys matter
 	case strings.Contains(text, "syntax error"), strings.Contains(text, "unknown command"):
-		return fmt.Errorf("the server is too old, it takes Redis 6.2: %w", err)
+		return fmt.Errorf("the server is too old: Redis 6.2 or newer is required: %w", err)
 	case strings.Contains(text, "DB index"), strings.Contains(text, "SELECT is not allowed"):
 		return fmt.Errorf("the server does not have this database: %w", err)
 	}

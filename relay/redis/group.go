@@ -61,7 +61,7 @@ func (s *subscriber) declare(ctx context.Context, topic string) error {
 	err = s.broker.writes.XGroupCreateMkStream(ctx, topic, s.group, s.beginning(ctx, key)).Err()
 	switch {
 	case err == nil && known:
-		s.broker.logger.Warn("relay/redis: the server has lost a group, which is made again", slog.Any("error", errNoGroup), slog.String("topic", topic), slog.String("group", s.group))
+		s.broker.logger.Warn("relay/redis: the server has lost a group, which is created again", slog.Any("error", errNoGroup), slog.String("topic", topic), slog.String("group", s.group))
 	case err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP"): // another process was faster
 		return wrapDeclare(err, key)
 	}

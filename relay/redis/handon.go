@@ -85,7 +85,7 @@ func (s *subscription) setIdle(ctx context.Context, id string, since time.Time, 
 	defer cancel()
 	ids, err := s.broker.reads.Do(ctx, "XCLAIM", s.topic, s.group, s.consumer, 0, id, "IDLE", idle.Milliseconds(), "JUSTID").StringSlice()
 	if err != nil {
-		s.log().Warn("relay/redis: giving a message back has failed, it will come again later", slog.Any("error", err))
+		s.log().Warn("relay/redis: returning a message failed; it will be redelivered later", slog.Any("error", err))
 		return false
 	}
 	return len(ids) > 0

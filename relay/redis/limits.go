@@ -114,7 +114,7 @@ func (e *evictions) warn(ctx context.Context) {
 	}
 	policy := info["maxmemory_policy"]
 	if strings.HasPrefix(policy, "allkeys-") && info["maxmemory"] != "0" {
-		e.logger.Warn("relay/redis: the server may delete streams, with all that is in them, when its memory is full", slog.Any("error", errEvicts),
+		e.logger.Warn("relay/redis: the server may delete streams, with all of their messages, when its memory is full", slog.Any("error", errEvicts),
 			slog.String("maxmemory_policy", policy), slog.String("maxmemory", info["maxmemory"]))
 	}
 }

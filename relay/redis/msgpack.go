@@ -47,7 +47,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-var errMetadata = errors.New("relay/redis: the metadata are no map of scalars in MessagePack")
+var errMetadata = errors.New("relay/redis: the metadata is not a map of scalars in MessagePack")
 
 // decodeMetadata reads a map of scalars. With an error it returns the values
 // before the first byte that is not understood.

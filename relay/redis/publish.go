@@ -54,7 +54,7 @@ func (b *broker) append(topic string, m *message.Message, maxLen int64) error {
 	err := b.writes.XAdd(ctx, add).Err()
 	if add.NoMkStream && errors.Is(err, goredis.Nil) {
 		if _, first := b.streams.LoadAndDelete(topic); first {
-			b.logger.Warn("relay/redis: the server has lost a stream, with all that was in it, and it is made again", slog.Any("error", errNoStream), slog.String("topic", topic))
+			b.logger.Warn("relay/redis: the server has lost a stream, with all of its messages; it is created again", slog.Any("error", errNoStream), slog.String("topic", topic))
 		}
 		add.NoMkStream = false
 		err = b.writes.XAdd(ctx, add).Err()

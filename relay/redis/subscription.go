@@ -166,7 +166,7 @@ func (s *subscription) existing(ctx context.Context, entry goredis.XMessage) (*g
 	return nil, s.broker.reads.XAck(ctx, s.topic, s.group, entry.ID).Err()
 }
 
-var errDeleted = errors.New("the entry does not exist any more: was the stream cut by maxlen, or by somebody?")
+var errDeleted = errors.New("the entry does not exist any more: the stream was trimmed, by maxlen or by another client")
 
 func (s *subscription) deleted(id string) {
 	s.log().Warn("relay/redis: a message was deleted before it was handled", slog.Any("error", errDeleted), slog.String("entry", id))
@@ -227,7 +227,7 @@ func (s *subscription) claim(ctx context.Context, id string) (*goredis.XMessage,
 func (s *subscription) repair(ctx context.Context, err error) {
 	s.recovered, s.block = false, 0
 	if s.failures++; s.failures == 1 {
-		s.log().Warn("relay/redis: fetching has failed, and is tried until it succeeds", slog.Any("error", err))
+		s.log().Warn("relay/redis: fetching messages failed, and is retried until it succeeds", slog.Any("error", err))
 	}
 	pause := min(firstPause<<min(s.failures-1, 10), longestPause)
 	if isForgotten(err) {

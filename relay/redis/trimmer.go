@@ -203,7 +203,7 @@ func (t *trimmer) once(ctx context.Context, name string, s *trimmed) (removed in
 	return removed, held || missing, nil
 }
 
-var errBehind = errors.New("the stream does not reach back to where the group is: was it cut by maxlen, or by somebody?")
+var errBehind = errors.New("the stream begins after the position of the group: it was trimmed, by maxlen or by another client")
 
 // warn logs a warning about a group, once in missedFor.
 func (t *trimmer) warn(stream, group string, err error, text string) {

@@ -85,7 +85,7 @@ func checkHandlerOfAnotherEvent(r *rig) {
 	other.awaitDead(3)
 	ids := map[string]bool{}
 	for _, letter := range other.letters("fickle", 3) {
-		require.Contains(r, letter.Reason, `does not handle "suite.counted" here`)
+		require.Contains(r, letter.Reason, `does not handle "suite.counted" in this process`)
 		ids[letter.ID] = true
 	}
 	require.Len(r, ids, 3)

@@ -133,7 +133,7 @@ func (c *tally) wantEachOf(want ...int64) {
 		switch {
 		case n < 0: // sent by settle
 		case !slices.Contains(want, n):
-			c.rig.Errorf("%d was handled, and is none of %v", n, want)
+			c.rig.Errorf("%d was handled, but is not one of %v", n, want)
 		case c.calls[n] > 1 && !c.rig.Features.AtLeastOnce:
 			c.rig.Errorf("%d was handled %d times", n, c.calls[n])
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/internal/testproxy"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
 )
@@ -120,9 +121,9 @@ func TestNetworkLosesBytes(t *testing.T) {
 	for _, test := range []struct{ toServer, fromServer bool }{{true, true}, {true, false}, {false, true}} {
 		state := fmt.Sprintf("to the server %v, from it %v", test.toServer, test.fromServer)
 		atOnce(t, &all, state, func(t *testing.T) {
-			p := newProxy(t, listen(t), u)
-			one, other := inUse(t, p.url(u)), inUse(t, p.url(u))
-			p.swallow(test.toServer, test.fromServer)
+			p, throughProxy := newProxy(t, u, nil)
+			one, other := inUse(t, throughProxy), inUse(t, throughProxy)
+			p.FilterOpen(testproxy.Losing(test.toServer, test.fromServer))
 			var closed sync.WaitGroup
 			defer closed.Wait()
 			closed.Go(func() { other.closeInTime(state) })

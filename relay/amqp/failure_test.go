@@ -138,16 +138,16 @@ func (l *load) consume(messages <-chan *message.Message) {
 func TestConnectionsBreak(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
-	p := newProxy(t, listen(t), u)
-	l := &load{t: t, publisher: newBroker(t, p.url(u), amqp.Config{})}
-	l.run(2000, u, []relay.Broker{newBroker(t, p.url(u), amqp.Config{}), newBroker(t, p.url(u), amqp.Config{})}, func() {
+	p, throughProxy := newProxy(t, u, nil)
+	l := &load{t: t, publisher: newBroker(t, throughProxy, amqp.Config{})}
+	l.run(2000, u, []relay.Broker{newBroker(t, throughProxy, amqp.Config{}), newBroker(t, throughProxy, amqp.Config{})}, func() {
 		for range 5 { // a pool that loses a channel each time would be empty
-			p.cut(false)
+			p.Cut(false)
 			<-time.After(100 * time.Millisecond)
 		}
-		p.cut(true)
+		p.Cut(true)
 		<-time.After(500 * time.Millisecond)
-		p.cut(false)
+		p.Cut(false)
 	})
 	require.Less(t, l.slowest, ends)
 }
@@ -167,13 +167,13 @@ func TestServerIsKilledAndStartedAgain(t *testing.T) {
 func TestNetworkIsSilent(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
-	p := newProxy(t, listen(t), u)
-	b, topic := newBroker(t, p.url(u), amqp.Config{}), newName()
+	p, throughProxy := newProxy(t, u, nil)
+	b, topic := newBroker(t, throughProxy, amqp.Config{}), newName()
 	s := subscriber(t, b, "group")
 	messages := subscribe(t, s, topic)
 	publish(t, b, topic, "before")
 	inFlight := receive(t, messages)
-	p.stall()
+	p.Stall()
 	var all sync.WaitGroup
 	began := time.Now()
 	errs := make(chan error, 30)
@@ -193,8 +193,8 @@ func TestNetworkIsSilent(t *testing.T) {
 		require.Error(t, err)
 	}
 	inFlight.Ack()
-	p.cut(false)
-	p.resume()
+	p.Cut(false)
+	p.Resume()
 	require.Eventually(t, func() bool {
 		return b.Publish(topic, message.NewMessage("", []byte("after"))) == nil
 	}, 2*time.Minute, 100*time.Millisecond)
@@ -206,28 +206,28 @@ func TestNetworkIsSilent(t *testing.T) {
 func TestPublishHonoursContext(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
-	p := newProxy(t, listen(t), u)
-	b, topic := newBroker(t, p.url(u), amqp.Config{}), newName()
+	p, throughProxy := newProxy(t, u, nil)
+	b, topic := newBroker(t, throughProxy, amqp.Config{}), newName()
 	publish(t, b, topic, "before")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, b.Publish(topic, message.NewMessageWithContext(ended, "", nil)), context.Canceled)
-	p.stall()
+	p.Stall()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
 	require.ErrorIs(t, b.Publish(topic, message.NewMessageWithContext(ctx, "", nil)), context.DeadlineExceeded)
 	require.Less(t, time.Since(began), ends)
-	p.cut(true)
+	p.Cut(true)
 }
 
 func TestCloseWithoutServer(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
-	p := newProxy(t, listen(t), u)
-	for _, fail := range []func(){p.stall, func() { p.cut(true) }} {
-		p.cut(false)
-		b, topic := newBroker(t, p.url(u), amqp.Config{}), newName()
+	p, throughProxy := newProxy(t, u, nil)
+	for _, fail := range []func(){p.Stall, func() { p.Cut(true) }} {
+		p.Cut(false)
+		b, topic := newBroker(t, throughProxy, amqp.Config{}), newName()
 		s := subscriber(t, b, "group")
 		messages := subscribe(t, s, topic)
 		publish(t, b, topic, "in flight")
@@ -238,7 +238,7 @@ func TestCloseWithoutServer(t *testing.T) {
 		require.NoError(t, b.Close())
 		require.Less(t, time.Since(began), ends)
 		require.Error(t, b.Publish(topic, message.NewMessage("", nil)), "after Close, too")
-		p.resume()
+		p.Resume()
 	}
 }
 
@@ -246,15 +246,15 @@ func TestCloseWithoutServer(t *testing.T) {
 func TestServerIsAwayAtFirst(t *testing.T) {
 	t.Parallel()
 	u := serverURL(t)
-	p := newProxy(t, listen(t), u)
-	p.cut(true)
-	b, topic := newBroker(t, p.url(u), amqp.Config{}), newName()
+	p, throughProxy := newProxy(t, u, nil)
+	p.Cut(true)
+	b, topic := newBroker(t, throughProxy, amqp.Config{}), newName()
 	s := subscriber(t, b, "group")
 	require.Error(t, b.Publish(topic, message.NewMessage("", nil)))
 	require.Error(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
 	_, err := s.Subscribe(t.Context(), topic)
 	require.Error(t, err)
-	p.cut(false)
+	p.Cut(false)
 	require.Eventually(t, func() bool {
 		return s.(message.SubscribeInitializer).SubscribeInitialize(topic) == nil
 	}, time.Minute, 10*time.Millisecond)
@@ -266,8 +266,7 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	server := serverURL(t)
 	certificate, ca := newCertificate(t)
-	p := newProxy(t, tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{certificate}}), server)
-	plain := p.url(server)
+	_, plain := newProxy(t, server, &tls.Config{Certificates: []tls.Certificate{certificate}})
 	secure := strings.Replace(plain, "amqp://", "amqps://", 1)
 	for _, test := range []struct{ url, refused, reason string }{
 		{secure + "?tls_ca=" + url.QueryEscape(ca), "", ""},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/internal/testproxy"
 )
 
 // events is how many messages a test of faults has: few, or what
@@ -104,15 +106,15 @@ func TestWiped(t *testing.T) {
 // lost.
 func TestSilentForAWhile(t *testing.T) {
 	t.Parallel()
-	for _, does := range []behaviour{swallow, swallowUp, swallowDown, readNothing} {
-		t.Run(string(does), func(t *testing.T) {
+	for _, silence := range silences {
+		t.Run(silence.name, func(t *testing.T) {
 			t.Parallel()
-			p := startProxy(t, startServer(t).host())
+			p := testproxy.Start(t, startServer(t).host(), nil)
 			var f fault
-			f.run(t, p.url(), func() {
-				p.set(does)
+			f.run(t, "nats://"+p.Addr(), func() {
+				silence.begin(p)
 				<-time.After(7 * time.Second) // longer than an answer is waited for
-				p.set(passOn)
+				p.Resume()
 			})
 			for _, accepted := range []*tally{&f.before, &f.during} {
 				require.Eventually(t, func() bool { return len(accepted.without(&f.handled)) == 0 }, time.Minute, 50*time.Millisecond, "lost: %v", accepted.without(&f.handled))

@@ -1,11 +1,9 @@
 package nats_test
 
 import (
-	"io"
+	"bytes"
 	"net"
 	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/internal/testport"
+	"github.com/tidings-go/tidings/internal/testproxy"
 )
 
 // A natsServer is a server with JetStream in this process, which can be stopped
@@ -95,37 +94,23 @@ func (s *natsServer) client(options ...nats.Option) (*nats.Conn, jetstream.JetSt
 // are asked and told, save whether there is JetStream.
 func (s *natsServer) silenced() string {
 	s.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(s.t, err)
-	var proxying sync.WaitGroup
-	s.t.Cleanup(func() {
-		require.NoError(s.t, listener.Close())
-		proxying.Wait()
-	})
-	proxying.Go(func() {
-		for client, err := listener.Accept(); err == nil; client, err = listener.Accept() {
-			server, err := net.Dial("tcp", s.host())
-			if err != nil {
-				s.t.Error(err)
-				return
-			}
-			proxying.Go(func() {
-				defer client.Close()
-				_, _ = io.Copy(client, server)
-			})
-			proxying.Go(func() {
-				defer server.Close()
-				buf := make([]byte, 1<<16)
-				for n, err := client.Read(buf); err == nil; n, err = client.Read(buf) {
-					if text := string(buf[:n]); strings.Contains(text, "$JS.API.STREAM") {
-						continue
-					}
-					if _, err := server.Write(buf[:n]); err != nil {
-						return
-					}
-				}
-			})
+	p := testproxy.Start(s.t, s.host(), nil)
+	p.Filter(func(toServer bool, b []byte) testproxy.Fate {
+		if toServer && bytes.Contains(b, []byte("$JS.API.STREAM")) {
+			return testproxy.Lose
 		}
+		return testproxy.Pass
 	})
-	return "nats://" + listener.Addr().String()
+	return "nats://" + p.Addr()
+}
+
+// silences are the ways in which a server or its network can be silent.
+var silences = []struct {
+	name  string
+	begin func(*testproxy.Proxy)
+}{
+	{"swallows what both send, as a network that drops packets", func(p *testproxy.Proxy) { p.Filter(testproxy.Losing(true, true)) }},
+	{"swallows what clients send", func(p *testproxy.Proxy) { p.Filter(testproxy.Losing(true, false)) }},
+	{"swallows what the server sends", func(p *testproxy.Proxy) { p.Filter(testproxy.Losing(false, true)) }},
+	{"reads nothing, as a server that was stopped (SIGSTOP)", (*testproxy.Proxy).Stall},
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/internal/testproxy"
 )
 
 // Whatever has become of a connection after it was used, each call ends within
@@ -19,12 +21,12 @@ import (
 func TestEveryWaitEnds(t *testing.T) {
 	t.Parallel()
 	const within = 2 * patience // what doc.go says is less; the machine may be busy
-	for _, does := range []behaviour{swallow, swallowUp, swallowDown, readNothing} {
-		t.Run(string(does), func(t *testing.T) {
+	for _, silence := range silences {
+		t.Run(silence.name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
-			p := startProxy(t, s.host())
-			r := mustOpen(t, p.url())
+			p := testproxy.Start(t, s.host(), nil)
+			r := mustOpen(t, "nats://"+p.Addr())
 			b := brokerOf(r)
 			sub, err := b.Subscriber(t.Context(), group("g"))
 			require.NoError(t, err)
@@ -36,7 +38,7 @@ func TestEveryWaitEnds(t *testing.T) {
 			publish(t, b, "topic", 1, 2)
 			require.NoError(t, b.Enqueue(queue("g.retry"), message.NewMessage("1", nil)))
 			receive(t, messages) // and does not answer
-			p.set(does)
+			silence.begin(p)
 
 			ends := func(what string, call func() error) {
 				began := time.Now()
@@ -85,17 +87,17 @@ func TestEveryWaitEnds(t *testing.T) {
 // The same for Close as the first call.
 func TestCloseEnds(t *testing.T) {
 	t.Parallel()
-	for _, does := range []behaviour{swallow, swallowUp, swallowDown, readNothing} {
-		t.Run(string(does), func(t *testing.T) {
+	for _, silence := range silences {
+		t.Run(silence.name, func(t *testing.T) {
 			t.Parallel()
-			p := startProxy(t, startServer(t).host())
-			r := mustOpen(t, p.url())
+			p := testproxy.Start(t, startServer(t).host(), nil)
+			r := mustOpen(t, "nats://"+p.Addr())
 			sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
 			require.NoError(t, err)
 			messages := subscribe(t, sub, "topic")
 			publish(t, brokerOf(r), "topic", 1, 2)
 			held := receive(t, messages)
-			p.set(does)
+			silence.begin(p)
 			held.Ack()
 			began := time.Now()
 			require.NoError(t, sub.Close())
@@ -109,10 +111,10 @@ func TestCloseEnds(t *testing.T) {
 // A ctx that ends is heeded, also while the connection is made again.
 func TestContextEndsPublish(t *testing.T) {
 	t.Parallel()
-	p := startProxy(t, startServer(t).host())
-	b := openBroker(t, p.url())
+	p := testproxy.Start(t, startServer(t).host(), nil)
+	b := openBroker(t, "nats://"+p.Addr())
 	publish(t, b, "topic", 1, 1)
-	p.set(swallow)
+	p.Filter(testproxy.Losing(true, true))
 	quickest := patience
 	for range 3 { // a busy machine may hold up one of them
 		ctx, cancel := context.WithCancel(t.Context())
@@ -123,5 +125,5 @@ func TestContextEndsPublish(t *testing.T) {
 		quickest = min(quickest, time.Since(began))
 	}
 	require.Less(t, quickest, 4*time.Second, "an answer is waited for five seconds")
-	p.set(passOn)
+	p.Resume()
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/testproxy"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/redis"
 )
@@ -101,15 +101,22 @@ func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
 	direct, client := newBroker(t, "redis://"+server.Addr())
-	proxy := newProxy(t, server.Addr())
-	b, _ := newBroker(t, "redis://"+proxy.addr)
+	proxy := testproxy.Start(t, server.Addr(), nil)
+	b, _ := newBroker(t, "redis://"+proxy.Addr())
 	c := newConsumer(t, b, "group", "topic", time.Hour)
+	var swallow atomic.Bool
+	proxy.Filter(func(toServer bool, b []byte) testproxy.Fate {
+		if !toServer && bytes.Contains(b, []byte(payloadField)) && swallow.CompareAndSwap(true, false) {
+			return testproxy.Cut
+		}
+		return testproxy.Pass
+	})
 	for n := range 5 {
-		proxy.swallow.Store(true)
+		swallow.Store(true)
 		publish(t, direct, "topic", fmt.Sprint(n))
 		m := c.next()
 		require.Equal(t, fmt.Sprint(n), string(m.Payload))
-		require.False(t, proxy.swallow.Load(), "no answer was lost")
+		require.False(t, swallow.Load(), "no answer was lost")
 		require.True(t, m.Ack())
 	}
 	require.Eventually(t, func() bool { return pending(t, client, "topic", "group") == 0 }, patience, 10*time.Millisecond)
@@ -182,68 +189,4 @@ func TestCloseWithoutServer(t *testing.T) {
 	require.Error(t, b.Publish("topic", message.NewMessage("late", nil)))
 	_, err = s.Subscribe(t.Context(), "topic")
 	require.Error(t, err)
-}
-
-// A proxy can lose an answer that has a message in it, and the connection. And
-// it can lose all that goes in one direction, with the connections as they are.
-type proxy struct {
-	addr     string
-	swallow  atomic.Bool
-	up, down atomic.Bool // lose what goes to the server, and what comes from it
-}
-
-func newProxy(t *testing.T, server string) *proxy {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{addr: listener.Addr().String()}
-	var running sync.WaitGroup
-	t.Cleanup(running.Wait)
-	t.Cleanup(func() { require.NoError(t, listener.Close()) })
-	running.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() { p.serve(conn, server) })
-		}
-	})
-	return p
-}
-
-func (p *proxy) serve(client net.Conn, addr string) {
-	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", addr)
-	if err != nil {
-		return
-	}
-	var up sync.WaitGroup
-	defer up.Wait()
-	defer func() { _ = server.Close() }()
-	up.Go(func() {
-		defer func() { _ = server.Close() }()
-		pass(server, client, &p.up, func([]byte) bool { return false })
-	})
-	pass(client, server, &p.down, func(b []byte) bool {
-		return bytes.Contains(b, []byte(payloadField)) && p.swallow.CompareAndSwap(true, false)
-	})
-	_ = client.Close()
-}
-
-// pass copies until an end is closed, or lost says so, and drops what comes while
-// it is to vanish.
-func pass(to, from net.Conn, vanish *atomic.Bool, lost func([]byte) bool) {
-	b := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(b)
-		if err != nil || lost(b[:n]) {
-			return
-		}
-		if vanish.Load() {
-			continue
-		}
-		if _, err := to.Write(b[:n]); err != nil {
-			return
-		}
-	}
 }

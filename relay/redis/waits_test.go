@@ -12,6 +12,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/internal/testproxy"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/redis"
 )
@@ -22,26 +23,25 @@ func TestEveryWaitEnds(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		reason string
-		block  func(t *testing.T, s *child, p *proxy) (unblock func())
+		block  func(t *testing.T, s *child, p *testproxy.Proxy) (unblock func())
 	}{
-		{"the network swallows all", func(_ *testing.T, _ *child, p *proxy) func() {
-			p.up.Store(true)
-			p.down.Store(true)
-			return func() { p.up.Store(false); p.down.Store(false) }
+		{"the network swallows all", func(_ *testing.T, _ *child, p *testproxy.Proxy) func() {
+			p.Filter(testproxy.Losing(true, true))
+			return p.Resume
 		}},
-		{"nothing arrives at the server", func(_ *testing.T, _ *child, p *proxy) func() {
-			p.up.Store(true)
-			return func() { p.up.Store(false) }
+		{"nothing arrives at the server", func(_ *testing.T, _ *child, p *testproxy.Proxy) func() {
+			p.Filter(testproxy.Losing(true, false))
+			return p.Resume
 		}},
-		{"nothing comes back", func(_ *testing.T, _ *child, p *proxy) func() {
-			p.down.Store(true)
-			return func() { p.down.Store(false) }
+		{"nothing comes back", func(_ *testing.T, _ *child, p *testproxy.Proxy) func() {
+			p.Filter(testproxy.Losing(false, true))
+			return p.Resume
 		}},
-		{"the server is stopped", func(t *testing.T, s *child, _ *proxy) func() {
+		{"the server is stopped", func(t *testing.T, s *child, _ *testproxy.Proxy) func() {
 			require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
 			return func() { require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT)) }
 		}},
-		{"the server holds up writers", func(t *testing.T, s *child, _ *proxy) func() {
+		{"the server holds up writers", func(t *testing.T, s *child, _ *testproxy.Proxy) func() {
 			client := goredis.NewClient(&goredis.Options{Addr: s.addr})
 			t.Cleanup(func() { _ = client.Close() })
 			require.NoError(t, client.Do(t.Context(), "CLIENT", "PAUSE", time.Hour.Milliseconds(), "WRITE").Err())
@@ -52,12 +52,12 @@ func TestEveryWaitEnds(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
 			s := newChild(t)
-			p := newProxy(t, s.addr)
-			url := "redis://" + p.addr
+			p := testproxy.Start(t, s.addr, nil)
+			url := "redis://" + p.Addr()
 			queue := relay.Group{Name: "queue", Queue: true}
-			staying := newPatient(t, p.addr)
+			staying := newPatient(t, p.Addr())
 			stays := subscribe(t, staying, relay.Group{Name: "stays", AckWait: 2 * time.Second}, "topic")
-			leaving := newPatient(t, p.addr)
+			leaving := newPatient(t, p.Addr())
 			leaves := subscribe(t, leaving, relay.Group{Name: "leaves"}, "topic")
 			other := subscribe(t, leaving, relay.Group{Name: "leaves"}, "other topic")
 			another, err := leaving.Subscriber(t.Context(), relay.Group{Name: "another"})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -29,10 +30,17 @@ func TestCloseLeavesNothing(t *testing.T) {
 		require.NoError(t, b.Close())
 		require.NoError(t, b.Close())
 	}
+	closeEarly := func() { // while it connects
+		b, err := kafka.New(kafka.Config{Addrs: c.ListenAddrs()})
+		require.NoError(t, err)
+		go func() { _ = b.Publish("t", message.NewMessage("", nil)) }() // closed, or not
+		require.NoError(t, b.Close())
+	}
 	use() // the metrics of the client library have a goroutine that stays
 	before := runtime.NumGoroutine()
 	for range 2 {
 		use()
+		closeEarly()
 	}
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, patience, 20*time.Millisecond)
 }

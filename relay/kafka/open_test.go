@@ -16,11 +16,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -178,8 +180,13 @@ func TestNewConnectsAtFirstUse(t *testing.T) {
 	require.ErrorContains(t, closed.Publish("t", message.NewMessage("1", nil)), "closed")
 
 	start(t, t.TempDir(), port)
-	require.NoError(t, b.Publish("t", message.NewMessage("1", nil)))
-	require.Equal(t, "1", receive(t, subscribe(t, s, "t")).UUID)
+	var uses sync.WaitGroup
+	for range 10 {
+		uses.Go(func() { assert.NoError(t, b.Publish("t", message.NewMessage("1", nil))) })
+	}
+	messages := subscribe(t, s, "t")
+	uses.Wait()
+	require.Equal(t, "1", receive(t, messages).UUID)
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 }

@@ -108,7 +108,7 @@ func (r *Relay) Handle(h tidings.Handler) (stop func(), err error) {
 	r.mu.Lock()
 	if r.closing {
 		r.mu.Unlock()
-		return nil, fmt.Errorf("relay: the handler %q: %w", name, ErrClosed)
+		return nil, fmt.Errorf("relay: the handler %q: %w", h.Name, ErrClosed)
 	}
 	for _, other := range r.consumers {
 		if err := c.checkOther(other); err != nil {

@@ -18,7 +18,7 @@ type Server struct {
 	// URL is the URL of the server, for [relay.Open].
 	URL string
 
-	// Features are the features for [tidingstest.TestTransport] when all events
+	// Features are the features for the suite of package transporttest if all events
 	// share a topic. Events of different topics never have an order. Unordered
 	// and AtLeastOnce apply, and Patience: how long to wait for something that
 	// should happen soon.

@@ -10,85 +10,68 @@ import (
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 )
 
-// A DeleteOption is an option of [Log.DeleteBefore].
-type DeleteOption interface{ applyDelete(*deletion) }
-
-// A ForgetOption is an option of [Log.ForgetHandledBefore].
-type ForgetOption interface{ applyForget(*forgetting) }
-
-// A PaceOption is a DeleteOption and a ForgetOption.
-type PaceOption interface {
-	DeleteOption
-	ForgetOption
-}
-
-type deletion struct {
-	pace
-	filters []Filter
-	streams bool
-}
-
-type forgetting struct {
-	pace
-	handlers []string
-	some     bool // of these handlers only
-}
-
-// A pace sets how much is deleted at once, and how often.
-type pace struct {
-	batch int
-	pause time.Duration
-}
+// A DeleteOption is an option of [Log.DeleteBefore] and of
+// [Log.ForgetHandledBefore], unless it is documented for one of them.
+type DeleteOption interface{ apply(*deletion) }
 
 type deleteFunc func(*deletion)
 
-func (f deleteFunc) applyDelete(d *deletion) { f(d) }
+func (f deleteFunc) apply(d *deletion) { f(d) }
 
-type forgetFunc func(*forgetting)
-
-func (f forgetFunc) applyForget(d *forgetting) { f(d) }
-
-type paceFunc func(*pace)
-
-func (f paceFunc) applyDelete(d *deletion)   { f(&d.pace) }
-func (f paceFunc) applyForget(d *forgetting) { f(&d.pace) }
+// A deletion is what the options say together.
+type deletion struct {
+	batch    int
+	pause    time.Duration
+	filters  []Filter // of events
+	streams  bool     // also events of streams
+	handlers []string // of records of the inbox
+	some     bool     // of these handlers only
+}
 
 // BatchSize sets the maximum number of rows that one transaction deletes. The
 // default is 1000.
-func BatchSize(n int) PaceOption {
+func BatchSize(n int) DeleteOption {
 	if n < 1 {
-		panic(fmt.Sprintf("eventlog: BatchSize(%d): delete at least one row at a time", n))
+		panic(fmt.Sprintf("eventlog: BatchSize(%d): must be at least 1", n))
 	}
-	return paceFunc(func(p *pace) { p.batch = n })
+	return deleteFunc(func(d *deletion) { d.batch = n })
 }
 
 // Pause sets how long to wait after each batch. The default is 10 ms on SQLite,
 // where no other process can write while a batch is deleted, and none on
 // Postgres.
-func Pause(d time.Duration) PaceOption { return paceFunc(func(p *pace) { p.pause = d }) }
+func Pause(wait time.Duration) DeleteOption { return deleteFunc(func(d *deletion) { d.pause = wait }) }
 
-// Matching restricts the deletion to events that all the filters select, such
+// Matching restricts [Log.DeleteBefore] to events that all the filters select, such
 // as [Types].
 func Matching(filters ...Filter) DeleteOption {
 	return deleteFunc(func(d *deletion) { d.filters = append(d.filters, filters...) })
 }
 
-// IncludeStreams also deletes events of streams. An aggregate whose events are
-// gone cannot be loaded any more, unless it has a snapshot newer than all of
-// them.
+// IncludeStreams makes [Log.DeleteBefore] also delete events of streams. An aggregate
+// whose events are deleted cannot be loaded any more, unless it has a snapshot newer
+// than all of them.
 func IncludeStreams() DeleteOption { return deleteFunc(func(d *deletion) { d.streams = true }) }
 
-// OfHandlers forgets only what these handlers have handled: a replay to them
-// then takes effect again, for instance after their tables were emptied.
-func OfHandlers(names ...string) ForgetOption {
-	return forgetFunc(func(f *forgetting) { f.handlers, f.some = append(f.handlers, names...), true })
+// OfHandlers restricts [Log.ForgetHandledBefore] to the records of these handlers: a
+// replay to them then takes effect again, for instance after their tables were emptied.
+func OfHandlers(names ...string) DeleteOption {
+	return deleteFunc(func(d *deletion) { d.handlers, d.some = append(d.handlers, names...), true })
 }
 
-func (l *Log) pace() pace {
+// deletion returns what the options of a function say together.
+func (l *Log) deletion(function string, opts []DeleteOption) (deletion, error) {
+	d := deletion{batch: 1000}
 	if l.dialect == backend.SQLite {
-		return pace{batch: 1000, pause: 10 * time.Millisecond}
+		d.pause = 10 * time.Millisecond
 	}
-	return pace{batch: 1000}
+	for _, o := range opts {
+		if o == nil {
+			return d, fmt.Errorf("eventlog: %s with a nil DeleteOption", function)
+		}
+		o.apply(&d)
+	}
+	return d, nil
 }
 
 // DeleteBefore deletes the events that occurred before t, oldest first, and
@@ -109,19 +92,19 @@ func (l *Log) pace() pace {
 // A follower or replay that has not reached the deleted events will never see
 // them. Positions are not reused.
 func (l *Log) DeleteBefore(ctx context.Context, t time.Time, opts ...DeleteOption) (int64, error) {
-	d := deletion{pace: l.pace()}
-	for _, o := range opts {
-		if o == nil {
-			return 0, errors.New("eventlog: DeleteBefore with a nil DeleteOption")
-		}
-		o.applyDelete(&d)
+	d, err := l.deletion("DeleteBefore", opts)
+	if err != nil {
+		return 0, err
+	}
+	if d.some {
+		return 0, errors.New("eventlog: DeleteBefore with OfHandlers, which is for ForgetHandledBefore: events belong to no handler")
 	}
 	s := l.selection(append(slices.Clone(d.filters), Before(t)))
 	if !d.streams {
 		s.where("stream IS NULL")
 	}
 	var from *place
-	deleted, err := l.inBatches(ctx, d.pace, s.left(), func(ctx context.Context, size int) (int64, bool, error) {
+	deleted, err := l.inBatches(ctx, d, s.left(), func(ctx context.Context, size int) (int64, bool, error) {
 		to, more, err := l.place(ctx, s, from, size)
 		if err != nil || to == nil {
 			return 0, false, err
@@ -198,27 +181,27 @@ func (s *selection) between(from, to *place) (string, []any) {
 // time: count the retries of the transport, how long it keeps dead letters, and
 // the age of the events that you replay. A record takes about 150 bytes; begin
 // with a month of them.
-func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...ForgetOption) (int64, error) {
-	f := forgetting{pace: l.pace()}
-	for _, o := range opts {
-		if o == nil {
-			return 0, errors.New("eventlog: ForgetHandledBefore with a nil ForgetOption")
-		}
-		o.applyForget(&f)
+func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...DeleteOption) (int64, error) {
+	d, err := l.deletion("ForgetHandledBefore", opts)
+	if err != nil {
+		return 0, err
 	}
-	if f.some && len(f.handlers) == 0 {
+	if d.streams || len(d.filters) > 0 {
+		return 0, errors.New("eventlog: ForgetHandledBefore with Matching or IncludeStreams, which are for DeleteBefore: a record of the inbox has only the event's ID")
+	}
+	if d.some && len(d.handlers) == 0 {
 		return 0, nil
 	}
 	where, args := "recorded_at < ?", []any{dbTime(l.dialect, t)}
-	if f.some {
-		condition, names := in("handler", f.handlers)
+	if d.some {
+		condition, names := in("handler", d.handlers)
 		where, args = where+" AND "+condition, append(args, names...)
 	}
 	lock := ""
 	if l.dialect == backend.Postgres {
 		lock = " FOR UPDATE SKIP LOCKED" // two that forget at once share the work
 	}
-	forgotten, err := l.inBatches(ctx, f.pace, -1, func(ctx context.Context, size int) (int64, bool, error) {
+	forgotten, err := l.inBatches(ctx, d, -1, func(ctx context.Context, size int) (int64, bool, error) {
 		query := fmt.Sprintf("DELETE FROM tidings_inbox WHERE (handler, event_id) IN (SELECT handler, event_id FROM tidings_inbox WHERE %s ORDER BY recorded_at LIMIT %d%s)", where, size, lock)
 		n, err := l.db.Pool().Exec(ctx, bind(l.dialect, query), args...)
 		return n, n == int64(size), err
@@ -231,7 +214,7 @@ func (l *Log) ForgetHandledBefore(ctx context.Context, t time.Time, opts ...Forg
 
 // inBatches calls batch until there are no more rows, or until limit rows were
 // deleted if limit is not negative.
-func (l *Log) inBatches(ctx context.Context, p pace, limit int, batch func(ctx context.Context, size int) (n int64, more bool, err error)) (deleted int64, err error) {
+func (l *Log) inBatches(ctx context.Context, d deletion, limit int, batch func(ctx context.Context, size int) (n int64, more bool, err error)) (deleted int64, err error) {
 	if tx, err := l.db.Tx(ctx); err != nil {
 		return 0, err
 	} else if tx != nil {
@@ -241,7 +224,7 @@ func (l *Log) inBatches(ctx context.Context, p pace, limit int, batch func(ctx c
 		if err := ctx.Err(); err != nil {
 			return deleted, err
 		}
-		size := p.batch
+		size := d.batch
 		if limit >= 0 {
 			if size = min(size, limit-int(deleted)); size <= 0 {
 				return deleted, nil
@@ -252,7 +235,7 @@ func (l *Log) inBatches(ctx context.Context, p pace, limit int, batch func(ctx c
 		if err != nil || !more {
 			return deleted, err
 		}
-		if err := sleep(ctx, p.pause); err != nil {
+		if err := sleep(ctx, d.pause); err != nil {
 			return deleted, err
 		}
 	}

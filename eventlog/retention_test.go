@@ -171,8 +171,15 @@ func TestRetentionIsRefusedInATransaction(t *testing.T) {
 		_, err := log.DeleteBefore(t.Context(), day(99), nil)
 		require.ErrorContains(t, err, "nil DeleteOption")
 		_, err = log.ForgetHandledBefore(t.Context(), day(99), nil)
-		require.ErrorContains(t, err, "nil ForgetOption")
-		require.PanicsWithValue(t, "eventlog: BatchSize(0): delete at least one row at a time", func() { eventlog.BatchSize(0) })
+		require.EqualError(t, err, "eventlog: ForgetHandledBefore with a nil DeleteOption")
+		_, err = log.DeleteBefore(t.Context(), day(99), eventlog.OfHandlers("a"))
+		require.ErrorContains(t, err, "eventlog: DeleteBefore with OfHandlers, which is for ForgetHandledBefore")
+		for _, opt := range []eventlog.DeleteOption{eventlog.IncludeStreams(), eventlog.Matching(eventlog.Limit(1))} {
+			_, err = log.ForgetHandledBefore(t.Context(), day(99), opt)
+			require.ErrorContains(t, err, "eventlog: ForgetHandledBefore with Matching or IncludeStreams, which are for DeleteBefore")
+		}
+		require.Len(t, all(t, log), 3, "nothing was deleted")
+		require.PanicsWithValue(t, "eventlog: BatchSize(0): must be at least 1", func() { eventlog.BatchSize(0) })
 	})
 }
 
@@ -194,7 +201,7 @@ func TestForgetHandledBefore(t *testing.T) {
 				require.NoError(t, tidings.Publish(t.Context(), bus, e))
 			}
 		}
-		forget := func(want int64, before time.Time, opts ...eventlog.ForgetOption) {
+		forget := func(want int64, before time.Time, opts ...eventlog.DeleteOption) {
 			t.Helper()
 			n, err := log.ForgetHandledBefore(t.Context(), before, opts...)
 			require.NoError(t, err)

@@ -74,6 +74,15 @@ func Via(t Transport) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.via(t) })
 }
 
+// TransportOption returns an option for the transport that runs the handler, which
+// gets value in [Handler].Options. It is for packages with a [Transport] that
+// have options of their own. value says what it is in error messages: it has a
+// String method. Without a transport, [Subscribe] panics.
+func TransportOption(value fmt.Stringer) SubscribeOption {
+	mustNotBeNil(value == nil, "TransportOption", "value")
+	return subscribeOption(func(s *settings) { s.handler.Options = append(s.handler.Options, value) })
+}
+
 // Async runs the handler on a worker of this process, after the commit:
 // one event at a time, in the order of publishing. The publisher does not
 // wait, and never for room in the queue, see [WithQueueLimit]. Failures go

@@ -81,15 +81,6 @@ type Outgoing struct {
 	Bus      *EventBus // that it is published on
 }
 
-// TransportOption returns an option for the transport that runs the handler, which
-// gets value in [Handler].Options. It is for packages with a [Transport] that
-// have options of their own. value says what it is in error messages: it has a
-// String method. Without a transport, [Subscribe] panics.
-func TransportOption(value fmt.Stringer) SubscribeOption {
-	mustNotBeNil(value == nil, "TransportOption", "value")
-	return subscribeOption(func(s *settings) { s.handler.Options = append(s.handler.Options, value) })
-}
-
 func mustBeSound(t Transport) {
 	if !reflect.TypeOf(t).Comparable() {
 		panic(fmt.Sprintf("tidings: %T is not comparable: make the transport a pointer", t))

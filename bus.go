@@ -15,30 +15,32 @@ import (
 	"github.com/tidings-go/tidings/internal/typemap"
 )
 
-// An EventBus carries events to their handlers. Make one with [New]; the
-// zero EventBus is not usable. All of its methods, and [Publish] and
-// [Subscribe], are safe to call concurrently and inside a handler.
+// An EventBus delivers events to their handlers. Create one with [New]; the zero
+// EventBus cannot be used. All of its methods, and [Publish] and [Subscribe], are
+// safe to call concurrently and inside a handler, except that Close inside a handler
+// of the same bus returns an error.
 type EventBus struct {
 	config
 
-	// topics holds one registry per event type. Publishers load the map
-	// without a lock; it is replaced under mu.
+	// topics holds one topic per event type. Publishers load the map without a lock;
+	// it is replaced under mu.
 	topics  atomic.Pointer[typemap.Map[topic]]
 	closed  atomic.Bool // Close was called
-	gaveUp  atomic.Bool // and has returned before it was done
-	drained atomic.Bool // and has nothing more to wait for
+	gaveUp  atomic.Bool // Close returned before everything was done
+	drained atomic.Bool // Close found nothing more to wait for
 
 	inflight inflight.Counter
 	async    *asyncTransport
 
-	// mu guards what follows, and the registries against concurrent
-	// writers. It is never held while code of a user runs.
+	// mu guards the fields below, and serializes changes of the topics. It is never
+	// held while user code runs.
 	mu    sync.RWMutex
 	subs  []*Subscription          // in order of subscription
 	named map[string]*Subscription // by the name given with Named
 }
 
-// New returns a bus. It panics on a nil or impossible option.
+// New returns a bus. It panics if an option is nil; an option with an invalid value
+// panics itself.
 func New(opts ...Option) *EventBus {
 	b := &EventBus{config: newConfig(opts), named: map[string]*Subscription{}}
 	b.topics.Store(typemap.New[topic]())
@@ -52,7 +54,8 @@ func init() {
 
 var defaultBus atomic.Pointer[EventBus]
 
-// Default returns the process's default bus, made on first use.
+// Default returns the default bus of the process. The first call creates it. Default
+// is safe to call concurrently.
 func Default() *EventBus {
 	if b := defaultBus.Load(); b != nil {
 		return b
@@ -61,13 +64,14 @@ func Default() *EventBus {
 	return defaultBus.Load()
 }
 
-// SetDefault makes bus the one that [Default] returns.
+// SetDefault makes [Default] return bus. It panics if bus is nil or the zero
+// EventBus.
 func SetDefault(bus *EventBus) {
 	bus.mustBeMade("SetDefault")
 	defaultBus.Store(bus)
 }
 
-// errZeroBus is the error of a function that was given a bus not made by New.
+// errZeroBus returns the error of a function that was called with the zero EventBus.
 func errZeroBus(function string) error {
 	return fmt.Errorf("tidings: %s on the zero EventBus: make the bus with tidings.New", function)
 }
@@ -86,7 +90,8 @@ var (
 	errNilEvent   = errors.New("tidings: Publish of a nil event")
 )
 
-// topicOf returns the registry of an event type, a struct.
+// topicOf returns the topic of an event type, which is a struct, and creates it if
+// needed.
 func (b *EventBus) topicOf(typ reflect.Type) *topic {
 	if t := b.topics.Load().Get(typ); t != nil {
 		return t
@@ -106,7 +111,7 @@ func (b *EventBus) topicOf(typ reflect.Type) *topic {
 	return t
 }
 
-// Subscriptions returns what is subscribed, in the order of subscription.
+// Subscriptions describes the current subscriptions, in the order of subscription.
 func (b *EventBus) Subscriptions() []SubscriptionInfo {
 	b.mu.RLock()
 	subs := slices.Clone(b.subs)
@@ -118,18 +123,22 @@ func (b *EventBus) Subscriptions() []SubscriptionInfo {
 	return infos
 }
 
-// Close refuses new events with [ErrClosed] and waits until the handlers
-// that run have returned and the queues of [Async] handlers are empty, or
-// returns ctx.Err(). Meanwhile events that are published with the context
-// of a handler of b are accepted: they are part of what Close waits for. Once
-// Close has returned ctx.Err(), Async handlers get no more of these, so that the
-// work comes to an end. A second call waits again.
+// Close is the graceful shutdown of the bus. It refuses new events with [ErrClosed],
+// and waits until the running handlers have returned and the queues of [Async]
+// handlers are empty. If ctx ends before that, Close returns ctx.Err(). A second call
+// waits again.
 //
-// Close does not wait for open transactions. What is queued in one was
-// accepted, so its handlers are called at the commit, may publish, and run
-// into whatever was shut down after Close; Async ones are not, and reported
-// with ErrClosed. Inside a handler of b Close would wait for itself: with a
-// handler's context it returns an error at once.
+// While Close waits, the bus still accepts events that are published with the context
+// of one of its handlers, and waits for their handlers too. Once Close has returned
+// ctx.Err(), Async handlers get no more of these events, so that the work ends.
+//
+// Close does not wait for open transactions. Events that are queued in one were
+// accepted before, so their handlers run at the commit and may publish, even if
+// something that they need was shut down meanwhile. If Close has returned by then,
+// Async handlers do not run, and ErrClosed is reported for each of them.
+//
+// Close with the context of a handler of the same bus would wait for itself: it
+// returns an error immediately, but still refuses new events from then on.
 func (b *EventBus) Close(ctx context.Context) error {
 	b.closed.Store(true)
 	if nodeFrom(ctx).within(b, false) {
@@ -140,14 +149,14 @@ func (b *EventBus) Close(ctx context.Context) error {
 		return err
 	}
 	b.drained.Store(true)
-	return b.inflight.Wait(ctx) // for what was accepted in between
+	return b.inflight.Wait(ctx) // for work that was accepted in between
 }
 
-// admit returns ErrClosed for what is published in n after Close began,
-// unless it belongs to the work that was accepted before: while Close waits,
-// what is published in a handler, and after that, what a late one publishes.
-// (Whether a handler has returned meanwhile is not looked at: to note that
-// would cost every publish an atomic write.)
+// admit returns ErrClosed for an event that is published in n after Close was called,
+// unless it belongs to work that was accepted before: while Close waits, an event
+// that a handler publishes, and afterwards, an event that a late handler publishes.
+// admit does not check whether that handler has returned meanwhile: to note that
+// would cost every Publish an atomic write.
 func (b *EventBus) admit(n *node) error {
 	if b.closed.Load() && !n.within(b, b.drained.Load()) {
 		return ErrClosed
@@ -155,7 +164,7 @@ func (b *EventBus) admit(n *node) error {
 	return nil
 }
 
-// report passes a failure that has no caller left to the error handler.
+// report passes to the error handler a failure that cannot be returned to a caller.
 func (b *EventBus) report(ctx context.Context, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -191,14 +200,16 @@ func (b *EventBus) log(ctx context.Context, err error) {
 	logger.LogAttrs(ctx, slog.LevelError, "event handler failed", attrs...)
 }
 
-// A failure is an error, and the context of the handler that it is from.
+// A failure is an error together with the bus and the context of the handler that
+// returned it.
 type failure struct {
 	ctx context.Context
 	bus *EventBus
 	err error
 }
 
-// report passes failures that have no caller left to the error handlers.
+// report passes failures that cannot be returned to a caller to the error handlers of
+// their buses.
 func report(failures []failure) {
 	for _, f := range failures {
 		f.bus.report(f.ctx, f.err)

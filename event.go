@@ -9,21 +9,22 @@ import (
 	"github.com/google/uuid"
 )
 
-// An Event says that something happened. Only a struct that embeds
-// [DomainEvent] by value is one; the interface is sealed.
+// An Event says that something happened. Only structs that embed [DomainEvent] by
+// value implement Event; it has an unexported method.
 //
-// The compiler reports a struct without it as one that "does not satisfy
-// tidings.Event (missing method CausationID)".
+// For a struct that does not embed DomainEvent, the compiler reports that it "does
+// not satisfy tidings.Event (missing method CausationID)".
 type Event interface {
 	// EventID identifies this one occurrence. It is a UUIDv7.
 	EventID() uuid.UUID
-	// OccurredAt is the time of stamping, in UTC, cut to microseconds.
+	// OccurredAt is the time at which the header was filled in, in UTC, truncated to
+	// microseconds.
 	OccurredAt() time.Time
-	// CorrelationID names the workflow that the event belongs to: the
-	// ID of the event that started it, or what [WithCorrelationID] set.
+	// CorrelationID identifies the workflow that the event belongs to: it is the ID
+	// of the event that started the workflow, or the ID set by [WithCorrelationID].
 	CorrelationID() uuid.UUID
-	// CausationID is the ID of the event whose handler published this
-	// one, and uuid.Nil where there was none.
+	// CausationID is the ID of the event whose handler published this event, or
+	// uuid.Nil if no handler did.
 	CausationID() uuid.UUID
 
 	domainEvent() DomainEvent
@@ -36,13 +37,14 @@ type Event interface {
 //		ProposalID int64
 //	}
 //
-// [Publish] fills it in on its own copy of the event, or [Stamp] does. It
-// has no setters, and no methods but the accessors: a String, Equal or
-// MarshalJSON here would be promoted and hide the rest of the event.
+// [Publish] fills in the header of its own copy of the event; [Stamp] returns a copy
+// with the header filled in. A DomainEvent has no setters, and no methods other than
+// accessors: a method such as String, Equal or MarshalJSON would be promoted to the
+// event and would hide the event's other fields.
 //
-// So json.Marshal of an event gives its fields without the header, which
-// [Registry.Encode] writes beside them. Other embedded types do promote such
-// methods: give a uuid.UUID, a time.Time or a [List] a field name.
+// So json.Marshal of an event writes its fields without the header; [Registry.Encode]
+// writes both. Other embedded types do promote such methods: use a uuid.UUID, a
+// time.Time or a [List] as a named field.
 type DomainEvent struct {
 	id          uuid.UUID
 	correlation uuid.UUID
@@ -50,11 +52,11 @@ type DomainEvent struct {
 	occurred    int64 // microseconds since the Unix epoch, so that == and a database agree
 }
 
-// EventID returns the event's ID, uuid.Nil before it is stamped.
+// EventID returns the event's ID, or uuid.Nil if the header was not filled in yet.
 func (e DomainEvent) EventID() uuid.UUID { return e.id }
 
-// OccurredAt returns when the event was stamped, in UTC and without a
-// monotonic reading, and the zero time before that.
+// OccurredAt returns when the header was filled in, in UTC and without a monotonic
+// clock reading, or the zero time if it was not filled in yet.
 func (e DomainEvent) OccurredAt() time.Time {
 	if e.id == uuid.Nil {
 		return time.Time{}
@@ -65,13 +67,13 @@ func (e DomainEvent) OccurredAt() time.Time {
 // CorrelationID returns the ID of the event's workflow.
 func (e DomainEvent) CorrelationID() uuid.UUID { return e.correlation }
 
-// CausationID returns the ID of the event that led to this one.
+// CausationID returns the ID of the event that caused this one, or uuid.Nil.
 func (e DomainEvent) CausationID() uuid.UUID { return e.causation }
 
 func (e DomainEvent) domainEvent() DomainEvent { return e }
 
-// stamp fills in the header of an event that is published now, as clock tells it
-// (nil: time.Now), because of the one with the header origin (nil: none).
+// stamp fills in the header of an event that is published now. clock gives the time
+// (nil: time.Now), and origin is the header of the event that caused it (nil: none).
 func (e *DomainEvent) stamp(origin *DomainEvent, clock func() time.Time) {
 	now := time.Now().UnixNano()
 	hi, lo := newID(now)
@@ -87,7 +89,7 @@ func (e *DomainEvent) stamp(origin *DomainEvent, clock func() time.Time) {
 			return
 		}
 	}
-	// From the registers: to read back e.id would wait for its two halves.
+	// From the registers: reading e.id back would wait for both halves to be stored.
 	put(&e.correlation, hi, lo)
 }
 
@@ -96,17 +98,17 @@ func put(id *uuid.UUID, hi, lo uint64) {
 	binary.BigEndian.PutUint64(id[8:], lo)
 }
 
-// lastTick is the time part of the newest ID: milliseconds since the epoch
-// in the upper 48 of 60 bits, the fraction of the millisecond in 1/3906ths
-// in the lower 12. It only grows, so IDs strictly increase.
+// lastTick is the time part of the newest ID: milliseconds since the epoch in the
+// upper 48 of 60 bits, and the fraction of the millisecond, in 1/3906ths, in the
+// lower 12. It only grows, so IDs strictly increase.
 var lastTick atomic.Int64
 
-// newID returns a UUIDv7 (RFC 9562, section 5.7) of the time ns, in
-// nanoseconds since the epoch. The 12 bits after the milliseconds hold the
-// sub-millisecond time or, when several fall into one tick or the clock
-// steps back, a count (section 6.2, method 3). It takes the machine's time
-// whatever WithClock says: a test's clock in the year 2099 would otherwise
-// push every later ID of the process there.
+// newID returns a UUIDv7 (RFC 9562, section 5.7) for the time ns, in nanoseconds
+// since the epoch. The 12 bits after the milliseconds hold the sub-millisecond time
+// or, if several IDs fall into one tick or the clock steps back, a counter (section
+// 6.2, method 3). newID uses the machine's clock even if WithClock sets another one:
+// a test's clock in the year 2099 would otherwise move every later ID of the process
+// there.
 func newID(ns int64) (hi, lo uint64) {
 	tick := ns/1e6<<12 | ns%1e6>>8
 	for {

@@ -6,24 +6,26 @@ import (
 	"unsafe"
 )
 
-// Publish stamps event, unless it is stamped, and gives it to the handlers
-// that are subscribed to its type, or to an interface that it implements.
+// Publish delivers event to the handlers that are subscribed to its type, or to an
+// interface that it implements. If the event has no header yet, Publish fills it in.
 //
-// Outside a transaction all of them run now, in this goroutine and in the
-// order of subscription; Publish returns what failed, each as a
-// [*HandlerError], joined with [errors.Join]. Inside a transaction ([InTx],
-// [Transact], [NewTxHook]) InTransaction handlers run now and Publish returns
-// the first failure; the others wait for the commit, and their failures go
-// to the bus's error handler.
+// Outside a transaction the handlers run now, in this goroutine and in the order of
+// subscription, or phase by phase if they are subscribed to several, see [Phase].
+// Publish returns their failures, each as a [*HandlerError], joined with [errors.Join].
 //
-// The error is ctx.Err() for a cancelled ctx (if it is cancelled while
-// handlers run, the remaining ones are skipped and the error says so), and
-// wraps [ErrClosed], [ErrTxDone] or [ErrMaxDepth] where those apply. An
-// event type through which handlers could share memory is refused, see
-// [Event]; no handler runs then.
+// Inside a transaction ([InTx], [Transact], [NewTxHook]) only InTransaction handlers
+// run now, and Publish returns the first failure. The other handlers wait for the
+// commit. Failures after the commit go to the bus's error handler, or
+// [TxHook.Commit] returns them.
 //
-// Publish is safe to call concurrently. Inside a handler it is immediate
-// and depth first.
+// If ctx is cancelled, Publish returns ctx.Err(); if that happens while handlers run,
+// Publish skips the remaining ones and returns an error that says so. Other errors wrap
+// [ErrClosed], [ErrTxDone] or [ErrMaxDepth]. Publish refuses an event type through which
+// handlers could share memory (see Events are immutable in the package
+// documentation), and calls no handler then.
+//
+// Publish is safe to call concurrently and inside a handler. Inside a handler outside
+// a transaction it is depth first: the new event's handlers run before Publish returns.
 func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 	t, n, h, err := bus.begin(ctx, reflect.TypeFor[E]())
 	switch {
@@ -63,9 +65,9 @@ func Publish[E Event](ctx context.Context, bus *EventBus, event E) error {
 	return joined(r.failures)
 }
 
-// begin returns the topic of typ, the innermost node of ctx, and who handles an
-// event that is published with it: no handlers if the error, which may be nil, is
-// all that there is to say, and no topic without an error if typ is an interface.
+// begin returns the topic of typ, the innermost node of ctx, and the handlers of an
+// event that is published with ctx. If h is nil, Publish has nothing more to do than
+// to return err, which may be nil. If t and err are both nil, typ is an interface.
 func (b *EventBus) begin(ctx context.Context, typ reflect.Type) (t *topic, n *node, h *handlers, err error) {
 	if b == nil {
 		return nil, nil, nil, errNilBus
@@ -86,7 +88,7 @@ func (b *EventBus) begin(ctx context.Context, typ reflect.Type) (t *topic, n *no
 	if t.err != nil {
 		return t, nil, nil, t.err
 	}
-	if ctx.Done() != nil { // else there is no Err
+	if ctx.Done() != nil { // otherwise ctx.Err is always nil
 		if err := ctx.Err(); err != nil {
 			return t, nil, nil, err
 		}
@@ -127,8 +129,8 @@ func (b *EventBus) publishBoxed(ctx context.Context, event Event) error {
 	return t.publishNow(ctx, t.nodeOf(ctx, n, nil, header), h)
 }
 
-// publishNow publishes the event of n, a new node of its handlers, outside of any
-// transaction: to transports, and then to AfterCommit handlers.
+// publishNow publishes the event of n outside a transaction, first to transports and
+// then to AfterCommit handlers. n is a new node for these handlers.
 func (t *topic) publishNow(ctx context.Context, n *node, h *handlers) error {
 	bus := t.bus
 	defer bus.inflight.Finish(bus.inflight.Start(unsafe.Pointer(n)))
@@ -154,7 +156,8 @@ func (t *topic) publishNow(ctx context.Context, n *node, h *handlers) error {
 	return joined(append(failures, n.run(h.lanes[AfterCommit], false)...))
 }
 
-// publishQueued publishes q, whose handlers do not all run now.
+// publishQueued publishes q in the transaction that it was published in, or in an
+// implicit one for q alone.
 func (t *topic) publishQueued(ctx context.Context, q *queuedEvent) error {
 	if q.from.scope() != nil {
 		return q.enqueue(ctx, q.from)

@@ -11,28 +11,29 @@ import (
 	"github.com/google/uuid"
 )
 
-// Subscribe calls handler for every event of type E that is published on
-// bus from now on. E may be an interface: the handler then receives every
-// event that implements it, all of them for [Event] itself.
+// Subscribe registers handler for events of type E: from now on, the bus calls
+// handler for every event of type E that is published on it. If E is an interface,
+// the handler receives every event that implements E; a handler of [Event] receives
+// all events.
 //
-// Without options the handler runs once the publisher's transaction has
-// committed, and at once where there is none, in the publisher's goroutine.
-// It is called from several goroutines if several publish. Each handler
-// has its own copy of the event, and a context that carries the event, so
-// that what it publishes is correlated.
+// Without options, handler runs once the publisher's transaction has committed, or
+// immediately if there is no transaction, in the publisher's goroutine. It is called
+// from several goroutines at once if several goroutines publish. Each handler gets
+// its own copy of the event. Its context carries the event, so that events published
+// with that context get the same correlation ID.
 //
-// The same function may be subscribed several times; each call is a
-// subscription of its own. Subscribe panics on a nil or zero bus, a nil
-// handler, an event type that handlers could share memory through, a second
-// handler of the same [Named] name, options that contradict each other, and
-// what the transport of [Via] refuses. It is safe to call concurrently;
-// inside a handler it takes effect from the next event.
+// The same function may be subscribed several times; each call makes a separate
+// subscription. Subscribe panics if bus is nil or the zero EventBus, if handler is
+// nil, if handlers could share memory through E, if another handler has the same name
+// ([Named]), if options contradict each other, and if the transport of [Via] refuses
+// the handler. Subscribe is safe to call concurrently. Inside a handler it takes
+// effect from the next event.
 func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, opts ...SubscribeOption) *Subscription {
 	bus.mustBeMade("Subscribe")
 	mustNotBeNil(handler == nil, "Subscribe", "handler")
 	sub := newSubscription(bus, reflect.TypeFor[E](), reflect.ValueOf(handler).Pointer())
-	// The event of a node is never handed out: what calls the handler copies it
-	// first, each time that a middleware calls it as well.
+	// The event of a node is never passed to user code: sub.call copies it first,
+	// also each time that a middleware calls the handler again.
 	if copies := sub.event.Kind() == reflect.Interface || describe(sub.event).clone >= 0; copies {
 		sub.call = func(ctx context.Context, n *node) error { return handler(ctx, n.boxed().(E)) }
 	} else {
@@ -45,15 +46,16 @@ func Subscribe[E Event](bus *EventBus, handler func(context.Context, E) error, o
 	return sub
 }
 
-// newSubscription returns what Subscribe, which calls it, makes for events of type
-// typ and the function with that entry.
+// newSubscription returns the Subscription for events of type typ and the function
+// whose entry is at that address. Subscribe calls it directly, which runtime.Callers
+// relies on.
 func newSubscription(bus *EventBus, typ reflect.Type, function uintptr) *Subscription {
 	s := &Subscription{bus: bus, event: typ, name: functionName(function)}
 	runtime.Callers(3, s.callers[:])
 	return s
 }
 
-// subscribe adds s, with these options, to its bus.
+// subscribe applies opts to s and adds s to its bus.
 func (s *Subscription) subscribe(opts []SubscribeOption) {
 	options := settings{sub: s}
 	SubscribeOptions(opts).subscribe(&options)
@@ -72,8 +74,8 @@ func (s *Subscription) subscribe(opts []SubscribeOption) {
 	s.bus.subscribe(s, options.handler)
 }
 
-// onlyOnce lets the calls for one event pass, the first that gets here, and
-// unsubscribes. There are several calls if a middleware tries again.
+// onlyOnce unsubscribes sub at the first call, and then lets only calls for the same
+// event pass. There are several such calls if a middleware retries.
 func onlyOnce(sub *Subscription, call handlerCall) handlerCall {
 	var first atomic.Pointer[uuid.UUID]
 	return func(ctx context.Context, n *node) error {
@@ -87,9 +89,9 @@ func onlyOnce(sub *Subscription, call handlerCall) handlerCall {
 	}
 }
 
-// subscribe adds sub, with what its transport is told. The name is taken first, then
-// the transport told, then events routed: no event is sent to a name without a
-// handler.
+// subscribe adds sub, with the options h for its transport. It takes the name first,
+// then tells the transport, then routes events: no event is sent to a name that has
+// no handler.
 func (b *EventBus) subscribe(sub *Subscription, h Handler) {
 	if other := b.reserve(sub); other != nil {
 		panic(fmt.Sprintf("tidings: Subscribe: a handler named %q exists already, subscribed at %s; stored jobs and queues are bound to names, so each handler needs its own",
@@ -112,7 +114,8 @@ func (b *EventBus) subscribe(sub *Subscription, h Handler) {
 	}
 }
 
-// reserve takes sub's name, or returns the subscription that has it.
+// reserve takes the name of sub, or returns the subscription that already has the
+// name.
 func (b *EventBus) reserve(sub *Subscription) *Subscription {
 	if !sub.named {
 		return nil
@@ -126,7 +129,7 @@ func (b *EventBus) reserve(sub *Subscription) *Subscription {
 	return nil
 }
 
-// compose wraps call in middleware, the first outermost.
+// compose wraps call in middleware; the first middleware is the outermost.
 func compose(call handlerCall, middleware []Middleware) HandlerFunc {
 	chain := func(ctx context.Context, d Delivery) error {
 		return protect(func() error { return call(ctx, d.node) })

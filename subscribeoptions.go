@@ -2,17 +2,17 @@ package tidings
 
 import "fmt"
 
-// A SubscribeOption configures one subscription, see [Subscribe]: [Named],
-// [Once], a [Phase], [Async], [Via], [Attempts], [Backoff], [Timeout], a
-// [Middleware], and options of the transport.
+// A SubscribeOption configures one subscription, see [Subscribe]: [Named], [Once], a
+// [Phase], [Async], [Via], [Attempts], [Backoff], [Timeout], a [Middleware], and
+// options of the transport.
 type SubscribeOption interface{ subscribe(*settings) }
 
 type subscribeOption func(*settings)
 
 func (o subscribeOption) subscribe(s *settings) { o(s) }
 
-// SubscribeOptions are several options as one, for code that takes one from
-// its caller:
+// SubscribeOptions combines several options into one, for code that takes one option
+// from its caller:
 //
 //	fulfilment.Register(bus, db, tidings.SubscribeOptions{tidings.Via(r), log.Inbox()})
 type SubscribeOptions []SubscribeOption
@@ -32,13 +32,14 @@ type settings struct {
 	once       bool
 	phased     bool
 	middleware []Middleware
-	nameFor    string  // what requires a name; "": nothing
+	nameFor    string  // the option that requires a name; "": none
 	handler    Handler // for the transport
 }
 
-// Named gives the handler a name that outlives refactoring: it is what
-// errors and [EventBus.Subscriptions] show, and what a transport binds
-// stored jobs and queues to. A name is used once per bus.
+// Named gives the handler a lasting name. Errors and [EventBus.Subscriptions] show
+// the name, and transports store jobs and name queues by it, so it should not change
+// when the code is refactored. Only one handler of a bus can have a given name. Named
+// panics if name is empty.
 func Named(name string) SubscribeOption {
 	if name == "" {
 		panic(`tidings: Named(""): give the handler a name like "clients.onboard"`)
@@ -51,23 +52,25 @@ func Named(name string) SubscribeOption {
 	})
 }
 
-// RequireName has [Subscribe] panic if the handler is not [Named]. It is for
-// packages whose options keep something under the handler's name: by says
-// what needs one, in a few words, such as "eventlog: Inbox".
+// RequireName makes [Subscribe] panic if the handler is not [Named]. It is for
+// packages whose options store something under the handler's name. The panic message
+// quotes by, which names the option that needs the name, such as "eventlog: Inbox".
 func RequireName(by string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.nameFor = by })
 }
 
-// Once ends the subscription with the first event that the handler is called
-// for, whether or not it fails. Of several events published at once, that is
-// one. An event that a [Middleware] keeps from the handler does not count, and a
-// middleware that tries again calls the handler again, for the same event.
+// Once ends the subscription after the first event for which the handler is called,
+// whether the handler fails or not. If several events are published at once, the
+// handler gets only one of them. An event that a [Middleware] does not pass on to the
+// handler does not count. A middleware that retries calls the handler again for the
+// same event.
 func Once() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.once = true })
 }
 
-// Via lets t run the handler. The handler must be [Named], and has no
-// [Phase] of its own: the transport's phase applies.
+// Via makes the transport t run the handler. The handler must be [Named], and cannot
+// have a [Phase]: the transport's phase applies. Via panics if t is nil, is not
+// comparable, or has a phase in which a transport cannot send.
 func Via(t Transport) SubscribeOption {
 	mustNotBeNil(t == nil, "Via", "Transport")
 	mustBeSound(t)
@@ -83,15 +86,19 @@ func TransportOption(value fmt.Stringer) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.handler.Options = append(s.handler.Options, value) })
 }
 
-// Async runs the handler on a worker of this process, after the commit:
-// one event at a time, in the order of publishing. The publisher does not
-// wait, and never for room in the queue, see [WithQueueLimit]. Failures go
-// to the bus's error handler. The handler's context has the values of the
-// publisher's, but neither its cancellation nor its transaction, and events
-// that handlers publish with it are nested as everywhere: a chain that is longer
-// than [WithMaxDepth] ends with [ErrMaxDepth]. A handler that goes on for ever by
-// publishing to itself does so with a context from outside. What is queued when
-// the process dies is lost; [EventBus.Close] drains it.
+// Async runs the handler on a background worker of this process, after the commit. The
+// handler gets one event at a time, in the order of publishing. The publisher does not
+// wait for the handler, nor for space in the queue: [WithQueueLimit] makes a full queue
+// refuse events. The bus's error handler gets the handler's failures.
+//
+// The handler's context carries the values of the publisher's context, but neither
+// its cancellation nor its transaction. [WithMaxDepth] limits chains of events
+// through Async handlers too: a longer chain ends with [ErrMaxDepth]. A handler that
+// runs forever by publishing to itself must publish with a context from outside the
+// handler.
+//
+// The queue is in memory: events in it are lost when the process dies.
+// [EventBus.Close] waits until it is empty.
 func Async() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.via(s.sub.bus.async) })
 }
@@ -118,7 +125,8 @@ func (s *settings) via(t Transport) {
 	s.sub.transport = t
 }
 
-// finish settles what the options say together.
+// finish checks the options against each other, and settles the transport and the
+// phase.
 func (s *settings) finish() {
 	sub := s.sub
 	async := sub.bus.async

@@ -11,11 +11,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// Encode returns event as a CloudEvent, see [Envelope]. The error wraps
-// [ErrUnregistered] if its type is not registered; it says so if the event
-// is not stamped, cannot be marshalled, or would not be read back as it was:
-// its type is one that [Registry.Validate] refuses, a string is not UTF-8, an
-// interface holds what JSON has no type for.
+// Encode returns event as the JSON of a CloudEvent, see [Envelope]. The error wraps
+// [ErrUnregistered] if the event's type is not registered. Encode also returns an
+// error if the event has no header, if it cannot be marshalled, and if it would not
+// be read back unchanged: its type is one that [Registry.Validate] refuses, a string
+// is not UTF-8, or an interface holds a type that JSON does not have.
 func (r *Registry) Encode(event Event) ([]byte, error) {
 	e, err := r.Wrap(event)
 	if err != nil {
@@ -24,9 +24,9 @@ func (r *Registry) Encode(event Event) ([]byte, error) {
 	return e.text(), nil
 }
 
-// Decode returns the event in a CloudEvent, with its header as it was:
-// [Registry.Unwrap] of the [Envelope]. Events whose names or versions are
-// unknown to the program can still be read into an Envelope.
+// Decode returns the event in a CloudEvent, including its header. It unmarshals an
+// [Envelope] and calls [Registry.Unwrap]. An event whose name or version this program
+// does not know can still be unmarshalled into an Envelope.
 func (r *Registry) Decode(data []byte) (Event, error) {
 	e, err := parseEnvelope(data)
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *Registry) Decode(data []byte) (Event, error) {
 	return r.Unwrap(e)
 }
 
-// Wrap returns event in its envelope. It fails where [Registry.Encode] does.
+// Wrap returns event in an [Envelope]. It fails where [Registry.Encode] does.
 func (r *Registry) Wrap(event Event) (Envelope, error) {
 	if event == nil {
 		return Envelope{}, errors.New("tidings: encoding a nil event")
@@ -78,14 +78,14 @@ func (r *Registry) Wrap(event Event) (Envelope, error) {
 	return e, nil
 }
 
-// Unwrap returns the event in e, brought up to the registered version, with
-// its header as it was. The data is read as everywhere in encoding/json:
-// fields that the type does not have are ignored, fields that the data does
-// not have are zero, and names match in upper and lower case. Where that
-// would be wrong, raise the version.
+// Unwrap returns the event in e, including its header, and converts its data to the
+// registered version. It reads the data by the rules of encoding/json: it ignores
+// fields that the type does not have, leaves fields zero that the data does not have,
+// and matches names in upper and lower case. If that would give a wrong result, raise
+// the version.
 //
-// The error wraps [ErrUnregistered] for an unknown name or version, and
-// where an [Upcast] is missing on the way.
+// The error wraps [ErrUnregistered] if the name or the version is unknown, or if an
+// [Upcast] on the way to the registered version is missing.
 func (r *Registry) Unwrap(e Envelope) (Event, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("tidings: decoding %q: %w", e.Type, err)
@@ -104,7 +104,7 @@ func (r *Registry) Unwrap(e Envelope) (Event, error) {
 	return event, nil
 }
 
-// unwrap reads the data of e and takes the steps to the newest version.
+// unwrap reads the data of e and applies steps, the upcasts to the newest version.
 func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent) (Event, error) {
 	typ, unmarshal := reg.event, json.Unmarshal
 	if len(steps) > 0 {
@@ -127,7 +127,7 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 			return nil, err
 		}
 		err = protect(func() (err error) {
-			if i > 0 { // else it has it
+			if i > 0 { // the first one has it already
 				v = s.from.withHeader(v, header)
 			}
 			v, err = s.call(v)
@@ -150,12 +150,12 @@ func (reg *registration) unwrap(e Envelope, steps []*upcast, header DomainEvent)
 	return event, nil
 }
 
-// checkUpcast returns an error if event, which an Upcast has made, holds what a
-// decoded event cannot hold, such as a json.Number in place of a float64.
+// checkUpcast returns an error if event, the result of an Upcast, holds a value that
+// a decoded event cannot hold, such as a json.Number in place of a float64.
 func (reg *registration) checkUpcast(event Event) error {
 	shape, err := reg.shape()
 	if err != nil {
-		return nil // it cannot be written, but this is reading
+		return nil // the type cannot be written, but this is reading
 	}
 	v := reflect.New(reg.event.typ).Elem()
 	v.Set(reflect.ValueOf(event))
@@ -165,9 +165,9 @@ func (reg *registration) checkUpcast(event Event) error {
 	return nil
 }
 
-// encode returns the JSON of an event. Behind a pointer, methods MarshalJSON of
-// pointers are called as well, as UnmarshalJSON will be: without it, a big.Int is
-// written as {}.
+// encode returns the JSON of an event. It marshals a pointer to the event, so that
+// json.Marshal also calls MarshalJSON methods with pointer receivers, as
+// json.Unmarshal calls UnmarshalJSON: otherwise a big.Int would be written as {}.
 func (reg *registration) encode(event Event) ([]byte, error) {
 	shape, err := reg.shape()
 	if err != nil {
@@ -182,9 +182,9 @@ func (reg *registration) encode(event Event) ([]byte, error) {
 	return data, err
 }
 
-// unmarshalOld is json.Unmarshal, but a number that goes into an interface is
-// a json.Number: in the old type it may have been an integer that no float64
-// holds.
+// unmarshalOld is json.Unmarshal, but reads a number in an interface as a
+// json.Number: in the old type it may have been an integer that a float64 cannot
+// hold.
 func unmarshalOld(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()

@@ -17,12 +17,12 @@ import (
 	"github.com/tidings-go/tidings/internal/rfc3339"
 )
 
-// An Envelope is an event as it is stored and sent: its header, its
-// registered name and version, and its data, which nobody has to understand
-// to pass it on. [Registry.Wrap] and [Registry.Unwrap] turn events into
-// envelopes and back.
+// An Envelope is an event in the form in which it is stored and sent: its header, its
+// registered name and version, and its data as JSON. A program can pass an Envelope
+// on without knowing the event's type. [Registry.Wrap] converts an event to an
+// Envelope, and [Registry.Unwrap] converts it back.
 //
-// Its JSON is that of a CloudEvent in structured mode, see
+// An Envelope marshals as a CloudEvent in structured mode, see
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md:
 //
 //	{
@@ -34,29 +34,29 @@ import (
 //	  "datacontenttype": "application/json",
 //	  "dataversion": 2,               // the extension attributes of tidings
 //	  "correlationid": "0197…",
-//	  "causationid": "0197…",         // absent where nothing caused the event
+//	  "causationid": "0197…",         // absent if no event caused this one
 //	  "data": {"proposal_id": 7}      // the struct's own JSON
 //	}
 //
-// From other producers it accepts: a missing dataversion, which is 1, or
-// one written as a string; a missing correlationid, which is the id; null
-// for what is missing; other attributes, which are ignored; any time of RFC
-// 3339, which is cut to microseconds. The id has to be a UUID in the form above.
+// UnmarshalJSON also accepts CloudEvents of other producers. A missing dataversion means
+// 1, and it may be written as a string. A missing correlationid means the id. null
+// counts as missing, and other attributes are ignored. time may be any RFC 3339 time,
+// and is truncated to microseconds. The id must be a UUID in the form above.
 //
-// It refuses what two readers could understand differently: one of these
-// attributes twice or in capitals ("ID"), and text that is not UTF-8.
+// UnmarshalJSON refuses text that two readers could understand differently: one of
+// these attributes twice or in capitals ("ID"), and text that is not UTF-8.
 type Envelope struct {
 	ID            uuid.UUID
 	Source        string
 	Type          string
 	Version       int
-	OccurredAt    time.Time // in UTC, cut to microseconds
+	OccurredAt    time.Time // in UTC, truncated to microseconds
 	CorrelationID uuid.UUID
 	CausationID   uuid.UUID // uuid.Nil: none
 	Data          json.RawMessage
 }
 
-// maxVersion is where the Integer of CloudEvents ends.
+// maxVersion is the largest Integer of CloudEvents.
 const maxVersion = math.MaxInt32
 
 // MarshalJSON returns the envelope as a CloudEvent.
@@ -71,7 +71,7 @@ func (e Envelope) MarshalJSON() ([]byte, error) {
 	return e.text(), nil
 }
 
-// text returns the CloudEvent. e was checked.
+// text returns the CloudEvent. The caller has checked e.
 func (e *Envelope) text() []byte {
 	b := make([]byte, 0, 320+len(e.Type)+len(e.Source)+len(e.Data))
 	b = append(b, `{"specversion":"1.0","id":"`...)
@@ -103,7 +103,7 @@ func appendUUID(b []byte, id uuid.UUID) []byte {
 	return hex.AppendEncode(b, id[10:])
 }
 
-// appendString appends s as JSON. Names and sources rarely need escaping.
+// appendString appends s as a JSON string. Names and sources rarely need escaping.
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
@@ -116,7 +116,8 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// check returns an error unless e is a valid CloudEvent of this package.
+// check returns an error unless the fields of e are valid. It does not parse the
+// data.
 func (e *Envelope) check() error {
 	switch year := e.OccurredAt.UTC().Year(); {
 	case e.ID == uuid.Nil:
@@ -139,7 +140,7 @@ func (e *Envelope) check() error {
 		return errors.New("it has no data")
 	case string(bytes.TrimSpace(e.Data)) == "null":
 		return errors.New("its data is null")
-	case !utf8.Valid(e.Data): // encoding/json would replace what is not
+	case !utf8.Valid(e.Data): // encoding/json would replace the invalid bytes
 		return errors.New("its data is not UTF-8")
 	}
 	return nil
@@ -151,14 +152,14 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	// Apart from the text, which they would keep.
+	// Cloned, since parts of the text would keep all of it in memory.
 	env.Type, env.Source = strings.Clone(env.Type), strings.Clone(env.Source)
 	*e = env
 	return nil
 }
 
-// parseEnvelope reads a CloudEvent. Its strings may be parts of a copy of
-// the text.
+// parseEnvelope reads a CloudEvent. The strings of the Envelope may be parts of a
+// copy of the text.
 func parseEnvelope(text []byte) (Envelope, error) {
 	w, err := parseWire(text)
 	if err != nil {
@@ -224,7 +225,7 @@ func (w *wireEnvelope) envelope() (e Envelope, err error) {
 	return e, nil
 }
 
-// parseUUID reads the canonical form alone, so that an ID has one spelling.
+// parseUUID accepts only the canonical form, so that each ID has one spelling.
 func parseUUID(attr int, s string) (uuid.UUID, error) {
 	if s == "" {
 		return uuid.Nil, nil
@@ -259,8 +260,8 @@ func parseVersion(value string) (int, error) {
 	return int(version), nil
 }
 
-// isJSON reports whether a media type is JSON's: application/json, text/json
-// or one that ends in +json, whatever its parameters.
+// isJSON reports whether a media type is JSON: application/json, text/json or a type
+// that ends in +json, with any parameters.
 func isJSON(mediaType string) bool {
 	mediaType, _, _ = strings.Cut(strings.ToLower(mediaType), ";")
 	mediaType = strings.TrimSpace(mediaType)

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// attributes are the members of a CloudEvent that are read.
+// attributes are the members of a CloudEvent that Envelope reads.
 var attributes = [...]string{
 	idAttr: "id", sourceAttr: "source", typeAttr: "type", timeAttr: "time", specAttr: "specversion", contentAttr: "datacontenttype",
 	versionAttr: "dataversion", correlationAttr: "correlationid", causationAttr: "causationid", dataAttr: "data", base64Attr: "data_base64",
@@ -29,14 +29,14 @@ const (
 	base64Attr
 )
 
-// A wireEnvelope is a CloudEvent as it arrives: the JSON of its attributes,
-// "" where one is missing or, but for the data, null. They are parts of one
-// string.
+// A wireEnvelope holds the JSON of each attribute of a CloudEvent. A value is "" if
+// the attribute is missing or, for attributes other than data, null. The values are
+// parts of one string.
 type wireEnvelope [len(attributes)]string
 
-// parseWire takes a CloudEvent apart. encoding/json would take the last of
-// two attributes of one name, and "ID" for "id": whoever checked the other
-// one, say a gateway in front of this program, has checked nothing.
+// parseWire splits a CloudEvent into its attributes. encoding/json would use the last
+// of two attributes with the same name, and accept "ID" for "id": then a gateway in
+// front of this program could check one attribute while this program uses the other.
 func parseWire(raw []byte) (w wireEnvelope, err error) {
 	if !json.Valid(raw) {
 		err := json.Unmarshal(raw, new(json.RawMessage)) // for the error's text
@@ -88,8 +88,8 @@ func (w *wireEnvelope) set(name, value string) error {
 	return nil
 }
 
-// nextToken returns where the next name or value, or the closing bracket,
-// begins in valid JSON, from between two of them.
+// nextToken returns the index of the next name, value or closing bracket in valid
+// JSON. i is between two of them.
 func nextToken(text string, i int) int {
 	for strings.IndexByte(" \t\r\n,:", text[i]) >= 0 {
 		i++
@@ -97,8 +97,8 @@ func nextToken(text string, i int) int {
 	return i
 }
 
-// skipValue returns the end of the value that begins at i in valid JSON, in
-// an object or array.
+// skipValue returns the end of the value that begins at i, in an object or array of
+// valid JSON.
 func skipValue(text string, i int) int {
 	for depth := 0; ; {
 		switch text[i] {
@@ -115,7 +115,7 @@ func skipValue(text string, i int) int {
 		case '}', ']':
 			depth--
 			i++
-		default: // a number or a word, or, in an inner object, what is between
+		default: // a number or a word, or a separator in an inner object
 			for strings.IndexByte(" \t\r\n,:]}", text[i]) < 0 {
 				i++
 			}
@@ -129,7 +129,8 @@ func skipValue(text string, i int) int {
 	}
 }
 
-// unquote returns the string that value, valid JSON, is; "" for "".
+// unquote returns the string in value, which is valid JSON or "". It returns "" for
+// "".
 func unquote(value string) (string, error) {
 	switch {
 	case value == "":
@@ -140,7 +141,7 @@ func unquote(value string) (string, error) {
 	return unescape(value)
 }
 
-// unescape is apart from unquote since its s is on the heap.
+// unescape is separate from unquote because its s is allocated on the heap.
 func unescape(value string) (s string, err error) {
 	err = json.Unmarshal([]byte(value), &s)
 	return s, err

@@ -10,18 +10,20 @@ import (
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
-// InTx runs fn in a transaction of db: it begins one with opts, commits if
-// fn returns nil and rolls back otherwise. What fn publishes with its ctx
-// waits for the commit, see [Transact] for the rules. Handlers in the
-// phases InTransaction and BeforeCommit find the transaction with
-// TxFrom[*sql.Tx].
+// InTx runs fn in a transaction of db. It begins the transaction with opts, commits
+// if fn returns nil, and rolls back otherwise. Events that fn publishes with its ctx
+// are delivered after the commit; [Transact] has the details. InTransaction and
+// BeforeCommit handlers get the transaction from TxFrom[*sql.Tx].
 //
-// Inside another InTx on the same db it sets a savepoint instead, and rolls
-// back to that if fn fails; the options of the outer transaction
-// then apply, and another isolation level is an error. On another db it is a
-// transaction of its own. A savepoint that cannot be set or released is an
-// error, and its scope rolls back; if that fails as well, the outer
-// transaction cannot commit any more.
+// Inside another InTx on the same db, InTx sets a savepoint instead, and rolls back
+// to it if fn fails. The outer transaction's options apply then, and asking for
+// another isolation level is an error. Inside an InTx on another db, it begins a
+// separate transaction.
+//
+// InTx returns the error of fn, or of beginning, committing or rolling back. If it
+// cannot set or release a savepoint, it returns an error and rolls its scope back; if
+// it cannot roll back to a savepoint, the outer transaction can no longer commit.
+// InTx is safe to call concurrently and inside a handler.
 func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.Context, *sql.Tx) error) error {
 	if db == nil || fn == nil {
 		return errors.New("tidings: InTx with a nil database or function")
@@ -86,7 +88,7 @@ func begin(ctx context.Context, db *sql.DB, opts *sql.TxOptions, body func(conte
 	return nil
 }
 
-// savepoint runs body in a scope within the transaction in outer.
+// savepoint runs body in a savepoint of the transaction in outer.
 func (outer *txState) savepoint(ctx context.Context, opts *sql.TxOptions, body func(context.Context) error) error {
 	if opts != nil && opts.Isolation != sql.LevelDefault && opts.Isolation != outer.isolation {
 		return fmt.Errorf("tidings: InTx with isolation level %v inside a transaction with %v: a savepoint cannot change it", opts.Isolation, outer.isolation)
@@ -109,8 +111,9 @@ func (outer *txState) savepoint(ctx context.Context, opts *sql.TxOptions, body f
 	})
 }
 
-// inTest runs body in a savepoint in the transaction of a test, outer, as what
-// counts as a transaction there: one at a time, and with what a COMMIT checks.
+// inTest runs body in a savepoint of a test's transaction, outer. Code under test
+// sees that savepoint as a transaction: there is only one at a time, and its end
+// makes the checks of a COMMIT.
 func inTest(ctx context.Context, b *testhook.Base, outer *txState, body func(context.Context) error) error {
 	b.Mu.Lock()
 	defer b.Mu.Unlock()

@@ -6,12 +6,16 @@ import (
 	"fmt"
 )
 
-// OnCommit calls fn once the transaction of ctx has committed, in line with
-// the events published there, and now where there is no transaction. fn
-// gets the context that AfterCommit handlers get. OnCommit returns the error of fn
-// if it was called now; later failures go to the error handler of bus. It returns
-// [ErrTxDone] for a finished transaction, and [ErrMaxDepth] for callbacks that nest
-// like handlers, but deeper than bus allows. A closed bus does not matter.
+// OnCommit calls fn once the transaction of ctx has committed, or immediately if ctx
+// is in no transaction. fn takes its turn among the events of the transaction, in the
+// order of publishing, and gets the same context as AfterCommit handlers.
+//
+// Without a transaction, OnCommit returns fn's error. Later failures go to the error
+// handler of bus, or [TxHook.Commit] returns them. OnCommit returns [ErrTxDone] if
+// the transaction has finished, and [ErrMaxDepth] if callbacks nest deeper than bus
+// allows for handlers. It works even if bus is closed.
+//
+// OnCommit is safe to call concurrently and inside a handler.
 func OnCommit(ctx context.Context, bus *EventBus, fn func(context.Context) error) error {
 	switch {
 	case bus == nil:
@@ -33,10 +37,10 @@ func OnCommit(ctx context.Context, bus *EventBus, fn func(context.Context) error
 	return add(s, c, &c.entry)
 }
 
-// onCommit stands for callbacks in the chain of what led to what.
+// onCommit stands for callbacks in the chain that depthError prints.
 var onCommit = &topic{event: &eventType{name: "OnCommit"}}
 
-// A callback is an item of OnCommit.
+// A callback is the item that OnCommit queues.
 type callback struct {
 	queued
 	reports *EventBus

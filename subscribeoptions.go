@@ -77,10 +77,10 @@ func Via(t Transport) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.via(t) })
 }
 
-// TransportOption returns an option for the transport that runs the handler, which
-// gets value in [Handler].Options. It is for packages with a [Transport] that
-// have options of their own. value says what it is in error messages: it has a
-// String method. Without a transport, [Subscribe] panics.
+// TransportOption returns an option for the transport that runs the handler. The
+// transport finds value in [Handler].Options. Packages with a [Transport] use it to
+// define their own options. In error messages, the String method of value names the
+// option. [Subscribe] panics if the handler has such an option but no transport.
 func TransportOption(value fmt.Stringer) SubscribeOption {
 	mustNotBeNil(value == nil, "TransportOption", "value")
 	return subscribeOption(func(s *settings) { s.handler.Options = append(s.handler.Options, value) })

@@ -5,18 +5,19 @@ import (
 	"errors"
 )
 
-// A TxFunc runs body inside a database transaction: it begins one, calls
-// body, and commits if body returns nil, else rolls back and returns the
-// error. body gets the context of TxFunc with the transaction in it, see
-// [WithTx]. Inside another transaction of the same database, which [TxFrom]
-// finds, a TxFunc uses a savepoint. It may call body again, to retry.
+// A TxFunc runs body inside a database transaction. It begins a transaction, calls
+// body, and commits if body returns nil; otherwise it rolls back and returns the
+// error. The TxFunc passes its own context to body, with the transaction added by
+// [WithTx]. If [TxFrom] finds an open transaction of the same database, the TxFunc
+// sets a savepoint in it instead of beginning a new one. To retry, for example after
+// a serialization failure, it may call body again.
 //
-// A savepoint has to be rolled back also if the context of TxFunc has ended
-// meanwhile, since the context of the outer transaction may not have: use
-// [context.WithoutCancel] for it where the library does not.
+// A TxFunc must roll back to its savepoint even if its context has ended, since the
+// context of the outer transaction may not have ended. Use [context.WithoutCancel]
+// for that if the library does not.
 //
-// [InTx] is one for database/sql, once fn is bound. One for GORM, whose
-// Transaction does the savepoints, is
+// [InTx] is built on a TxFunc for database/sql. This is a TxFunc for GORM, whose
+// Transaction method sets the savepoints:
 //
 //	func(ctx context.Context, body func(context.Context) error) error {
 //		tx, ok := tidings.TxFrom[*gorm.DB](ctx)
@@ -27,23 +28,25 @@ import (
 //	}
 type TxFunc func(ctx context.Context, body func(context.Context) error) error
 
-// Transact runs fn inside the transaction that run makes. What fn publishes
-// with its ctx waits until run has committed, and is dropped if it rolls
-// back. Inside another Transact, the new scope is part of the outer one:
-// what it publishes waits for the outermost commit. Transact cannot see
-// which database run uses, so nested calls are for one database; for a
-// transaction of its own on another, use a ctx from outside.
+// Transact runs fn inside a transaction that run begins and ends. Events that fn
+// publishes with its ctx are delivered after the commit, and dropped if the
+// transaction rolls back. Inside another Transact, they wait for the outermost
+// commit. Transact cannot see which database run uses, so nest calls only on one
+// database; for a separate transaction on another database, use a ctx from outside
+// the first.
 //
-// Transact returns nil if and only if the transaction committed, or joined
-// the outer one. Handlers that fail after the commit do not change that;
-// the bus's error handler gets their errors. They run before Transact
-// returns, when run has given the connection back, with the values of ctx
-// but not its cancellation.
+// Transact returns nil if and only if the transaction has committed, or has joined
+// the outer one. It does not return the errors of handlers that run after the commit;
+// the bus's error handler gets them. These handlers run before Transact returns, when
+// run has given the connection back. Their context has the values of ctx but not its
+// cancellation.
 //
-// The transaction counts as rolled back if fn or a BeforeCommit handler
-// returns an error (also where run swallows it: Transact returns it then),
-// panics or ends the goroutine, and if run fails. If run calls its body
-// again, what the earlier attempt published counts as rolled back.
+// The bus treats the transaction as rolled back if run fails, and if fn or a
+// BeforeCommit handler returns an error, panics or ends the goroutine. If run
+// swallows that error, Transact returns it. If run calls its body again, the events
+// of the earlier attempt count as rolled back.
+//
+// Transact is safe to call concurrently and inside a handler.
 func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) error {
 	if run == nil || fn == nil {
 		return errors.New("tidings: Transact with a nil function")
@@ -55,7 +58,8 @@ func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) e
 	return transact(ctx, parent, run, fn)
 }
 
-// transact is Transact in the scope parent, or outermost if that is nil.
+// transact is Transact with the enclosing scope parent; nil makes the new one the
+// outermost.
 func transact(ctx context.Context, parent *txScope, run TxFunc, fn func(context.Context) error) error {
 	t := newTransaction(parent, fn)
 	defer func() {
@@ -74,12 +78,12 @@ func transact(ctx context.Context, parent *txScope, run TxFunc, fn func(context.
 
 // A transaction is the state of one call of transact.
 type transaction struct {
-	whole     TxHook // the attempts are scopes within
-	pending   step   // that the TxFunc sees
+	whole     TxHook // the scope; each attempt is a scope inside it
+	pending   step   // the step that the TxFunc sees
 	fn        func(context.Context) error
 	attempt   *txScope // the latest one
-	returned  bool     // it has
-	err       error    // with this
+	returned  bool     // fn has, in the latest attempt
+	err       error    // the error of the latest attempt
 	committed bool
 }
 
@@ -103,7 +107,7 @@ func newTransaction(parent *txScope, fn func(context.Context) error) *transactio
 	return &t.transaction
 }
 
-// body is what the TxFunc calls, once per attempt.
+// body is the function that the TxFunc calls, once per attempt.
 func (t *transaction) body(ctx context.Context) error {
 	if t.attempt != nil {
 		t.attempt.Rollback()
@@ -121,7 +125,7 @@ func (t *transaction) body(ctx context.Context) error {
 	return t.err
 }
 
-// commit ends the scope after a TxFunc that returned nil.
+// commit ends the scope after the TxFunc has returned nil.
 func (t *transaction) commit() error {
 	switch {
 	case t.attempt == nil:

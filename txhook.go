@@ -9,8 +9,8 @@ import (
 	"github.com/tidings-go/tidings/internal/txend"
 )
 
-// A TxHook is the scope of a transaction whose begin and commit are written
-// by hand; with [Transact] or [InTx] there is no need for it:
+// A TxHook tells the bus about a transaction that your own code begins and commits.
+// With [Transact] or [InTx] you do not need it:
 //
 //	ctx, hook := tidings.NewTxHook(ctx)
 //	defer hook.Rollback(ctx)
@@ -27,13 +27,13 @@ import (
 //	}
 //	return hook.Commit(ctx)                    // AfterCommit handlers
 //
-// Its methods are safe to call concurrently, and so is publishing.
+// Its methods are safe to call concurrently, and so is publishing in the transaction.
 type TxHook struct{ scope *txScope }
 
-// NewTxHook opens a scope: what is published with the returned context waits
-// for [TxHook.Commit]. Inside another scope it becomes part of that one.
-// With the context of a finished transaction everything that is published
-// in the new scope fails with [ErrTxDone].
+// NewTxHook opens the scope of a transaction: events that are published with the
+// returned context wait for [TxHook.Commit]. Inside another scope, the new scope
+// becomes part of it. If ctx belongs to a finished transaction, Publish with the
+// returned context fails with [ErrTxDone].
 func NewTxHook(ctx context.Context) (context.Context, *TxHook) {
 	parent, err := nodeFrom(ctx).openScope()
 	inside := newScope(ctx, parent)
@@ -43,11 +43,12 @@ func NewTxHook(ctx context.Context) (context.Context, *TxHook) {
 	return inside, &TxHook{inside.tx.scope}
 }
 
-// Prepare runs the BeforeCommit handlers and hands events to the transports
-// of that phase. Call it inside the transaction, with its context, before
-// the database commits; if it fails, roll back. Once it has succeeded
-// nothing more can be published in the transaction. In a nested scope there
-// is nothing to prepare before the outermost commit.
+// Prepare runs the BeforeCommit handlers, and sends events through the transports of
+// that phase. Call it inside the transaction, with the transaction's context, before
+// the database commits. If Prepare returns an error, roll back. Once it has
+// succeeded, no more events can be published in the transaction. Prepare returns
+// [ErrTxDone] if the scope has ended. In a nested scope it does nothing else, since
+// the handlers run before the outermost commit.
 func (h *TxHook) Prepare(ctx context.Context) error {
 	if !h.scope.Outermost() {
 		return check(h.scope)
@@ -62,12 +63,15 @@ func (h *TxHook) Prepare(ctx context.Context) error {
 	return h.prepare(n)
 }
 
-// Commit delivers what was published in the transaction: call it after the
-// database has committed. The handlers get the values of ctx, but neither
-// its cancellation nor its transaction. Commit returns what failed, joined;
-// [ErrTxDone] if the scope has ended already; and an error, after delivery,
-// if BeforeCommit handlers were missed because Prepare was not called or
-// failed. A nested scope hands its events to the outer one.
+// Commit delivers the events of the transaction to the AfterCommit handlers. Call it
+// after the database has committed. The context of the handlers has the values of
+// ctx, but neither its cancellation nor its transaction. In a nested scope, Commit
+// passes the events to the outer scope.
+//
+// Commit returns the failures of the handlers, joined with [errors.Join]. It returns
+// [ErrTxDone] if the scope has ended already. If BeforeCommit handlers did not run,
+// because Prepare was not called or has failed, Commit delivers the events and then
+// returns an error.
 func (h *TxHook) Commit(ctx context.Context) error {
 	if !h.scope.Commit() {
 		return ErrTxDone
@@ -78,17 +82,17 @@ func (h *TxHook) Commit(ctx context.Context) error {
 	return h.finishJoined(outside(ctx), h.missed())
 }
 
-// Rollback drops what was published in the scope: call it when the database
-// has rolled back. AfterRollback handlers run once the outermost scope has
-// ended; what fails goes to the bus's error handler. It does nothing if the
-// scope has ended, so that it can be deferred.
+// Rollback drops the events of the scope. Call it when the database has rolled back.
+// AfterRollback handlers run once the outermost scope has ended; the bus's error
+// handler gets their failures. Rollback does nothing if the scope has ended already,
+// so it can be deferred.
 func (h *TxHook) Rollback(ctx context.Context) {
 	if h.scope.Rollback() && h.scope.Outermost() {
 		h.finish(outside(ctx), report)
 	}
 }
 
-// check returns ErrTxDone if s takes no events.
+// check returns ErrTxDone if s accepts no more events.
 func check(s *txScope) error {
 	if !s.Open() {
 		return ErrTxDone
@@ -96,7 +100,7 @@ func check(s *txScope) error {
 	return nil
 }
 
-// add queues it, which has that entry, in s.
+// add queues it in s. entry is the memory for its place in the queue.
 func add(s *txScope, it item, entry *scope.Entry[item]) error {
 	entry.Value = it
 	if !s.Add(entry) {
@@ -105,8 +109,9 @@ func add(s *txScope, it item, entry *scope.Entry[item]) error {
 	return nil
 }
 
-// prepare runs BeforeCommit for all that is queued, also for what its handlers
-// publish, and then seals the queue. n is inside the transaction. A failure is final.
+// prepare runs the BeforeCommit handlers for all queued events, including those that
+// these handlers publish, and then seals the queue. n is inside the transaction. A
+// failure is final.
 func (h *TxHook) prepare(n *node) error {
 	q := h.scope.Queue()
 	if done, err := q.Prepared(); done {
@@ -143,8 +148,8 @@ func prepareAll(n *node, q *txQueue) error {
 	return nil
 }
 
-// missed returns an error if the transaction has committed although
-// BeforeCommit did not succeed for all that was published.
+// missed returns an error if the transaction has committed although BeforeCommit
+// handlers did not run, or failed.
 func (h *TxHook) missed() error {
 	q := h.scope.Queue()
 	if _, err := q.Prepared(); err != nil {
@@ -158,18 +163,18 @@ func (h *TxHook) missed() error {
 	return nil
 }
 
-// finish delivers, once the outermost transaction has ended: AfterCommit
-// for what was committed, AfterRollback for the rest, in order of
-// publishing. Transports come first, so that a handler that takes the
-// process down does not take their events along. ctx is outside of the
-// transaction. Each event's failures go to fail.
+// finish delivers the events once the outermost transaction has ended: to AfterCommit
+// handlers if they were committed, to AfterRollback handlers otherwise, in the order
+// of publishing. It sends through transports first, so that a handler that crashes
+// the process does not take their events with it. ctx is outside the transaction.
+// fail gets the failures of each event.
 func (h *TxHook) finish(ctx context.Context, fail func([]failure)) {
 	first := h.scope.Queue().End()
 	r := remainder{ctx: ctx, undispatched: first, undelivered: first}
 	r.work(fail)
 }
 
-// A remainder is what finish has still to do.
+// A remainder is the work that finish has still to do.
 type remainder struct {
 	ctx          context.Context
 	undispatched *scope.Entry[item]
@@ -177,8 +182,8 @@ type remainder struct {
 	undelivered  *scope.Entry[item]
 }
 
-// work does it. If a handler ends the goroutine, it goes on in the
-// deferred call, where failures can only be reported.
+// work does the remaining work. If a handler ends the goroutine, work continues in
+// the deferred call, where failures can only be reported.
 func (r *remainder) work(fail func([]failure)) {
 	finished := false
 	defer func() {
@@ -214,12 +219,12 @@ func (r *remainder) work(fail func([]failure)) {
 	finished = true
 }
 
-// finishJoined is finish for a caller who wants the failures, after err.
+// finishJoined is finish for a caller that returns the failures, after err.
 func (h *TxHook) finishJoined(ctx context.Context, err error) error {
 	var failures []failure
 	returned := false
 	defer func() {
-		if !returned { // the caller will not get them
+		if !returned { // finishJoined will not return them
 			report(failures)
 		}
 	}()

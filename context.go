@@ -180,9 +180,9 @@ func (s *step) enter(ctx context.Context, state txState) *node {
 	return &s.node
 }
 
-// WithTx returns a context in which [TxFrom] finds tx, which is ctx itself
-// if tx is nil. It is for the body of a [TxFunc], and for code that calls
-// [NewTxHook].
+// WithTx returns a context in which [TxFrom] finds the transaction tx. It returns ctx
+// itself if tx is nil. Call it in a [TxFunc], and after [NewTxHook]. WithTx alone
+// does not make Publish wait for the commit.
 func WithTx(ctx context.Context, tx any) context.Context {
 	if tx == nil {
 		return ctx
@@ -190,9 +190,10 @@ func WithTx(ctx context.Context, tx any) context.Context {
 	return enter(ctx, txState{value: tx})
 }
 
-// TxFrom returns the innermost transaction of type T that ctx is in: for
-// handlers in the phases InTransaction and BeforeCommit, and wherever else
-// code runs inside of one.
+// TxFrom returns the innermost transaction of type T that ctx carries, and whether
+// there is one. Handlers in the phases InTransaction and BeforeCommit call it to
+// write in the publisher's transaction; so can any other code that runs inside a
+// transaction.
 func TxFrom[T any](ctx context.Context) (T, bool) {
 	if n := nodeFrom(ctx); n != nil {
 		for s := n.tx; s != nil; s = s.next {
@@ -205,11 +206,11 @@ func TxFrom[T any](ctx context.Context) (T, bool) {
 	return none, false
 }
 
-// HasTx reports whether ctx is in a transaction, so that what is published
-// with it waits for the commit: inside [InTx] and [Transact], and between
-// [NewTxHook] and the end of its scope. Whether [TxFrom] finds the transaction
-// itself is up to the TxFunc; a transport that would write beside one that it
-// does not find asks here first.
+// HasTx reports whether ctx is in a transaction, so that events published with it
+// wait for the commit: inside [InTx] and [Transact], and between [NewTxHook] and the
+// end of its scope. It may return true although [TxFrom] finds no transaction of a
+// certain type, since the TxFunc decides which values TxFrom finds. A transport that
+// finds no transaction calls HasTx before it writes outside one.
 func HasTx(ctx context.Context) bool {
 	s := nodeFrom(ctx).scope()
 	return s != nil && !s.Queue().Implicit

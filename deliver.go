@@ -10,15 +10,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// Deliver calls the handler that was [Named] handler for event, here and
-// now, as a transport does when an event arrives for it: for a replay, or a
-// second attempt. The handler's middleware runs, other handlers do not, and
-// ctx decides which transaction it is in. The event must be stamped.
+// Deliver calls one handler, the one that was [Named] handler, with event, in this
+// goroutine. A transport does the same when an event arrives. Use Deliver to replay an
+// event, or to retry a handler that failed. The handler's middleware runs, but no other
+// handler does. The handler is in the transaction of ctx, if any. The event must have a
+// header: it was published before, or comes from [Stamp].
 //
-// The error is the handler's, a [*HandlerError], or says that there is no
-// such handler, or that it does not handle this type of event. Otherwise it
-// is as for [Publish]. Deliver is safe to call concurrently and inside a
-// handler.
+// Deliver returns the handler's error as a [*HandlerError]. It returns an error if
+// there is no such handler, or if the handler does not handle this type of event.
+// Otherwise it fails where [Publish] does. Deliver is safe to call concurrently and
+// inside a handler.
 func (b *EventBus) Deliver(ctx context.Context, handler string, event Event) error {
 	if ctx == nil || event == nil {
 		return errors.New("tidings: Deliver with a nil context or event")
@@ -45,7 +46,7 @@ func (b *EventBus) Deliver(ctx context.Context, handler string, event Event) err
 	return sub.run(ctx, event)
 }
 
-// deliver runs the handler of sub for an event that arrived for it.
+// deliver runs the handler of sub with an event that arrived for it.
 func (t *topic) deliver(ctx context.Context, event Event, sub *Subscription) error {
 	up := nodeFrom(ctx)
 	n := t.nodeOf(ctx, up, up.transactions(), t.event.unbox(event))
@@ -56,7 +57,7 @@ func (t *topic) deliver(ctx context.Context, event Event, sub *Subscription) err
 	return joined(n.run(lane{sub}, false))
 }
 
-// deliver runs the handler for an event that its transport delivers.
+// deliver runs the handler with an event that its transport delivers.
 func (s *Subscription) deliver(ctx context.Context, event Event) error {
 	if event == nil {
 		return errors.New("tidings: a nil event was delivered")

@@ -9,37 +9,35 @@ import (
 )
 
 var (
-	// ErrClosed is returned for an event that is published after
-	// [EventBus.Close] began, unless it is part of what Close waits for.
+	// ErrClosed is returned for an event that is published after [EventBus.Close] was
+	// called. Handlers whose events were accepted before may still publish, see Close.
 	ErrClosed = errors.New("tidings: bus closed")
 
-	// ErrTxDone is returned for an event that is published with the
-	// context of a transaction that has committed or rolled back, or is
-	// being committed. Publish with the context from outside the
-	// transaction instead.
+	// ErrTxDone is returned for an event that is published with the context of a
+	// transaction that has committed or rolled back, or is being committed. Publish
+	// with the context from outside the transaction instead.
 	ErrTxDone = errors.New("tidings: transaction has already been committed or rolled back")
 
-	// ErrMaxDepth is returned for an event that would nest handlers deeper
-	// than [WithMaxDepth] allows. The error that wraps it shows the chain
-	// of events.
+	// ErrMaxDepth is wrapped by the error for an event that would nest handlers
+	// deeper than [WithMaxDepth] allows. The error shows the chain of events.
 	ErrMaxDepth = errors.New("tidings: events nested too deeply")
 
-	// ErrUnsubscribed is wrapped by the error of an event that a
-	// [Transport] delivers to a handler after [Subscription.Unsubscribe]:
-	// the handler has not failed, it is not there.
+	// ErrUnsubscribed is wrapped by the error for an event that a [Transport]
+	// delivers to a handler after [Subscription.Unsubscribe]. The handler was not
+	// called.
 	ErrUnsubscribed = errors.New("no longer subscribed")
 
-	// ErrQueueFull is returned for an event that finds the queue of an
-	// [Async] handler at the length of [WithQueueLimit].
+	// ErrQueueFull is wrapped by the error for an event that an [Async] handler does
+	// not get because its queue is as long as [WithQueueLimit] allows.
 	ErrQueueFull = errors.New("tidings: queue full")
 )
 
-// A HandlerError says which handler failed with which event. Its Unwrap
-// gives the handler's own error.
+// A HandlerError says which handler failed for which event. Unwrap returns the
+// handler's own error.
 type HandlerError struct {
 	Handler string // the name given with Named, or the function's name
-	Event   Event  // what it was given
-	Err     error  // what it returned, or a *PanicError
+	Event   Event  // the event that the handler got
+	Err     error  // the error that it returned, or a *PanicError
 }
 
 func (e *HandlerError) Error() string {
@@ -63,21 +61,22 @@ func (w *wrapped) Unwrap() error { return w.err }
 // Unwrap returns e.Err.
 func (e *HandlerError) Unwrap() error { return e.Err }
 
-// A PanicError is what a handler's panic becomes.
+// A PanicError is the error that the bus makes of a panic in a handler.
 type PanicError struct {
-	Value any    // what was passed to panic
-	Stack []byte // as of debug.Stack
+	Value any    // the value passed to panic
+	Stack []byte // from debug.Stack
 }
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Unwrap returns the value of the panic if it is an error, else nil.
+// Unwrap returns e.Value if it is an error, and nil otherwise.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
 
-// parts takes err apart if it is a join of HandlerErrors alone.
+// parts returns the errors joined in err if all of them are HandlerErrors, and err
+// itself otherwise.
 func parts(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs := joined.Unwrap()

@@ -11,22 +11,22 @@ import (
 	"sync"
 )
 
-// ErrUnregistered is wrapped by the errors for an event whose type has no
-// registered name, and for a stored name or version that this program does
-// not know or cannot bring up to date.
+// ErrUnregistered is wrapped by errors about an event whose type has no registered
+// name, and about a stored name or version that this program does not know or cannot
+// convert to the current version.
 var ErrUnregistered = errors.New("not registered")
 
-// A Registry gives the types of events names and versions that last longer
-// than the code: a type that is renamed or moved keeps its registered name,
-// and data of an older version is brought up to date when it is read. The
-// zero Registry is ready to use.
+// A Registry gives event types names and versions that are independent of the code. A
+// type that is renamed or moved keeps its registered name, and data of an older
+// version is converted to the current version when it is read. The zero Registry is
+// ready to use.
 //
-// [Register], [Upcast] and the methods are safe to call concurrently and
-// inside a handler.
+// [Register], [Upcast] and the methods are safe to call concurrently and inside a
+// handler.
 type Registry struct {
-	// Source says where the events come from: a URI reference, such as
-	// "https://shop.example" or "/shop", that with the ID makes an event
-	// unique among all CloudEvents. Set it before use. Empty: "tidings".
+	// Source says where the events come from. It is a URI reference, such as
+	// "https://shop.example" or "/shop"; together with the ID it makes an event
+	// unique among all CloudEvents. Set it before use. The default is "tidings".
 	Source string
 
 	mu      sync.RWMutex
@@ -34,38 +34,39 @@ type Registry struct {
 	byEvent map[reflect.Type]*registration
 }
 
-// A registration is what a Registry knows of one name. It is guarded by the
-// Registry's mu.
+// A registration holds what a Registry knows about one name. The Registry's mu guards
+// it.
 type registration struct {
 	name    string
 	version int             // the newest, which the registered type has
-	event   *eventType      // nil as long as there are only upcasts
-	upcasts map[int]*upcast // by the version that they take
+	event   *eventType      // nil if only upcasts were added so far
+	upcasts map[int]*upcast // by the version that they read
 
-	// shape is found when the first event is written, or by Validate: it calls
-	// methods of users. The error says why no event can be written.
+	// shape is computed when the first event is written, or by Validate, since it
+	// calls user code such as MarshalJSON. Its error says why no event of the type
+	// can be written.
 	shape func() (*eventShape, error)
 }
 
-// An upcast brings data from one version to the next.
+// An upcast converts data of one version to the next version.
 type upcast struct {
-	from *eventType // which need not be an event
+	from *eventType // need not be an event type
 	to   reflect.Type
 	call func(v any) (any, error)
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._/:-][A-Za-z0-9_]+|_+[A-Za-z0-9]+)*$`)
 
-// Register gives the event type E the name under which its events are
-// stored and sent, and the version of their shape, at least 1. A name is
-// for good: "crm.proposal_accepted", whatever becomes of the Go type. Raise
-// the version whenever the JSON of E changes so that older data would be
-// misread, and add an [Upcast] from the one before. Events of a type that could
-// not be read back as it was written can be decoded but not encoded, see
-// [Registry.Validate].
+// Register sets the name under which events of type E are stored and sent, and the
+// version of their shape, which is at least 1. The name must never change, even if
+// the Go type is renamed or moved: "crm.proposal_accepted". Raise the version
+// whenever the JSON of E changes so that older data would be misread, and add an
+// [Upcast] from the version before.
 //
-// It panics if the name is not made of letters, digits and separators, if
-// the version is out of range, and if E or the name is registered already.
+// Register panics if the name is not made of letters, digits and separators, if the
+// version is out of range, and if E or the name is registered already. It accepts a
+// type whose events would not be read back unchanged, see [Registry.Validate]: such
+// events can be decoded but not encoded.
 func Register[E Event](r *Registry, name string, version int) {
 	mustNotBeNil(r == nil, "Register", "*Registry")
 	r.register(reflect.TypeFor[E](), name, version)
@@ -94,17 +95,19 @@ func (r *Registry) register(typ reflect.Type, name string, version int) {
 	r.byEvent[typ] = reg
 }
 
-// Upcast says how data of version from becomes data of version from+1: it is
-// read as JSON into From, a struct as that version was, and fn makes a To of
-// it. From may be a map[string]any too; numbers in an interface are a
-// [json.Number], since a float64 does not hold every integer. The last To is
-// the registered event type, each other one the From of the next Upcast. The
-// header is not fn's business: the event has it in the end, and a From that is
-// an event type has it already. A panic of fn is an error of Decode.
+// Upcast adds fn, which converts data of version from to data of version from+1, when
+// a stored event of that version is read. The data is unmarshalled from JSON into
+// From, a struct with the shape of that version, or a map[string]any. Numbers in an
+// interface become a [json.Number], since a float64 cannot hold every integer. The To
+// of the last Upcast is the registered event type; the To of each other one is the
+// From of the next.
 //
-// Upcasts may be added in any order, also before Register. Upcast panics if
-// there is one from that version already; [Registry.Validate] finds gaps, and
-// types that do not fit.
+// fn does not need to copy the header: the resulting event gets it, and a From that
+// is an event type has it already. If fn panics, Decode returns an error.
+//
+// Upcasts may be added in any order, even before Register. Upcast panics if there is
+// already an Upcast from that version. [Registry.Validate] finds gaps, and types that
+// do not fit together.
 func Upcast[From, To any](r *Registry, name string, from int, fn func(From) (To, error)) {
 	mustNotBeNil(r == nil, "Upcast", "*Registry")
 	mustNotBeNil(fn == nil, "Upcast", "function")
@@ -149,14 +152,16 @@ func (r *Registry) registrationLocked(name string) *registration {
 	return reg
 }
 
-// Validate returns an error, joined of all there are, if some version that
-// has an [Upcast] does not reach the registered one, and for types whose
-// events [Registry.Encode] refuses, since they would not be read back as they
-// were: for a test, or the start of a program. It cannot know of versions that
-// were stored and have no Upcast; those fail when they are read.
+// Validate checks the registered types and upcasts. Call it in a test, or when the
+// program starts. It returns one error for everything that it finds, joined with
+// [errors.Join]: upcasts of a name without a type, a version whose upcasts do not lead
+// to the registered version, and a type whose events [Registry.Encode] refuses because
+// they would not be read back unchanged. Validate cannot know about stored versions
+// that have no Upcast; reading them fails.
 //
-// Methods such as MarshalJSON of the registered types and their fields are
-// called, with values that are made up. That they refuse these is not an error.
+// Validate calls methods such as MarshalJSON of the registered types and their
+// fields, with made-up values. If a method returns an error for such a value,
+// Validate ignores that.
 func (r *Registry) Validate() error {
 	var errs []error
 	for _, found := range r.validate() {
@@ -170,10 +175,10 @@ func (r *Registry) Validate() error {
 	return errors.Join(errs...)
 }
 
-// A validation is what is wrong with the upcasts of one name.
+// A validation holds what is wrong with the upcasts of one name.
 type validation struct {
 	errs []error
-	reg  *registration // nil without a type
+	reg  *registration // nil if no type is registered
 }
 
 func (r *Registry) validate() (all []validation) {
@@ -220,7 +225,8 @@ func (r *Registry) Registrations() []RegistrationInfo {
 	return infos
 }
 
-// NameOf returns the name that event's type is registered under.
+// NameOf returns the name under which the type of event is registered, and whether
+// there is one.
 func (r *Registry) NameOf(event Event) (name string, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -230,7 +236,7 @@ func (r *Registry) NameOf(event Event) (name string, ok bool) {
 	return "", false
 }
 
-// TypeOf returns the type that is registered under name.
+// TypeOf returns the type that is registered under name, and whether there is one.
 func (r *Registry) TypeOf(name string) (eventType reflect.Type, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -240,8 +246,8 @@ func (r *Registry) TypeOf(name string) (eventType reflect.Type, ok bool) {
 	return nil, false
 }
 
-// Decodable returns nil if data of that name and version can be read, and
-// otherwise what [Registry.Unwrap] would say.
+// Decodable returns nil if the program can read data of that name and version, and
+// otherwise the error that [Registry.Unwrap] would return.
 func (r *Registry) Decodable(name string, version int) error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -249,8 +255,8 @@ func (r *Registry) Decodable(name string, version int) error {
 	return err
 }
 
-// resolveLocked returns the registration of name and the upcasts that lead
-// from version to the newest one.
+// resolveLocked returns the registration of name and the upcasts that lead from
+// version to the newest version.
 func (r *Registry) resolveLocked(name string, version int) (*registration, []*upcast, error) {
 	reg := r.byName[name]
 	if reg == nil || reg.event == nil {

@@ -5,17 +5,18 @@ import (
 	"errors"
 )
 
-// A Service is a part of a program that runs until the program ends: an [EventBus],
-// the jobs of module durable, a relay. One that also has a method
-// Start(context.Context) error is started first.
+// A Service is a part of a program that runs in the background until the program ends:
+// an [EventBus], the jobs of module durable, a relay. If a Service also has a method
+// Start(context.Context) error, [Services.Start] calls it.
 type Service interface {
-	// Close is a graceful shutdown. It waits for what runs; if ctx ends before that,
-	// it interrupts what it can and returns an error soon after.
+	// Close shuts the service down gracefully: it waits for running work. If ctx ends
+	// before that, Close interrupts what it can and returns an error soon after.
 	Close(ctx context.Context) error
 }
 
-// Services are the services of a program, each after those that it uses: the bus, on
-// which all handlers publish; the relay; the jobs, some of which send through the relay.
+// Services starts and closes the services of a program together. List each service
+// after the services that it uses: first the bus, on which all handlers publish; then
+// the relay; then the jobs, some of which send through the relay.
 //
 //	services := tidings.Services{bus, r, jobs}
 //	if err := services.Start(ctx); err != nil { // once all handlers are subscribed
@@ -26,11 +27,12 @@ type Service interface {
 //	defer cancel()
 //	return errors.Join(server.Shutdown(grace), services.Close(grace), db.Close())
 //
-// An event log needs neither: it ends with its database, which is closed last.
+// An event log needs no Start or Close: it stops with its database, which is closed
+// last.
 type Services []Service
 
-// Start starts the services one after the other, each with ctx. It ends with the first
-// that fails; call Close then as well.
+// Start starts the services one after the other. Each gets ctx. Start returns the
+// first error, and does not start the remaining services; call Close then too.
 func (s Services) Start(ctx context.Context) error {
 	for _, service := range s {
 		if starter, ok := service.(interface{ Start(context.Context) error }); ok {
@@ -42,8 +44,8 @@ func (s Services) Start(ctx context.Context) error {
 	return nil
 }
 
-// Close closes all services, the last one first, so that each can use those before it
-// until its own work is done. It returns all their errors.
+// Close closes all services, the last one first, so that each can use the earlier
+// ones until its own work is done. It returns all errors, joined with [errors.Join].
 func (s Services) Close(ctx context.Context) error {
 	var errs []error
 	for i := len(s) - 1; i >= 0; i-- {

@@ -7,12 +7,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// Stamp returns event with its header filled in as [Publish] would, for
-// code that records an event before it publishes it. An event that has a
-// header already is returned as it is. Stamp panics if E cannot be an
-// event (a pointer, or a struct with two headers): no value of such a type
-// can be published. It is safe to call concurrently and inside a handler,
-// where the correlation, the causation and the bus's clock come from ctx.
+// Stamp returns event with its header filled in, as [Publish] would do. Use it to
+// record an event before you publish it. If event has a header already, Stamp returns
+// it unchanged. Inside a handler, the correlation ID, the causation ID and the bus's
+// clock come from ctx. Stamp panics if E cannot be an event (a pointer, or a struct
+// with two headers), since no value of such a type can be published, and if event is
+// nil. It is safe to call concurrently and inside a handler.
 func Stamp[E Event](ctx context.Context, event E) E {
 	typ := reflect.TypeFor[E]()
 	if typ.Kind() == reflect.Interface {
@@ -39,9 +39,9 @@ func stampBoxed(ctx context.Context, event Event) Event {
 	return t.box(head)
 }
 
-// WithCorrelationID returns a context in which published events belong to
-// the workflow id: a request ID or a saga that began outside this process.
-// Inside a handler the causation stays what it was.
+// WithCorrelationID sets the correlation ID of all events that are published with the
+// returned context: a request ID, for example, or the ID of a workflow that began in
+// another process. Inside a handler it does not change the causation ID.
 func WithCorrelationID(ctx context.Context, id uuid.UUID) context.Context {
 	up := nodeFrom(ctx)
 	head := DomainEvent{correlation: id}
@@ -51,8 +51,8 @@ func WithCorrelationID(ctx context.Context, id uuid.UUID) context.Context {
 	return &node{ctx, up, nil, up.transactions(), &head}
 }
 
-// EventFrom returns the event whose handler ctx belongs to. It is a copy
-// like the one that the handler received.
+// EventFrom returns the event of the handler that ctx belongs to, and whether there
+// is one. The event is a copy, like the one that the handler received.
 func EventFrom(ctx context.Context) (Event, bool) {
 	e, ok := ctx.Value(eventKey{}).(Event)
 	return e, ok

@@ -12,7 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// A Subscription is one handler on one bus.
+// A Subscription is one handler subscribed on one bus. Its methods are safe to call
+// concurrently and inside a handler.
 type Subscription struct {
 	bus       *EventBus
 	event     reflect.Type // E: a struct or an interface
@@ -22,23 +23,26 @@ type Subscription struct {
 	removed   atomic.Bool
 	transport Transport  // nil: called by the publisher
 	stop      func()     // of transport; or nil
-	serial    uint64     // tells Async handlers without a name apart; else 0
+	serial    uint64     // distinguishes Async handlers without a name; otherwise 0
 	callers   [3]uintptr // program counters of the call of Subscribe, and of its callers
 
 	call handlerCall
-	// handler is a func(context.Context, E) error, and appendFuncs appendHandlers[E];
-	// nil if it takes more than to call it.
+	// handler is a func(context.Context, E) error, and appendFuncs is
+	// appendHandlers[E]. Both are nil if the bus must do more than call the function.
 	handler     any
 	appendFuncs func(funcs any, l lane) any
 }
 
-// Unsubscribe ends the subscription: no event that is published after it
-// has returned reaches the handler, and no event queued in a transaction
-// that commits after it. A phase that is under way goes on to the handlers
-// that it began with. What a transport has accepted already is still
-// delivered by [Async]; elsewhere it fails, so that the transport keeps it.
-// Unsubscribe is idempotent, safe to call concurrently and inside
-// any handler, also the one that it removes.
+// Unsubscribe ends the subscription. Once it has returned, the handler gets no event
+// that is published later, and no event of a transaction that commits later. If the bus
+// is running the handlers of a phase at that moment, it still runs all of those that it
+// began with.
+//
+// [Async] still delivers the events in its queue. Another transport that delivers an
+// event to the handler gets [ErrUnsubscribed], so that it can keep the event.
+//
+// Unsubscribe is idempotent. It is safe to call concurrently and inside any handler,
+// even inside the handler that it removes.
 func (s *Subscription) Unsubscribe() {
 	if s.bus.unsubscribe(s) && s.stop != nil {
 		s.stop()
@@ -48,12 +52,12 @@ func (s *Subscription) Unsubscribe() {
 // Active reports whether the subscription has not ended.
 func (s *Subscription) Active() bool { return !s.removed.Load() }
 
-// accepts reports whether events of type typ, a struct, are for s.
+// accepts reports whether s handles events of type typ, which is a struct.
 func (s *Subscription) accepts(typ reflect.Type) bool {
 	return s.event == typ || s.event.Kind() == reflect.Interface && typ.Implements(s.event)
 }
 
-// unsubscribe reports whether it has ended the subscription.
+// unsubscribe ends the subscription, and reports whether it was active before.
 func (b *EventBus) unsubscribe(sub *Subscription) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,7 +76,7 @@ func (b *EventBus) unsubscribe(sub *Subscription) bool {
 	return true
 }
 
-// topicsOfLocked yields the registries of the event types that sub is for.
+// topicsOfLocked yields the topics of the event types that sub handles.
 func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[*topic] {
 	return func(yield func(*topic) bool) {
 		topics := b.topics.Load()
@@ -88,8 +92,8 @@ func (b *EventBus) topicsOfLocked(sub *Subscription) iter.Seq[*topic] {
 	}
 }
 
-// key identifies the handler to its transport: its name or, for an Async handler
-// without one, the function's name and a number.
+// key identifies the handler to its transport. It is the handler's name or, for an
+// Async handler without one, the function's name and a number.
 func (s *Subscription) key() string {
 	if s.serial > 0 {
 		return fmt.Sprintf("%s\x00%d", s.name, s.serial)
@@ -97,21 +101,21 @@ func (s *Subscription) key() string {
 	return s.name
 }
 
-// A handlerCall calls a handler for the event of n. ctx is n, or derived from it.
+// A handlerCall calls a handler with the event of n. ctx is n, or is derived from n.
 type handlerCall func(ctx context.Context, n *node) error
 
 // A SubscriptionInfo describes a subscription, see [EventBus.Subscriptions].
 type SubscriptionInfo struct {
 	EventType reflect.Type // E of Subscribe, a struct or an interface
 	Handler   string       // the name given with Named, or the function's
-	Phase     Phase        // of a transport: when it is handed the event
-	Transport Transport    // nil if the publisher calls the handler itself
+	Phase     Phase        // for a transport: when it gets the event
+	Transport Transport    // nil if the publisher calls the handler
 	File      string       // where Subscribe was called
 	Line      int
 }
 
-// Info returns what [EventBus.Subscriptions] has of the subscription, also
-// when that has ended.
+// Info describes the subscription as [EventBus.Subscriptions] does, even after it has
+// ended.
 func (s *Subscription) Info() SubscriptionInfo {
 	frame := s.place()
 	return SubscriptionInfo{
@@ -120,8 +124,8 @@ func (s *Subscription) Info() SubscriptionInfo {
 	}
 }
 
-// place returns where Subscribe was called, or the function of a module of tidings that
-// has called it.
+// place returns where Subscribe was called. If a module of tidings called it, place
+// returns where the application called that module.
 func (s *Subscription) place() runtime.Frame {
 	frames := runtime.CallersFrames(s.callers[:])
 	first, more := frames.Next()
@@ -136,13 +140,14 @@ func (s *Subscription) place() runtime.Frame {
 	}
 }
 
-// subscribers are modules with functions that subscribe for their caller.
+// subscribers are the prefixes of modules with functions that subscribe on behalf of
+// their caller.
 var subscribers = []string{"github.com/tidings-go/tidings/relay.", "github.com/tidings-go/tidings/eventlog."}
 
 func (i SubscriptionInfo) location() string { return fmt.Sprintf("%s:%d", i.File, i.Line) }
 
-// MarshalJSON implements [json.Marshaler], for a page or a log that shows what is
-// subscribed. Types are written as %T prints them; transport is left out if the
+// MarshalJSON implements [json.Marshaler], for pages and logs that show the
+// subscriptions. It writes types as %T prints them, and omits transport if the
 // publisher calls the handler.
 func (i SubscriptionInfo) MarshalJSON() ([]byte, error) {
 	info := struct {
@@ -162,7 +167,8 @@ func (i SubscriptionInfo) MarshalJSON() ([]byte, error) {
 	return json.Marshal(info)
 }
 
-// functionName returns "crm.onAccepted" for the function with that entry.
+// functionName returns a name such as "crm.onAccepted" for the function whose entry
+// is at pc.
 func functionName(pc uintptr) string {
 	name := runtime.FuncForPC(pc).Name()
 	name = name[strings.LastIndexByte(name, '/')+1:]

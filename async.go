@@ -10,19 +10,19 @@ import (
 	"sync/atomic"
 )
 
-// asyncTransport is the transport of Async. Each handler has a queue.
-// Queues that hold events wait in line for a worker; a worker takes one
-// event and puts the queue back at the end of the line. So no two events of
-// a queue are handled at once, and no queue starves. Workers are goroutines
-// started on demand, which end when the line is empty.
+// asyncTransport is the transport of Async. Each handler has a queue. Queues that
+// hold events wait in line for a worker. A worker takes one event and puts the queue
+// back at the end of the line. So a handler never handles two events at once, and no
+// queue starves. Workers are goroutines that are started on demand and end when the
+// line is empty.
 type asyncTransport struct {
 	bus     *EventBus
 	serial  atomic.Uint64 // numbers handlers without a name
-	entered *topic        // of the nodes in which its handlers run: of the bus, and no event
+	entered *topic        // for the nodes of its handlers: it has the bus but no event
 
 	mu      sync.Mutex
 	queues  map[string]*asyncQueue
-	line    []*asyncQueue // queues that hold events and that no worker has
+	line    []*asyncQueue // queues that hold events and are not with a worker
 	workers int
 }
 
@@ -43,7 +43,7 @@ func newAsyncTransport(bus *EventBus) *asyncTransport {
 
 func (a *asyncTransport) Phase() Phase { return AfterCommit }
 
-// Encode is not called: events stay as they are.
+// Encode is never called: Async keeps events as they are.
 func (a *asyncTransport) Encode(context.Context, Outgoing) (any, error) { return nil, nil }
 
 func (a *asyncTransport) Handle(h Handler) (stop func(), err error) {
@@ -56,18 +56,18 @@ func (a *asyncTransport) Handle(h Handler) (stop func(), err error) {
 	return func() { a.forget(h.Name) }, nil
 }
 
-// forget drops a handler. What waits in its queue is still handled.
+// forget removes a handler. Events in its queue are still handled.
 func (a *asyncTransport) forget(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.queues, name)
 }
 
-// Send queues every event for every handler that has room.
+// Send queues each event for each of its handlers whose queue has room.
 func (a *asyncTransport) Send(ctx context.Context, events []Outgoing) error {
-	// The handlers' context: the values of the publisher's, leave to publish
-	// while Close drains the queue, and the depth at which it was published:
-	// a circle ends here as well.
+	// The handlers' context has the values of the publisher's context, and remembers
+	// where the event was published: so handlers may publish while Close drains the
+	// queue, and WithMaxDepth also ends a chain of Async handlers.
 	base := &node{Context: context.WithoutCancel(ctx), up: nodeFrom(ctx), topic: a.entered}
 	var errs []error
 	for _, d := range events {
@@ -122,7 +122,7 @@ func (a *asyncTransport) work() {
 	returned = true
 }
 
-// workOne handles one event; false: there is none, and the worker is off.
+// workOne handles one event. It returns false if there is none; then the worker ends.
 func (a *asyncTransport) workOne() bool {
 	a.mu.Lock()
 	if len(a.line) == 0 {
@@ -150,8 +150,8 @@ func (a *asyncTransport) workOne() bool {
 	return true
 }
 
-// shift removes the first element. When the slice becomes empty, it releases its
-// array, which may be large after a burst.
+// shift removes the first element and returns it. When the slice becomes empty, shift
+// releases its array, which may be large after a burst.
 func shift[T any](s *[]T) T {
 	var none T
 	first := (*s)[0]

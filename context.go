@@ -13,14 +13,14 @@ import (
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
-// A node is what tidings keeps in a context. The innermost one answers
-// everything, if need be by asking the one further out. Nodes are immutable.
+// A node is the value that tidings keeps in a context. Methods are called on the
+// innermost node, and ask the outer nodes if needed. Nodes are immutable.
 type node struct {
 	context.Context
-	up     *node        // the next node outward; for a handler: where its event was published
-	topic  *topic       // what was entered here: a handler, mostly; nil where only tx or header changes
+	up     *node        // the next outer node; for a handler: where its event was published
+	topic  *topic       // set if a handler or the like begins here; nil if only tx or header changes
 	tx     *txState     // transactions, innermost first; nil outside
-	header *DomainEvent // inside the handler's event, which is never changed; or what passes for one
+	header *DomainEvent // inside the handler's event, which never changes; or a header from WithCorrelationID
 }
 
 type (
@@ -28,8 +28,8 @@ type (
 	eventKey struct{}
 )
 
-// nodeFrom returns the innermost node of ctx, or nil. All methods of a node
-// accept nil, which is outside of everything.
+// nodeFrom returns the innermost node of ctx, or nil. All methods of a node accept
+// nil, which means: in no handler and no transaction.
 func nodeFrom(ctx context.Context) *node {
 	n, _ := ctx.Value(nodeKey{}).(*node)
 	return n
@@ -47,10 +47,10 @@ func (n *node) Value(key any) any {
 	return n.Context.Value(key)
 }
 
-// boxed returns a copy of the handler's event that the caller may keep.
+// boxed returns a copy of the handler's event, which the caller may keep.
 func (n *node) boxed() Event { return n.topic.event.copyOf(n.header) }
 
-// transactions returns those that n is in, innermost first; nil outside.
+// transactions returns the transactions that n is in, innermost first, or nil.
 func (n *node) transactions() *txState {
 	if n == nil {
 		return nil
@@ -58,7 +58,7 @@ func (n *node) transactions() *txState {
 	return n.tx
 }
 
-// scope returns the innermost scope of a transaction, nil outside.
+// scope returns the innermost scope of a transaction that n is in, or nil.
 func (n *node) scope() *txScope {
 	if s := n.transactions(); s != nil {
 		return s.scope
@@ -66,7 +66,7 @@ func (n *node) scope() *txScope {
 	return nil
 }
 
-// depth returns how many handlers are nested here.
+// depth returns how many handlers are nested at n.
 func (n *node) depth() (depth int) {
 	for ; n != nil; n = n.up {
 		if n.topic != nil && n.topic.event != nil {
@@ -76,8 +76,8 @@ func (n *node) depth() (depth int) {
 	return depth
 }
 
-// origin returns the header from which events published here take their
-// correlation and, from its ID, their causation; nil if there is none.
+// origin returns the header from which events published in n take their correlation
+// ID and, from its ID, their causation ID. It returns nil if there is none.
 func (n *node) origin() *DomainEvent {
 	for ; n != nil; n = n.up {
 		if n.header != nil {
@@ -87,9 +87,9 @@ func (n *node) origin() *DomainEvent {
 	return nil
 }
 
-// within reports whether n lies inside a handler of bus, or with late inside
-// one that was called after Close had returned, for an event of a
-// transaction that committed then.
+// within reports whether n is inside a handler of bus. With late it reports whether n
+// is inside a handler that was called after Close had returned, for an event of a
+// transaction that committed only then.
 func (n *node) within(bus *EventBus, late bool) bool {
 	for ; n != nil; n = n.up {
 		if n.topic != nil && n.topic.bus == bus && (n.topic.late || !late) {
@@ -99,7 +99,7 @@ func (n *node) within(bus *EventBus, late bool) bool {
 	return false
 }
 
-// clock returns the clock of the bus whose handler n belongs to; nil: time.Now.
+// clock returns the clock of the bus whose handler n belongs to; nil means time.Now.
 func (n *node) clock() func() time.Time {
 	for ; n != nil; n = n.up {
 		if n.topic != nil && n.topic.bus != nil {
@@ -109,20 +109,19 @@ func (n *node) clock() func() time.Time {
 	return nil
 }
 
-// nodeOf returns the context of a handler of the event with that header, which
-// was published in up. The handler sees the values of ctx and the transactions
-// of tx.
+// nodeOf returns the context for a handler of the event with that header. The event
+// was published in up. The handler sees the values of ctx and the transactions of tx.
 func (t *topic) nodeOf(ctx context.Context, up *node, tx *txState, header *DomainEvent) *node {
 	return &node{ctx, up, t, tx, header}
 }
 
-// contextOf returns a context like the one that handlers of event get, to report
-// their failures with.
+// contextOf returns a context like the one that handlers of event get. The bus passes
+// it to the error handler.
 func (t *topic) contextOf(ctx context.Context, event Event) context.Context {
 	return t.nodeOf(ctx, nodeFrom(ctx), nil, t.event.unbox(event))
 }
 
-// depthError is ErrMaxDepth with the chain of events that led to event.
+// depthError returns ErrMaxDepth together with the chain of events that led to event.
 func depthError(n *node, event *eventType, limit int) error {
 	names := []string{event.name}
 	for ; n != nil; n = n.up {
@@ -130,7 +129,7 @@ func depthError(n *node, event *eventType, limit int) error {
 			names = append(names, n.topic.event.name)
 		}
 	}
-	// Outermost first; the middle of a long chain is a repetition.
+	// Outermost first. The middle of a long chain repeats itself, so it is left out.
 	const head, tail = 6, 3
 	var b strings.Builder
 	for i := len(names) - 1; i >= 0; i-- {
@@ -146,26 +145,26 @@ func depthError(n *node, event *eventType, limit int) error {
 	return fmt.Errorf("%w (more than %d, see WithMaxDepth): %s", ErrMaxDepth, limit, b.String())
 }
 
-// A txState is one step into transactions: a value that WithTx added, a
-// scope that a TxFunc is about to make, or one that was entered.
+// A txState is one entry of the transactions in a context: a value that WithTx added,
+// a scope that a TxFunc is about to open, or a scope that was entered.
 type txState struct {
-	value     any // for TxFrom; the next three where InTx made it
+	value     any // for TxFrom; InTx also sets the next three fields
 	db        *sql.DB
 	isolation sql.IsolationLevel
 	fate      *savepoint.Fate
-	pending   *txScope // for a TxFunc that uses InTx or Transact in turn
-	scope     *txScope // the innermost one that was entered so far: it takes events
+	pending   *txScope // for a TxFunc that itself calls InTx or Transact
+	scope     *txScope // the innermost one that was entered so far; events are added to it
 	next      *txState
 }
 
-// A step is the memory for a txState and the node that it is entered with,
-// to be allocated together with what belongs to it.
+// A step is the memory for a txState and its node. It is allocated together with the
+// object that it belongs to.
 type step struct {
 	node  node
 	state txState
 }
 
-// enter returns a node on top of ctx, one step further into transactions.
+// enter returns a node on top of ctx that adds state to the transactions.
 func enter(ctx context.Context, state txState) *node { return new(step).enter(ctx, state) }
 
 func (s *step) enter(ctx context.Context, state txState) *node {
@@ -216,8 +215,8 @@ func HasTx(ctx context.Context) bool {
 	return s != nil && !s.Queue().Implicit
 }
 
-// newScope returns a node on top of ctx in which events go to a new scope
-// in parent, which is outermost if that is nil.
+// newScope returns a node on top of ctx in which events are added to a new scope. The
+// scope is nested in parent, or is outermost if parent is nil.
 func newScope(ctx context.Context, parent *txScope) *node {
 	if parent == nil {
 		s := &struct {
@@ -236,7 +235,8 @@ func newScope(ctx context.Context, parent *txScope) *node {
 	return s.enter(ctx, txState{scope: &s.scope})
 }
 
-// openScope returns the scope that a new one is nested in; nil if none.
+// openScope returns the scope in which a new scope is nested, or nil if there is
+// none.
 func (n *node) openScope() (*txScope, error) {
 	s := n.enclosingScope()
 	switch {
@@ -261,7 +261,8 @@ func (n *node) enclosingScope() *txScope {
 	return n.scope()
 }
 
-// pendingScope returns the innermost scope if no body has entered it yet.
+// pendingScope returns the innermost scope if it is pending, which means that no body
+// has entered it yet.
 func (s *txState) pendingScope() *txScope {
 	for ; s != nil && (s.pending != nil || s.value != nil); s = s.next {
 		if s.pending != nil {
@@ -271,7 +272,8 @@ func (s *txState) pendingScope() *txScope {
 	return nil
 }
 
-// scopeOn returns the scope that a transaction of db is nested in; nil if none.
+// scopeOn returns the scope in which a transaction of db is nested, or nil if there
+// is none.
 func (n *node) scopeOn(db *sql.DB) (*txScope, error) {
 	innermost, err := n.openScope()
 	if err != nil || innermost == nil {
@@ -281,12 +283,12 @@ func (n *node) scopeOn(db *sql.DB) (*txScope, error) {
 		return n.tx.scopeIn(outer), nil
 	}
 	if innermost == n.tx.pendingScope() {
-		return innermost, nil // this is part of a TxFunc
+		return innermost, nil // the caller is a TxFunc
 	}
 	return nil, nil
 }
 
-// scopeWithin returns the innermost scope if it lies within outer, else outer.
+// scopeWithin returns the innermost scope if it is inside outer, and outer otherwise.
 func (n *node) scopeWithin(outer *txScope) *txScope {
 	if inner := n.scope(); inner != nil && inner.Within(outer) {
 		return inner
@@ -294,7 +296,7 @@ func (n *node) scopeWithin(outer *txScope) *txScope {
 	return outer
 }
 
-// of returns the innermost state with a transaction of db, or nil.
+// of returns the innermost state that holds a transaction of db, or nil.
 func (s *txState) of(db *sql.DB) *txState {
 	for ; s != nil; s = s.next {
 		if s.db == db {
@@ -304,10 +306,10 @@ func (s *txState) of(db *sql.DB) *txState {
 	return nil
 }
 
-// scopeIn returns the innermost scope of the transaction that outer, a state
-// further out, holds. Scopes of other databases may lie further in.
+// scopeIn returns the innermost scope of the transaction that outer holds. outer is
+// further out than s; scopes of other databases may be in between.
 func (s *txState) scopeIn(outer *txState) *txScope {
-	entered := s // right inside of outer, in the end
+	entered := s // after the loop: the one next to outer
 	for t := s; t != outer; t = t.next {
 		if t.value == nil && t.pending == nil {
 			entered = t
@@ -319,8 +321,9 @@ func (s *txState) scopeIn(outer *txState) *txScope {
 	return s.scope
 }
 
-// outside returns the context for what runs after the end of a transaction:
-// what is committed is delivered even if the client has hung up.
+// outside returns the context for handlers that run after the end of a transaction.
+// It is not cancelled: committed events are delivered even if the client has
+// disconnected.
 func outside(ctx context.Context) context.Context {
 	n := nodeFrom(ctx)
 	if ctx.Done() != nil {
@@ -329,8 +332,7 @@ func outside(ctx context.Context) context.Context {
 	return n.withoutTx(ctx)
 }
 
-// withoutTx returns ctx, whose innermost node is n, as one that is in no
-// transaction.
+// withoutTx returns ctx without its transactions. n is the innermost node of ctx.
 func (n *node) withoutTx(ctx context.Context) context.Context {
 	if n.transactions() == nil {
 		return ctx
@@ -338,8 +340,8 @@ func (n *node) withoutTx(ctx context.Context) context.Context {
 	return &node{Context: ctx, up: n}
 }
 
-// withBase lets the TxFunc of an outermost scope find the transactions of a
-// test, which it is to nest in, see internal/testhook.
+// withBase lets the TxFunc of an outermost scope find the transactions of a test, in
+// which it must set savepoints. See internal/testhook.
 func withBase(ctx context.Context, parent *txScope) context.Context {
 	if parent != nil {
 		return ctx
@@ -354,19 +356,21 @@ func withBase(ctx context.Context, parent *txScope) context.Context {
 	return ctx
 }
 
-// An item waits for the end of a transaction: an event, or a callback of OnCommit.
+// An item waits in the queue of a transaction until it ends. It is an event or a
+// callback of OnCommit.
 type item interface {
 	bus() *EventBus
 	name() string
 	// awaits reports whether there is something to do in that phase.
 	awaits(Phase) bool
-	// run runs the handlers of that phase and returns what failed.
+	// run runs the handlers of that phase and returns their failures.
 	run(ctx context.Context, phase Phase, tx *txState) []failure
-	// dispatch returns out with the event added, for the transports of that phase.
+	// dispatch adds the event to out for the transports of that phase, and returns
+	// out.
 	dispatch(phase Phase, out outbox) (outbox, error)
 }
 
-// queued is the part that all items have.
+// queued is the part that all items have in common.
 type queued struct {
 	entry scope.Entry[item]
 	from  *node // where it was published

@@ -10,8 +10,8 @@ import (
 	"github.com/tidings-go/tidings/internal/typemap"
 )
 
-// An eventType is what reflection finds out about one type of events.
-// It is computed once per type and immutable.
+// An eventType holds what reflection finds out about a type of events. It is computed
+// once per type and is immutable.
 type eventType struct {
 	typ    reflect.Type
 	name   string  // "crm.ProposalAccepted"
@@ -54,8 +54,8 @@ func describeFirst(typ reflect.Type) *eventType {
 	return t
 }
 
-// clonesByPointer reports whether the type has its Clone on the pointer,
-// where an event, which is a value, does not have it.
+// clonesByPointer reports whether the type has a method Clone with a pointer
+// receiver. An event is a value, so it does not have that method.
 func (t *eventType) clonesByPointer() bool {
 	if _, ok := t.typ.MethodByName("Clone"); ok {
 		return false
@@ -64,13 +64,13 @@ func (t *eventType) clonesByPointer() bool {
 	return ok && returnsOnly(m, t.typ)
 }
 
-// returnsOnly reports whether m takes nothing and returns one typ.
+// returnsOnly reports whether m has no parameters and returns one typ.
 func returnsOnly(m reflect.Method, typ reflect.Type) bool {
 	return m.Type.NumIn() == 1 && m.Type.NumOut() == 1 && m.Type.Out(0) == typ
 }
 
-// findHeader returns the offset of the one DomainEvent that typ embeds by
-// value, directly or through embedded structs.
+// findHeader returns the offset of the DomainEvent that typ embeds by value, directly
+// or through embedded structs. It returns an error unless there is exactly one.
 func findHeader(typ reflect.Type) (uintptr, error) {
 	switch {
 	case typ.Kind() == reflect.Pointer:
@@ -125,17 +125,17 @@ func (t *eventType) headerAt(event unsafe.Pointer) *DomainEvent {
 	return (*DomainEvent)(unsafe.Add(event, t.header))
 }
 
-// eventAround returns the address of the event that header is in.
+// eventAround returns the address of the event that contains header.
 func (t *eventType) eventAround(header *DomainEvent) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(header), -int(t.header))
 }
 
-// headerIn returns the header of *event, which is of type t.
+// headerIn returns the header of *event, whose type is t.
 func headerIn[E any](event *E, t *eventType) *DomainEvent {
 	return t.headerAt(unsafe.Pointer(event))
 }
 
-// eventIn returns the event that header is in, which is of type t.
+// eventIn returns the event that contains header, whose type is t.
 func eventIn[E any](header *DomainEvent, t *eventType) *E { return (*E)(t.eventAround(header)) }
 
 // unbox returns the header of a new copy of event.
@@ -160,9 +160,9 @@ func (t *eventType) withHeader(v any, h DomainEvent) any {
 	return t.box(head)
 }
 
-// copyOf returns a copy of the event with that header, which shares no memory
-// with it: what its own Clone returns, if it has one. The header is kept even if
-// Clone builds its result from scratch.
+// copyOf returns a copy of the event with that header. The copy shares no memory with
+// the event: if the type has a method Clone, that makes the copy. copyOf restores the
+// header, in case Clone builds its result from scratch.
 func (t *eventType) copyOf(header *DomainEvent) Event {
 	event := t.box(header)
 	if t.clone < 0 {

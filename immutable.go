@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// knownImmutable holds types whose memory cannot be changed through a copy,
-// although they contain pointers.
+// knownImmutable lists types that contain pointers, but whose memory cannot be
+// changed through a copy.
 var knownImmutable = []reflect.Type{
 	domainEventType,
 	reflect.TypeFor[time.Time](),
@@ -22,14 +22,14 @@ var knownImmutable = []reflect.Type{
 	reflect.TypeFor[netip.Prefix](),
 }
 
-// immutability decides which event types let handlers share memory.
+// immutability decides through which event types handlers could share memory.
 type immutability struct {
 	known []reflect.Type // WithImmutable
 	off   bool           // WithSharedEvents
 }
 
-// check returns an error that names the first field through which two
-// copies of an event of type t share memory.
+// check returns an error that names the first field through which two copies of an
+// event of type t share memory.
 func (im *immutability) check(t *eventType) error {
 	if im.off || t.clone >= 0 {
 		return nil
@@ -50,9 +50,9 @@ func (im *immutability) check(t *eventType) error {
 		t.name, path, typ, remedy, clone, typ)
 }
 
-// shared returns the path to, and the type of, the first mutable memory
-// reachable from a copy of typ, or nil. seen breaks cycles, which only
-// Lists can form.
+// shared returns the path and the type of the first mutable memory that can be
+// reached from a copy of typ, or a nil type. seen breaks cycles, which only Lists can
+// form.
 func (im *immutability) shared(typ reflect.Type, path string, seen map[reflect.Type]bool) (string, reflect.Type) {
 	if seen[typ] || slices.Contains(knownImmutable, typ) || slices.Contains(im.known, typ) {
 		return "", nil
@@ -83,9 +83,8 @@ func (im *immutability) shared(typ reflect.Type, path string, seen map[reflect.T
 	return "", nil
 }
 
-// handleElement returns T if typ is a unique.Handle[T], else nil. The
-// pointer in it leads to memory that only package unique sees; what users
-// get is the T.
+// handleElement returns T if typ is a unique.Handle[T], and nil otherwise. A Handle
+// contains a pointer, but only package unique uses it; users get the T.
 func handleElement(typ reflect.Type) reflect.Type {
 	value, ok := typ.MethodByName("Value")
 	if typ.PkgPath() != "unique" || !ok {

@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// A queuedEvent is an event that waits for the end of a transaction, with
+// A queuedEvent is an event that waits for the end of a transaction, together with
 // the handlers that were subscribed when it was published.
 type queuedEvent struct {
 	queued
@@ -61,8 +61,8 @@ func (q *queuedEvent) dispatch(phase Phase, out outbox) (outbox, error) {
 	return out, nil
 }
 
-// enqueue adds q to the transaction of n, in which it is published, and runs the
-// InTransaction handlers.
+// enqueue adds q to the transaction of n, the node in which it is published, and runs
+// the InTransaction handlers.
 func (q *queuedEvent) enqueue(ctx context.Context, n *node) error {
 	t := q.topic
 	if err := t.bus.admit(n); err != nil {
@@ -73,7 +73,7 @@ func (q *queuedEvent) enqueue(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	if t.event.clone >= 0 { // the publisher may go on to change its own
+	if t.event.clone >= 0 { // the publisher may change its own copy later
 		copied, err := t.copyOf(q.header)
 		if err != nil {
 			return err
@@ -97,16 +97,16 @@ func (q *queuedEvent) enqueue(ctx context.Context, n *node) error {
 	return out.send(ctx)
 }
 
-// publishAlone publishes q outside a transaction, where some of the handlers run
-// before the commit: as a transaction of this event, and of those that these
-// handlers publish.
+// publishAlone publishes q outside a transaction if some of its handlers run before
+// the commit. It treats q, and the events that these handlers publish, as one
+// transaction.
 func (q *queuedEvent) publishAlone(ctx context.Context) error {
 	inside := newScope(ctx, nil)
 	hook := TxHook{inside.tx.scope}
 	hook.scope.Queue().Implicit = true
 	ended := false
 	defer func() {
-		if !ended { // a handler ends the goroutine
+		if !ended { // a handler is ending the goroutine
 			hook.scope.Rollback()
 			hook.finish(outside(ctx), report)
 		}
@@ -124,7 +124,7 @@ func (q *queuedEvent) publishAlone(ctx context.Context) error {
 	ended = true
 	after := nodeFrom(ctx).withoutTx(ctx)
 	if err != nil {
-		after = outside(ctx) // a cancellation may be why, and what it led to is to be undone
+		after = outside(ctx) // AfterRollback handlers run even if ctx was cancelled
 	}
 	return hook.finishJoined(after, err)
 }

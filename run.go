@@ -20,8 +20,8 @@ func joined(failures []failure) error {
 	return errors.Join(errs...)
 }
 
-// A run calls the handlers of a lane for the event of node, each with its own
-// copy. It is the state that survives a handler's panic.
+// A run calls the handlers of a lane for the event of node. Each handler gets its own
+// copy. A run is the state that remains when a handler panics.
 type run struct {
 	node     *node
 	lane     lane
@@ -31,7 +31,7 @@ type run struct {
 	failures []failure
 }
 
-// run calls the handlers of l with the event of n, and returns what failed. With
+// run calls the handlers of l with the event of n, and returns the failures. With
 // stop it ends at the first failure.
 func (n *node) run(l lane, stop bool) []failure {
 	r := run{node: n, lane: l, stop: stop}
@@ -39,15 +39,15 @@ func (n *node) run(l lane, stop bool) []failure {
 	return r.failures
 }
 
-// finish calls the handlers that are left.
+// finish calls the remaining handlers.
 func (r *run) finish() {
 	for !r.pass() {
 	}
 }
 
-// pass calls handlers until all are called or one panics. It recovers once
-// for all of them, which costs less than once for each, and then reports
-// that it has to be called again.
+// pass calls handlers until all were called or one panics. It recovers once for all
+// of them, which costs less than once for each. After a panic it returns false, and
+// must be called again.
 func (r *run) pass() (done bool) {
 	defer func() {
 		if !done {
@@ -68,13 +68,14 @@ func (r *run) pass() (done bool) {
 	return true
 }
 
-// handlerFuncs are the handlers of a lane that takes nothing but to call them,
-// which most lanes are. It is all of the engine that is compiled for each event
-// type: to call through it what does not know E would cost more than the rest.
+// handlerFuncs holds the handlers of a lane if the bus only has to call them, as in
+// most lanes. This is the only part of the engine that is compiled for each event
+// type: calling a handler through code that does not know E would cost more than
+// everything else.
 type handlerFuncs[E Event] []func(context.Context, E) error
 
-// appendHandlers appends the handlers of l to funcs, which are handlerFuncs[E] or
-// nil. It returns nil if one of them takes more than a call.
+// appendHandlers appends the handlers of l to funcs, which is a handlerFuncs[E] or
+// nil. It returns nil if the bus must do more than call one of them.
 func appendHandlers[E Event](funcs any, l lane) any {
 	all, _ := funcs.(handlerFuncs[E])
 	for _, sub := range l {
@@ -87,7 +88,7 @@ func appendHandlers[E Event](funcs any, l lane) any {
 	return all
 }
 
-// pass is run.pass.
+// pass does the same as run.pass.
 func (handlers handlerFuncs[E]) pass(r *run, event *E) (done bool) {
 	defer func() {
 		if !done {
@@ -96,7 +97,7 @@ func (handlers handlerFuncs[E]) pass(r *run, event *E) (done bool) {
 	}()
 	var ctx context.Context = r.node
 	cancelled, e := ctx.Done(), *event
-	if cancelled == nil { // as for most events, which pay for no more than this
+	if cancelled == nil { // as for most events, for which this check is the only cost
 		for _, handler := range handlers[r.next:] {
 			r.next++
 			if err := handler(ctx, e); err != nil && r.fail(err) {
@@ -127,18 +128,18 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// skip notes that the context was cancelled before the next handler.
+// skip records that the context was cancelled before the next handler.
 func (r *run) skip() {
 	total, t := len(r.lane), r.node.topic
 	err := fmt.Errorf("tidings: %d of %d handlers of %s skipped: %w", total-r.next, total, t.event.name, r.node.Err())
 	r.failures = append(r.failures, failure{r.node, t.bus, err})
 }
 
-// interrupted notes that a handler has panicked with p or, where p is nil,
-// is ending the goroutine. In the latter case the other handlers run here,
-// within the deferred call, and what failed is reported, since the caller
-// of the bus will not return. In a transaction there is nothing to save:
-// it rolls back. It reports whether the run is over.
+// interrupted records that a handler has panicked with p or, if p is nil, is ending
+// the goroutine. In the second case the remaining handlers run here, inside the
+// deferred call, and failures are reported, since the caller of the bus will not
+// return. In a transaction the remaining handlers do not run: it rolls back.
+// interrupted reports whether the run is over.
 func (r *run) interrupted(p any) bool {
 	if p != nil {
 		return r.fail(&PanicError{Value: p, Stack: debug.Stack()})
@@ -153,13 +154,13 @@ func (r *run) interrupted(p any) bool {
 	return true
 }
 
-// fail notes that the handler just called has failed. It reports whether the
-// run is over.
+// fail records that the handler called last has failed. It reports whether the run is
+// over.
 func (r *run) fail(err error) bool {
 	t := r.node.topic
 	event, cloneErr := t.copyOf(r.node.header)
 	if cloneErr != nil {
-		event = t.event.box(r.node.header) // better the shared one than none
+		event = t.event.box(r.node.header) // a shared event is better than none
 	}
 	sub := r.lane[r.next-1]
 	r.failures = append(r.failures, failure{r.node, t.bus, &HandlerError{Handler: sub.name, Event: event, Err: err}})

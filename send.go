@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// encode returns what the transports of routes make of an event, by index of
-// the route; nil if there are none. Async keeps the event as it is.
+// encode calls Encode of the transports of routes, and returns the results by the
+// index of the route, or nil if there are none. It skips Async, which keeps events as
+// they are.
 func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent) (encoded []any, err error) {
 	for i, r := range routes {
 		if r.transport == t.bus.async {
@@ -32,7 +33,7 @@ func (t *topic) encode(ctx context.Context, routes []*route, header *DomainEvent
 	return encoded, nil
 }
 
-// encodedFor returns what the transport of the route with that index made.
+// encodedFor returns the encoded event for the route with that index.
 func encodedFor(encoded []any, route int) any {
 	if encoded == nil {
 		return nil
@@ -40,8 +41,8 @@ func encodedFor(encoded []any, route int) any {
 	return encoded[route]
 }
 
-// hand calls Send, contains its panics, and returns an error for each event
-// that was not accepted.
+// hand calls Send and recovers its panics. It returns an error for each event that
+// the transport did not accept.
 func (b batch) hand(ctx context.Context) []error {
 	err := protect(func() error { return b.transport.Send(ctx, b.events) })
 	if err == nil {
@@ -53,7 +54,7 @@ func (b batch) hand(ctx context.Context) []error {
 	return b.refused(err)
 }
 
-// refused returns an error for each event.
+// refused returns an error for each event of the batch.
 func (b batch) refused(err error) []error {
 	errs := make([]error, len(b.events))
 	for i, e := range b.events {
@@ -66,7 +67,7 @@ func (b batch) refused(err error) []error {
 	return errs
 }
 
-// handAfter hands over after a commit, when failures can only be reported.
+// handAfter calls hand after a commit, and returns the errors as failures.
 func (b batch) handAfter(ctx context.Context) []failure {
 	returned := false
 	defer func() {
@@ -90,7 +91,7 @@ func (b batch) failures(ctx context.Context, errs []error) (failures []failure) 
 	return failures
 }
 
-// send hands everything over, and stops at the first transport that fails.
+// send sends all batches, but stops at the first transport that fails.
 func (o outbox) send(ctx context.Context) error {
 	for _, b := range o {
 		if errs := b.hand(ctx); len(errs) > 0 {

@@ -10,14 +10,14 @@ import (
 	"unicode/utf8"
 )
 
-// A shape is what encoding/json makes of a type: the parts of a value that
-// have to be looked at when it is written, since not all that they can hold
-// comes back out of JSON. It is nil where there is nothing to look at.
+// A shape describes how encoding/json writes a type: the parts of a value that must
+// be checked when it is written, because JSON cannot hold all of their values. It is
+// nil if there is nothing to check.
 type shape struct {
 	form   form
 	typ    reflect.Type
-	key    *shape // of a map
-	elem   *shape // of what has elements
+	key    *shape // the keys of a map
+	elem   *shape // the elements of a pointer, slice, array, List or map
 	fields []shapeField
 }
 
@@ -32,15 +32,15 @@ const (
 	aList                      // a List of elem
 	aMap                       // from key to elem
 	aStruct                    // with fields
-	marshalled                 // what writes its own JSON or text
+	marshalled                 // a type that writes its own JSON or text
 )
 
 // A shapeField is a field that encoding/json writes.
 type shapeField struct {
-	name  string // as in Go
+	name  string // the name in Go
 	index []int  // through the structs in which it is embedded
 	shape *shape
-	zero  bool // left out if its own method IsZero says so
+	zero  bool // encoding/json omits it if its own method IsZero returns true
 }
 
 var (
@@ -55,16 +55,17 @@ var (
 	marshalInterfaces = []reflect.Type{jsonMarshaler, textMarshaler, jsonUnmarshaler, textUnmarshaler}
 )
 
-// A shaper finds the shape of a type and what of it could never be read back.
+// A shaper computes the shape of a type, and finds parts of the type that could never
+// be read back.
 type shaper struct {
 	event *eventType
-	known map[shapeKey]*shape // also those in progress, which ends the recursion
+	known map[shapeKey]*shape // includes unfinished ones, which ends the recursion
 
 	custom, unproven bool // as in an eventShape
 }
 
-// Where a value cannot be addressed, in a map, methods of its pointer are not
-// called.
+// addressable is false for values in a map. encoding/json does not call methods with
+// pointer receivers on them.
 type shapeKey struct {
 	typ         reflect.Type
 	addressable bool
@@ -75,13 +76,13 @@ type eventShape struct {
 	root   *shape
 	custom bool // some part writes its own JSON or text
 
-	// unproven says that of some part with methods of its own no value that was
-	// made up could be tried: the first event that is written is read back.
+	// unproven says that no made-up value could be tried for some part that has its
+	// own methods. Then the first event that is written is read back.
 	unproven atomic.Bool
 }
 
-// shapeOf returns the shape of an event type, and an error for the first
-// thing in it that would be lost.
+// shapeOf returns the shape of an event type, or an error for the first part of it
+// that would be lost.
 func shapeOf(event *eventType) (*eventShape, error) {
 	s := &shaper{event: event, known: map[shapeKey]*shape{}}
 	root, err := s.of(event.typ, "", true)
@@ -93,8 +94,8 @@ func shapeOf(event *eventType) (*eventShape, error) {
 	return found, nil
 }
 
-// verify returns an error if data, which was written of *event, does not have
-// all of it.
+// verify returns an error if data, the JSON of *event, does not hold all of the
+// event.
 func (s *eventShape) verify(event reflect.Value, data []byte) error {
 	suspect := s.custom && (mayBeReplaced(data) || !utf8.Valid(data))
 	if lost := s.root.check(event.Elem(), suspect); lost != nil {
@@ -109,7 +110,7 @@ func (s *eventShape) verify(event reflect.Value, data []byte) error {
 	return nil
 }
 
-// at says where in the event something is.
+// at says where in the event a type was found, for messages.
 func at(path string, typ reflect.Type) string {
 	if path == "" {
 		return "it"
@@ -142,8 +143,8 @@ func (s *shaper) of(typ reflect.Type, path string, addressable bool) (*shape, er
 	return found, nil
 }
 
-// find completes the shape of found.typ and reports whether there is anything
-// to look at in its values.
+// find completes the shape of found.typ, and reports whether its values must be
+// checked.
 func (s *shaper) find(found *shape, path string, addressable bool) (needed bool, err error) {
 	typ := found.typ
 	if elem := listElement(typ); elem != nil {
@@ -170,8 +171,7 @@ func hasAny(typ reflect.Type, interfaces []reflect.Type) bool {
 	return false
 }
 
-// findByKind completes the shape of a type that encoding/json takes apart
-// itself.
+// findByKind completes the shape of a type that encoding/json writes by its kind.
 func (s *shaper) findByKind(found *shape, path string, addressable bool) (needed bool, err error) {
 	switch typ := found.typ; typ.Kind() {
 	case reflect.String:
@@ -219,7 +219,7 @@ func canBeNil(k reflect.Kind) bool {
 	return k == reflect.Pointer || k == reflect.Slice || k == reflect.Map || k == reflect.Interface
 }
 
-// ofKey returns the shape of the keys of a map. They are not addressable.
+// ofKey returns the shape of the keys of a map. Keys are not addressable.
 func (s *shaper) ofKey(typ reflect.Type, path string) (*shape, error) {
 	path += " (key)"
 	writes, reads := typ.Implements(textMarshaler), reflect.PointerTo(typ).Implements(textUnmarshaler)

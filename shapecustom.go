@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// findCustom completes the shape of a type that writes or reads its own JSON
-// or text, whose methods can do anything. Such a type is tried with values that
-// are made up for it. That it refuses these is not an error.
+// findCustom completes the shape of a type that writes or reads its own JSON or text.
+// Its methods can do anything, so findCustom tries them with made-up values. A type
+// may refuse these values; that is not an error.
 //
-// It reports false for a type that is written by encoding/json after all.
+// findCustom returns false for a type that encoding/json writes after all.
 func (s *shaper) findCustom(found *shape, path string, addressable bool) (written bool, err error) {
 	typ, pointer := found.typ, reflect.PointerTo(found.typ)
 	for _, w := range writers {
@@ -43,11 +43,11 @@ func (s *shaper) findCustom(found *shape, path string, addressable bool) (writte
 	return writes, err
 }
 
-// findPromoted looks for a field that typ, a struct, embeds and whose methods
-// it has in place of its own. It returns the field if it is all that there
-// is in typ. Since reflection does not tell whose method it is, what it does
-// decides: the other fields have no effect on what it writes, or on what is
-// read nothing reaches them.
+// findPromoted looks for an embedded field of typ, a struct, whose methods were
+// promoted and replace those of typ. It returns the field if typ has no other fields.
+// Reflection does not tell where a method comes from, so findPromoted tries it: the
+// methods are promoted if the other fields do not change what they write, or get
+// nothing when they read.
 func (s *shaper) findPromoted(typ reflect.Type, path string) (all *reflect.StructField, err error) {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
@@ -87,8 +87,8 @@ func (s *shaper) findPromoted(typ reflect.Type, path string) (all *reflect.Struc
 	return nil, nil
 }
 
-// sharesMethods reports whether a struct may have methods of JSON or text
-// from an embedded field.
+// sharesMethods reports whether a struct may have JSON or text methods that an
+// embedded field promotes.
 func sharesMethods(typ, field reflect.Type) bool {
 	if field.Kind() != reflect.Pointer {
 		field = reflect.PointerTo(field)
@@ -101,7 +101,7 @@ func sharesMethods(typ, field reflect.Type) bool {
 	return false
 }
 
-// othersThan returns the fields of typ that are to be kept, but for field i.
+// othersThan returns the fields of typ, except field i, that JSON should hold.
 func (s *shaper) othersThan(typ reflect.Type, i int) (others []int) {
 	for o := range typ.NumField() {
 		f := typ.Field(o)
@@ -113,13 +113,13 @@ func (s *shaper) othersThan(typ reflect.Type, i int) (others []int) {
 	return others
 }
 
-// readsNone reports whether data is read, and nothing of it into the fields.
+// readsNone reports whether data can be read, and sets none of these fields.
 func (s *shaper) readsNone(typ reflect.Type, data []byte, fields []int) bool {
 	back, err := read(typ, data)
 	return err == nil && !anyOf(back.Elem(), fields)
 }
 
-// anyOf reports whether one of these fields of v has a value.
+// anyOf reports whether one of these fields of v is not zero.
 func anyOf(v reflect.Value, fields []int) bool {
 	for _, i := range fields {
 		if !v.Field(i).IsZero() {
@@ -129,9 +129,9 @@ func anyOf(v reflect.Value, fields []int) bool {
 	return false
 }
 
-// try writes and reads values of a type that has methods for both, or reads
-// its own. What it has read itself has to stay as it is: the first round may
-// normalize a value.
+// try writes and reads values of a type that has methods for both, or only reads its
+// own. The first round may normalize a value; after that the value must stay
+// unchanged.
 func (s *shaper) try(typ reflect.Type, path string) error {
 	tried := false
 	for _, v := range madeUp(typ) {
@@ -154,12 +154,12 @@ func (s *shaper) try(typ reflect.Type, path string) error {
 	return nil
 }
 
-// stays returns an error if *v, a value that was read, is another one once it
-// is written and read again.
+// stays returns an error if *v, a value that was read, changes when it is written and
+// read again.
 func stays(v reflect.Value) error {
 	text, err := write(v)
 	if err != nil {
-		return nil // it says so itself
+		return nil // the type reports this itself when it is written
 	}
 	again, err := read(v.Type().Elem(), text)
 	if err != nil {
@@ -174,8 +174,8 @@ func stays(v reflect.Value) error {
 	return nil
 }
 
-// tryWriter looks at a type that writes its own JSON or text, and that
-// encoding/json reads.
+// tryWriter tries a type that writes its own JSON or text, but that encoding/json
+// reads.
 func (s *shaper) tryWriter(typ reflect.Type, path string, addressable bool) error {
 	pointer := reflect.PointerTo(typ)
 	method, text := "that writes its JSON and none", false
@@ -210,8 +210,8 @@ func (s *shaper) tryWriter(typ reflect.Type, path string, addressable bool) erro
 	return nil
 }
 
-// readBack returns an error if an event cannot be read from data, which was
-// written of it, or not as it was: for a type that no made-up value could try.
+// readBack returns an error if an event cannot be read from data, its JSON, or
+// changes when it is read. It is for types for which no made-up value could be tried.
 func readBack(event reflect.Value, data []byte) error {
 	typ := event.Type().Elem()
 	back, err := read(typ, data)
@@ -227,8 +227,8 @@ func readBack(event reflect.Value, data []byte) error {
 	return stays(back)
 }
 
-// keeps reports whether something in v can be lost: an empty List is as good
-// as nil.
+// keeps reports whether v holds something that can be lost. An empty slice or map is
+// as good as nil.
 func keeps(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Slice, reflect.Map:
@@ -237,7 +237,7 @@ func keeps(v reflect.Value) bool {
 	return !v.IsZero()
 }
 
-// write returns the JSON of *v, with the panics of its methods as errors.
+// write returns the JSON of *v. Panics of its methods become errors.
 func write(v reflect.Value) (data []byte, err error) {
 	err = protect(func() (err error) {
 		data, err = json.Marshal(v.Interface())
@@ -246,20 +246,20 @@ func write(v reflect.Value) (data []byte, err error) {
 	return data, err
 }
 
-// read returns a pointer to a new typ with what is in data.
+// read returns a pointer to a new typ that was unmarshalled from data.
 func read(typ reflect.Type, data []byte) (v reflect.Value, err error) {
 	v = reflect.New(typ)
 	return v, protect(func() error { return json.Unmarshal(data, v.Interface()) })
 }
 
-// reachable returns v, a field of a value made here, so that it can be set
-// even if it is not exported.
+// reachable returns v, a field of a value that this package made, so that it can be
+// set even if it is not exported.
 func reachable(v reflect.Value) reflect.Value {
 	return reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
 }
 
-// madeUp returns pointers to values of typ: two that are filled in, and the
-// zero one.
+// madeUp returns pointers to made-up values of typ: two with different contents, and
+// the zero value.
 func madeUp(typ reflect.Type) []reflect.Value {
 	one, other, zero := reflect.New(typ), reflect.New(typ), reflect.New(typ)
 	fill(one.Elem(), 1, 0)
@@ -267,8 +267,9 @@ func madeUp(typ reflect.Type) []reflect.Value {
 	return []reflect.Value{one, other, zero}
 }
 
-// fill sets v to a value that n decides, as far as its exported parts go: to
-// touch the others could bring a type into a state that it has never seen.
+// fill sets the exported parts of v to a value that depends on n. It leaves
+// unexported parts alone: setting them could bring a value into a state that its type
+// does not allow.
 func fill(v reflect.Value, n, depth int) {
 	if depth > 4 || !v.CanSet() {
 		return

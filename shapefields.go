@@ -8,9 +8,9 @@ import (
 	"unicode"
 )
 
-// fields returns the fields of typ, a struct, that have to be looked at in
-// its values. It is an error if encoding/json leaves one out that does not
-// say so by the tag json:"-".
+// fields returns the fields of typ, a struct, that must be checked in its values. It
+// returns an error if encoding/json omits a field that does not have the tag
+// json:"-".
 func (s *shaper) fields(typ reflect.Type, path string, addressable bool) ([]shapeField, error) {
 	list := fieldList{shaper: s, root: typ, path: path, names: map[string]string{}}
 	if err := list.add(typ, nil, nil, "", addressable); err != nil {
@@ -19,13 +19,13 @@ func (s *shaper) fields(typ reflect.Type, path string, addressable bool) ([]shap
 	return list.fields, nil
 }
 
-// A fieldList grows by the fields of a struct and of those that it embeds.
+// A fieldList collects the fields of a struct and of the structs that it embeds.
 type fieldList struct {
 	*shaper
 	root   reflect.Type
 	path   string
 	fields []shapeField
-	names  map[string]string // Go's, by those in JSON
+	names  map[string]string // the names in Go, by the names in JSON
 }
 
 // join returns the path of a field.
@@ -51,7 +51,7 @@ func (l *fieldList) add(typ reflect.Type, index []int, within []reflect.Type, pa
 		}
 		if f.Type == domainEventType {
 			if f.Anonymous && l.root == l.event.typ {
-				continue // the event's own header, of which there is one
+				continue // the event's own header
 			}
 			return fmt.Errorf("%s is the header of an event, which has no JSON of its own: store the EventID or what else you need of it", where)
 		}
@@ -87,7 +87,7 @@ func (l *fieldList) add(typ reflect.Type, index []int, within []reflect.Type, pa
 	return nil
 }
 
-// addOne adds a field that is written under a name of its own.
+// addOne adds a field that is written under its own name.
 func (l *fieldList) addOne(f reflect.StructField, index []int, name, where, options string, addressable bool) error {
 	options = "," + options + ","
 	target := f.Type
@@ -114,7 +114,7 @@ func isBasic(k reflect.Kind) bool {
 	return k == reflect.String || k >= reflect.Bool && k <= reflect.Float64
 }
 
-// isJSONName reports whether encoding/json takes a name from a tag.
+// isJSONName reports whether encoding/json accepts a name in a tag.
 func isJSONName(name string) bool {
 	for _, c := range name {
 		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) {

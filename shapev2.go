@@ -7,8 +7,8 @@ import (
 	"reflect"
 )
 
-// Where encoding/json is built on its second version, as in Go 1.27, it calls
-// the methods of that one too.
+// If encoding/json is built on encoding/json/v2, as in Go 1.27, it also calls the
+// methods that v2 defines.
 func init() {
 	writers = append(writers, reflect.TypeFor[jsonv2.MarshalerTo]())
 	readers = append(readers, reflect.TypeFor[jsonv2.UnmarshalerFrom]())

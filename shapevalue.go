@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// A lostError says what of a value JSON does not hold, and where.
+// A lostError says which part of a value JSON does not hold, and why.
 type lostError struct {
 	path, why string
 }
@@ -26,7 +26,7 @@ func lost(format string, args ...any) *lostError {
 	return &lostError{why: fmt.Sprintf(format, args...)}
 }
 
-// in puts the name of a field before the path of e, which may be nil.
+// in puts the name of a field in front of the path of e, which may be nil.
 func (e *lostError) in(name string) *lostError {
 	if e != nil {
 		switch {
@@ -39,11 +39,10 @@ func (e *lostError) in(name string) *lostError {
 	return e
 }
 
-// check returns what of v, a value of s's type that encoding/json has
-// written, it has not written as it is. The values decide, not how
-// encoding/json writes what it replaces or cuts in silence. suspect says that
-// what was written may not be text as it was, and asks for a look into the
-// parts that write themselves.
+// check returns an error if encoding/json has not written all of v, a value of s's
+// type. check looks at the value, not at the JSON, since encoding/json replaces and
+// truncates silently. suspect says that the JSON may contain replaced text: then
+// check also looks into the parts that write themselves.
 func (s *shape) check(v reflect.Value, suspect bool) *lostError {
 	if s == nil {
 		return nil
@@ -92,7 +91,7 @@ func (s *shape) checkFields(v reflect.Value, suspect bool) *lostError {
 	return nil
 }
 
-// fieldAt is FieldByIndex; ok is false if an embedded pointer is nil.
+// fieldAt is FieldByIndex, but returns false for ok if an embedded pointer is nil.
 func fieldAt(v reflect.Value, index []int) (field reflect.Value, ok bool) {
 	for i, x := range index {
 		if i > 0 && v.Kind() == reflect.Pointer {
@@ -103,7 +102,7 @@ func fieldAt(v reflect.Value, index []int) (field reflect.Value, ok bool) {
 		}
 		v = v.Field(x)
 	}
-	if !v.CanInterface() { // an embedded type that is not exported
+	if !v.CanInterface() { // a field of an embedded type that is not exported
 		if !v.CanAddr() {
 			return v, false
 		}
@@ -112,8 +111,8 @@ func fieldAt(v reflect.Value, index []int) (field reflect.Value, ok bool) {
 	return v, true
 }
 
-// leftOut reports whether v has a value although its method IsZero denies it.
-// A type that tells what is equal by a method Equal is asked.
+// leftOut reports whether v is not zero although its method IsZero returns true. If
+// the type has a method Equal, that decides whether v is zero.
 func leftOut(v reflect.Value) bool {
 	if v.IsZero() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return false
@@ -184,8 +183,8 @@ func (s *shape) checkMap(v reflect.Value, suspect bool) *lostError {
 	return nil
 }
 
-// checkAny looks at what is in an interface. encoding/json writes anything,
-// and reads what it makes of JSON that has no type.
+// checkAny checks the value in an interface. encoding/json writes every type, but
+// reads back only the types that it chooses for untyped JSON.
 func checkAny(v reflect.Value) *lostError {
 	if !v.IsValid() {
 		return nil
@@ -220,9 +219,9 @@ func checkAny(v reflect.Value) *lostError {
 	return lost("is an interface and holds a %s, which is read back as another type: let it hold string, float64, bool, []any or map[string]any, or give it a type", v.Type())
 }
 
-// mayBeReplaced reports whether data, which is JSON, has a U+FFFD: what
-// encoding/json, as documented, puts in place of text that is not UTF-8. It
-// may write the rune itself or escape it.
+// mayBeReplaced reports whether data, which is JSON, contains a U+FFFD, with which
+// encoding/json replaces invalid UTF-8, as documented. It may write the rune itself
+// or its escape.
 func mayBeReplaced(data []byte) bool {
 	if bytes.Contains(data, []byte("\ufffd")) {
 		return true
@@ -239,8 +238,8 @@ func mayBeReplaced(data []byte) bool {
 	}
 }
 
-// writtenBy returns what the methods of v write. It was written once without
-// an error.
+// writtenBy returns what the methods of v write. The caller has written v before
+// without an error.
 func writtenBy(v reflect.Value) (text []byte) {
 	held := v.Interface()
 	if v.CanAddr() {
@@ -255,8 +254,8 @@ func writtenBy(v reflect.Value) (text []byte) {
 	return text
 }
 
-// validStrings reports whether all strings in v, also in fields that are not
-// exported, are UTF-8, down to a depth that ends in rings of pointers.
+// validStrings reports whether all strings in v are valid UTF-8, including those in
+// unexported fields. It stops at a depth that ends cycles of pointers.
 func validStrings(v reflect.Value, depth int) bool {
 	if depth > 16 {
 		return true

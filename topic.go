@@ -9,34 +9,35 @@ import (
 	"github.com/google/uuid"
 )
 
-// A topic is the registry of one event type: the handlers of its events. Nodes that
-// do not belong to a handler have a topic with fewer fields set.
+// A topic holds the handlers for one event type on one bus. Nodes that do not belong
+// to a handler have a topic with fewer fields set.
 type topic struct {
 	bus      *EventBus
 	event    *eventType
-	err      error // why its events are refused
+	err      error // why the bus refuses its events
 	handlers atomic.Pointer[handlers]
-	late     bool // for handlers called after Close has returned
+	late     bool // for handlers that are called after Close has returned
 }
 
-// handlers is a snapshot of who handles the events of a topic. It is
-// immutable, so an event keeps to the snapshot that it was published with.
+// handlers is a snapshot of the handlers of a topic. It is immutable, so an event
+// keeps the snapshot that was current when it was published.
 type handlers struct {
 	lanes  [phases]lane
 	routes []*route
-	funcs  any  // the AfterCommit handlers as handlerFuncs; nil if one of them takes more than a call
-	direct any  // funcs, if these are all there is to call; else nil
-	none   bool // nothing handles its events
-	early  bool // some handler or transport has its turn before the commit
+	funcs  any  // the AfterCommit handlers as handlerFuncs; nil if the bus must do more than call one of them
+	direct any  // funcs if there is nothing else to call; otherwise nil
+	none   bool // there are no handlers and no transports
+	early  bool // some handler runs, or some transport sends, before the commit
 }
 
-// A lane holds the handlers of one phase, in order of subscription. Snapshots share
-// arrays: a longer lane is made by appending beyond the end of the shorter one, which
-// is never written again; removing copies. So do funcs.
+// A lane holds the handlers of one phase, in the order of subscription. Snapshots
+// share arrays: a longer lane is made by appending behind the end of the shorter one,
+// and elements are never overwritten. Removing a handler copies the lane. The same
+// holds for funcs.
 type lane []*Subscription
 
-// A route is a transport that events of one type are sent through, and the
-// handlers there. Routes are immutable.
+// A route is a transport through which events of one type are sent, together with the
+// handlers that it runs. Routes are immutable.
 type route struct {
 	transport Transport
 	phase     Phase
@@ -44,8 +45,8 @@ type route struct {
 	keys      []string
 }
 
-// live returns the names in r of those that are still subscribed, and
-// whether there is anything to send.
+// live returns the keys of the handlers in r that are still subscribed, and whether
+// there is anything to send.
 func (r *route) live(bus *EventBus) (keys []string, any bool) {
 	for i, sub := range r.subs {
 		if !sub.removed.Load() {
@@ -68,7 +69,7 @@ func newTopic(bus *EventBus, typ reflect.Type) *topic {
 	return t
 }
 
-// store publishes a snapshot, after deriving what follows from the rest.
+// store publishes a snapshot, after it has computed the fields that depend on others.
 func (t *topic) store(h *handlers) {
 	empty := func(l lane) bool { return len(l) == 0 }
 	h.none = len(h.routes) == 0 && !slices.ContainsFunc(h.lanes[:], func(l lane) bool { return !empty(l) })
@@ -90,7 +91,7 @@ func (t *topic) mustAccept() {
 	}
 }
 
-// add and remove are called with the bus's mu held.
+// add adds sub. The caller holds the bus's mu, as for remove.
 func (t *topic) add(sub *Subscription) {
 	h := *t.handlers.Load()
 	if sub.transport == nil {
@@ -132,8 +133,9 @@ func (t *topic) remove(sub *Subscription) {
 	t.store(&h)
 }
 
-// appendTo appends the handlers of l to funcs, which are all that there are so far,
-// or are empty. It returns nil if there are none, or one takes more than a call.
+// appendTo appends the handlers of l to funcs, which holds all earlier handlers, or
+// is empty. It returns nil if there are no handlers, or if the bus must do more than
+// call one of them.
 func (l lane) appendTo(funcs any, empty bool) any {
 	if len(l) == 0 || l[0].appendFuncs == nil || funcs == nil && !empty {
 		return nil
@@ -141,13 +143,13 @@ func (l lane) appendTo(funcs any, empty bool) any {
 	return l[0].appendFuncs(funcs, l)
 }
 
-// without returns a copy of l less some subscriptions.
+// without returns a copy of l without the subscriptions for which gone returns true.
 func (l lane) without(gone func(*Subscription) bool) lane {
 	return slices.DeleteFunc(slices.Clone(l), gone)
 }
 
-// copyOf returns a copy of the event with that header, which its receiver may
-// keep. The error is a panic of its Clone method.
+// copyOf returns a copy of the event with that header, which its receiver may keep.
+// It returns an error if the event's Clone method panics.
 func (t *topic) copyOf(header *DomainEvent) (copied Event, err error) {
 	if t.event.clone < 0 {
 		return t.event.box(header), nil
@@ -162,8 +164,8 @@ func (t *topic) copyOf(header *DomainEvent) (copied Event, err error) {
 	return copied, nil
 }
 
-// stamp fills in the header of an event that is published in n, unless it has
-// been.
+// stamp fills in the header of an event that is published in n, unless it is filled
+// in already.
 func (t *topic) stamp(n *node, header *DomainEvent) {
 	if header.id == uuid.Nil {
 		header.stamp(n.origin(), t.bus.clock)

@@ -376,8 +376,8 @@ type queued struct {
 	from  *node // where it was published
 }
 
-// A txScope is a transaction or a savepoint in one, and a txQueue what is published
-// in a transaction.
+// A txScope is a transaction or a savepoint inside one, and a txQueue holds the events
+// that are published in a transaction.
 type (
 	txScope = scope.Scope[item]
 	txQueue = scope.Queue[item]

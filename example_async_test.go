@@ -13,16 +13,16 @@ type PhotoUploaded struct {
 	File string
 }
 
-// Async handlers run on workers of this process. Each handles one event at a
-// time, in the order of publishing; the publisher does not wait. Close does,
-// until the queues are empty.
+// Async handlers run on background workers of this process. Each handler gets one
+// event at a time, in the order of publishing, and the publisher does not wait. Close
+// waits until the queues are empty.
 func ExampleAsync() {
 	bus := tidings.New(tidings.WithWorkers(2), tidings.WithErrorHandler(func(ctx context.Context, err error) {
-		fmt.Println(err) // nobody else gets it
+		fmt.Println(err) // no caller gets it
 	}))
 	published := make(chan struct{})
 	tidings.Subscribe(bus, func(ctx context.Context, e PhotoUploaded) error {
-		<-published // a slow one
+		<-published // a slow handler
 		if e.File == "b.gif" {
 			return fmt.Errorf("%s: unknown format", e.File)
 		}

@@ -16,9 +16,8 @@ type InvoicePaid struct {
 	Payer     string `json:"payer"`
 }
 
-// An event that leaves the program, into a table or a queue, gets a name
-// that outlives its Go type. What comes back is the same event, header and
-// all.
+// An event that is stored in a table or sent through a queue needs a name that
+// outlives its Go type. Decode returns the same event, including its header.
 func ExampleRegister() {
 	registry := &tidings.Registry{Source: "https://shop.example"}
 	tidings.Register[InvoicePaid](registry, "billing.invoice_paid", 1)
@@ -54,8 +53,8 @@ func ExampleRegister() {
 	//  "payer":"Tern Ltd"}}
 }
 
-// The shapes that an event had before. They stay as they were, beside the
-// functions that read them.
+// The earlier shapes of an event. They never change, and stay beside the functions that
+// convert them.
 type (
 	shipmentV1 struct {
 		Recipient string `json:"recipient"` // "Ada Lovelace, London"
@@ -81,11 +80,11 @@ func shipmentV1to2(old shipmentV1) (shipmentV2, error) {
 }
 
 func shipmentV2to3(old shipmentV2) (ShipmentSent, error) {
-	return ShipmentSent{Name: old.Name, City: old.City, Country: "GB"}, nil // we shipped nowhere else then
+	return ShipmentSent{Name: old.Name, City: old.City, Country: "GB"}, nil // at that time we shipped nowhere else
 }
 
-// Data of version 1 becomes version 2, and that version 3: each change of
-// shape is one small function, and no handler ever sees an old one.
+// Data of version 1 becomes version 2, and version 2 becomes version 3. Each change
+// of shape is one small function, and handlers see only the current shape.
 func ExampleUpcast() {
 	registry := &tidings.Registry{}
 	tidings.Register[ShipmentSent](registry, "shop.shipment_sent", 3)

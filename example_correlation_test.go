@@ -24,8 +24,9 @@ type ParcelPacked struct {
 	Grams int
 }
 
-// What a handler publishes with its context belongs to the same workflow,
-// and names the event that led to it. Nothing has to be passed on by hand.
+// Events that a handler publishes with its context belong to the same workflow, and
+// carry the ID of the event that caused them. The handler does not pass on any ID
+// itself.
 func ExampleWithCorrelationID() {
 	bus := tidings.New()
 	names := map[uuid.UUID]string{}
@@ -41,8 +42,8 @@ func ExampleWithCorrelationID() {
 		return tidings.Publish(ctx, bus, ParcelPacked{Grams: 480})
 	})
 
-	// The ID of the HTTP request, say. Without it, the first event's own ID
-	// names the workflow.
+	// For example, the ID of an HTTP request. Without it, the first event's own ID
+	// identifies the workflow.
 	request := uuid.MustParse("5f0c4a3e-0d0a-4a52-9c25-0a6d3c1f7b11")
 	ctx := tidings.WithCorrelationID(context.Background(), request)
 	if err := tidings.Publish(ctx, bus, OrderReceived{Order: "A-1"}); err != nil {

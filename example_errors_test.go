@@ -18,8 +18,8 @@ type Declined struct{ Reason string }
 
 func (e *Declined) Error() string { return "card declined: " + e.Reason }
 
-// All handlers run, also after one fails or panics. Publish returns what
-// failed as one error, which errors.As and errors.Is look into.
+// If a handler fails or panics, the other handlers still run. Publish returns all
+// failures as one error, in which errors.As and errors.Is find each of them.
 func ExampleHandlerError() {
 	bus := tidings.New()
 	tidings.Subscribe(bus, func(ctx context.Context, e CardCharged) error {

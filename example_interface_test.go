@@ -7,7 +7,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Billable is a family of events: all that have this method.
+// Billable is a family of events: all events that have this method.
 type Billable interface {
 	tidings.Event
 	Cents() int64
@@ -29,8 +29,8 @@ func (e ReportDelivered) Cents() int64 { return 1500 * e.Pages }
 
 type MeetingCancelled struct{ tidings.DomainEvent }
 
-// A handler of an interface receives every event that implements it, and a
-// handler of Event receives all.
+// A handler of an interface receives every event that implements the interface. A
+// handler of Event receives all events.
 func ExampleSubscribe_interface() {
 	bus := tidings.New()
 	var total int64

@@ -18,8 +18,8 @@ type BasketPaid struct {
 	Lines tidings.List[BasketLine]
 }
 
-// Handlers could share a slice and change it under each other, so events
-// hold a List instead.
+// Handlers that share a slice could change it for each other, so events contain a
+// List instead.
 func ExampleList() {
 	bus := tidings.New()
 	tidings.Subscribe(bus, func(ctx context.Context, e BasketPaid) error {

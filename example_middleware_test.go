@@ -13,7 +13,8 @@ type PaymentReceived struct {
 	Cents int64
 }
 
-// Reported is a Middleware: it wraps every handler of a bus, or one of them.
+// Reported is a Middleware that prints the result of a handler. A Middleware wraps
+// every handler of a bus, or one handler.
 func Reported(next tidings.HandlerFunc) tidings.HandlerFunc {
 	return func(ctx context.Context, d tidings.Delivery) error {
 		err := next(ctx, d)
@@ -22,7 +23,7 @@ func Reported(next tidings.HandlerFunc) tidings.HandlerFunc {
 	}
 }
 
-// Retried calls a handler up to three times.
+// Retried is a Middleware that calls a handler up to three times.
 func Retried(next tidings.HandlerFunc) tidings.HandlerFunc {
 	return func(ctx context.Context, d tidings.Delivery) error {
 		var err error
@@ -35,8 +36,8 @@ func Retried(next tidings.HandlerFunc) tidings.HandlerFunc {
 	}
 }
 
-// Middleware of the bus is outside that of a subscription. A panic reaches
-// it as an error.
+// The Middleware of the bus is outside the Middleware of a subscription. A panic of
+// the handler reaches it as an error.
 func ExampleMiddleware() {
 	bus := tidings.New(tidings.WithMiddleware(Reported))
 

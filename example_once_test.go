@@ -12,7 +12,7 @@ type VisitorEntered struct {
 	Name string
 }
 
-// Once ends a subscription with the first event, also if several are
+// Once ends a subscription after the first event, even if several events are
 // published at the same time.
 func ExampleOnce() {
 	bus := tidings.New()

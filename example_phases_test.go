@@ -9,8 +9,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// The phase says when a handler runs, relative to the transaction of
-// whoever publishes.
+// A phase sets when a handler runs, relative to the publisher's transaction.
 func ExamplePhase() {
 	type OrderPlaced struct{ tidings.DomainEvent }
 	bus := tidings.New()
@@ -47,8 +46,8 @@ func ExamplePhase() {
 	// card declined
 }
 
-// A handler before the commit can refuse; one after it cannot make a
-// committed order look failed.
+// A handler before the commit can refuse the change. A handler after the commit
+// cannot make a committed order look as if it had failed.
 func ExamplePhase_failures() {
 	type OrderPlaced struct {
 		tidings.DomainEvent

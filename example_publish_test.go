@@ -7,15 +7,15 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// ProposalAccepted is published by module crm. It lives in a package of
-// events that the modules share, so that none imports another.
+// Module crm publishes ProposalAccepted. The type is declared in a package of events
+// that the modules share, so that they do not import each other.
 type ProposalAccepted struct {
 	tidings.DomainEvent
 	ProposalID int64
 	Number     string
 }
 
-// A module subscribes to what it reacts to; another publishes what happened.
+// One module publishes an event, and other modules subscribe handlers to it.
 func Example() {
 	bus := tidings.New()
 

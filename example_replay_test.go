@@ -12,7 +12,7 @@ type SeatBooked struct {
 	Seat string
 }
 
-// Occupancy is a read model: its handlers count what is booked.
+// Occupancy is a read model: its handlers record which seats are booked.
 type Occupancy struct{ seats map[string]bool }
 
 func (o *Occupancy) OnSeatBooked(ctx context.Context, e SeatBooked) error {
@@ -20,11 +20,11 @@ func (o *Occupancy) OnSeatBooked(ctx context.Context, e SeatBooked) error {
 	return nil
 }
 
-// An event that has a header is published as it is: a handler that is
-// replayed a stored event sees the ID and the time of then. A bus of its own
-// keeps the replay from all other handlers.
+// Publish does not change the header of an event that has one already. So a handler
+// that replays a stored event sees its original ID and time. Replay on a separate
+// bus, so that no other handler gets the event again.
 func ExamplePublish_replay() {
-	// Some time ago, events were published, and stored.
+	// Some time ago, events were published and stored.
 	ctx := context.Background()
 	var stored []tidings.Event
 	bus := tidings.New()
@@ -38,7 +38,7 @@ func ExamplePublish_replay() {
 		}
 	}
 
-	// Today, a read model is built from them.
+	// Today, the program builds a read model from them.
 	occupancy := &Occupancy{seats: map[string]bool{}}
 	replay := tidings.New()
 	tidings.Subscribe(replay, occupancy.OnSeatBooked)

@@ -11,8 +11,8 @@ import (
 	"github.com/tidings-go/tidings/internal/txtest/fakedb"
 )
 
-// What is published in a transaction is delivered once it has committed,
-// and dropped if it rolls back.
+// Events published in a transaction are delivered once it has committed, and dropped
+// if it rolls back.
 func ExampleInTx() {
 	type OrderPlaced struct {
 		tidings.DomainEvent
@@ -46,8 +46,8 @@ func ExampleInTx() {
 	// second order: card declined
 }
 
-// An inner transaction is a savepoint. If it fails, only what was published
-// there is dropped.
+// An inner InTx is a savepoint. If it fails, only the events published inside it are
+// dropped.
 func ExampleInTx_nested() {
 	type ItemShipped struct {
 		tidings.DomainEvent
@@ -87,7 +87,7 @@ func ExampleInTx_nested() {
 	// order: <nil>
 }
 
-// OnCommit is for what should wait for the commit and is not an event.
+// OnCommit delays a function until the commit, for work that is not an event.
 func ExampleOnCommit() {
 	db, bus := openShop(), tidings.New()
 	cache := map[string]string{"price": "10.00"}
@@ -108,7 +108,7 @@ func ExampleOnCommit() {
 	// after it: map[] <nil>
 }
 
-// Code that begins and commits by hand opens a scope around that.
+// Code that begins and commits a transaction itself opens a scope around it.
 func ExampleNewTxHook() {
 	type OrderPlaced struct {
 		tidings.DomainEvent
@@ -127,8 +127,8 @@ func ExampleNewTxHook() {
 			return err
 		}
 		ctx, hook := tidings.NewTxHook(ctx)
-		defer hook.Rollback(ctx) // nothing, after hook.Commit
-		defer tx.Rollback()      // before it: the database first
+		defer hook.Rollback(ctx) // does nothing after hook.Commit
+		defer tx.Rollback()      // runs before hook.Rollback: the database rolls back first
 		ctx = tidings.WithTx(ctx, tx)
 
 		if _, err := tx.ExecContext(ctx, "INSERT INTO orders (id) VALUES (?)", id); err != nil {
@@ -137,14 +137,14 @@ func ExampleNewTxHook() {
 		if err := tidings.Publish(ctx, bus, OrderPlaced{OrderID: id}); err != nil {
 			return err
 		}
-		if err := hook.Prepare(ctx); err != nil { // handlers in the phase BeforeCommit
+		if err := hook.Prepare(ctx); err != nil { // BeforeCommit handlers
 			return err
 		}
 		if err := tx.Commit(); err != nil {
 			return err
 		}
 		fmt.Println("committed")
-		return hook.Commit(ctx) // the others
+		return hook.Commit(ctx) // AfterCommit handlers
 	}
 	fmt.Println(place(context.Background(), 1))
 	// Output:
@@ -153,8 +153,7 @@ func ExampleNewTxHook() {
 	// <nil>
 }
 
-// A handler that writes to the same database takes part in the transaction
-// of whoever publishes.
+// A handler that writes to the same database does so in the publisher's transaction.
 func ExampleTxFrom() {
 	type OrderPlaced struct {
 		tidings.DomainEvent
@@ -181,14 +180,13 @@ func ExampleTxFrom() {
 	// tidings: audit handling tidings_test.OrderPlaced: orders are placed in a transaction
 }
 
-// openShop returns the database of the examples. There is no test at whose
-// end to close it.
+// openShop returns the database of the examples. No test closes it at its end.
 func openShop() *sql.DB {
 	db, _ := fakedb.Open(exampleTB{})
 	return db
 }
 
-// exampleTB is what fakedb.Open needs of a test.
+// exampleTB has the methods of a test that fakedb.Open calls.
 type exampleTB struct{ testing.TB }
 
 func (exampleTB) Helper()        {}

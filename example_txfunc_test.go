@@ -8,9 +8,9 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// A TxFunc fits tidings to a database library: begin, call body with the
-// transaction in its context, commit or roll back. Most libraries have a
-// function that does the rest.
+// A TxFunc connects tidings to a database library. It begins a transaction, calls
+// body with the transaction in its context, and commits or rolls back. Most libraries
+// have a function that does most of this.
 func ExampleTxFunc() {
 	var db shopDB
 	inTx := func(ctx context.Context, body func(context.Context) error) error {
@@ -55,8 +55,8 @@ func ExampleTxFunc() {
 	// <nil>
 }
 
-// A TxFunc may call its body again. What the failed attempt has published
-// is dropped.
+// A TxFunc may call body again, to retry. The events of the failed attempt are
+// dropped.
 func ExampleTxFunc_retry() {
 	errConflict := errors.New("serialization failure")
 	var db shopDB
@@ -99,9 +99,9 @@ func ExampleTxFunc_retry() {
 	// <nil>
 }
 
-// A shopDB is a database library that prints its statements. Like many, it
-// has a function that commits if its argument returns nil, and transactions
-// have one for savepoints.
+// A shopDB is a database library that prints its statements. As in many libraries,
+// its method Transaction commits if its argument returns nil, and a transaction has
+// the same method for savepoints.
 type shopDB struct{}
 
 type shopTx struct{}

@@ -229,8 +229,8 @@ func (s *shaper) ofKey(typ reflect.Type, path string) (*shape, error) {
 	case k >= reflect.Int && k <= reflect.Uintptr && !writes && !reads:
 		return nil, nil
 	case k == reflect.String && !writes, k == reflect.String && !reads:
-		// Strings are written as they are, and read as they are unless there
-		// is an UnmarshalText, which then has to take any of them.
+		// Strings are written unchanged. They are read unchanged too, unless there
+		// is an UnmarshalText, which then must accept every string.
 		return &shape{form: aText, typ: typ}, nil
 	case !writes || !reads:
 		return nil, fmt.Errorf("%s is the key of a map and not both written and read: give %[2]s the methods MarshalText and UnmarshalText, the first of them with a value receiver", at(path, typ), typ)

@@ -1,6 +1,6 @@
-// Package docscheck keeps the Markdown pages of the repository true: their Go blocks
-// quote files that are compiled, and their relative links lead somewhere.
-// CONTRIBUTING.md has the rule.
+// Package docscheck checks the Markdown pages of the repository: their Go blocks must
+// quote files that are compiled, and their relative links must lead to files and
+// headings that exist. CONTRIBUTING.md explains the rule.
 package docscheck
 
 import (
@@ -17,8 +17,8 @@ import (
 	"unicode"
 )
 
-// Modules reads from go.work the directories whose packages "go test work"
-// compiles. A module that does not exist is an error.
+// Modules returns the directories in go.work whose packages "go test work" compiles.
+// It returns an error if a module does not exist.
 func Modules(tree fs.FS) ([]string, error) {
 	text, err := fs.ReadFile(tree, "go.work")
 	if err != nil {
@@ -39,9 +39,9 @@ func Modules(tree fs.FS) ([]string, error) {
 	return modules, nil
 }
 
-// Tree checks every Markdown page of a tree, whose modules are from [Modules]. It
-// returns how many there are, and what is wrong with them. Directories that begin
-// with a dot and those named testdata are left out.
+// Tree checks every Markdown page in a tree. modules are the result of [Modules].
+// Tree returns the number of pages, and the problems that it found. It skips
+// directories that begin with a dot, and those named testdata.
 func Tree(tree fs.FS, modules []string) (pages int, problems []string, err error) {
 	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
@@ -58,14 +58,14 @@ func Tree(tree fs.FS, modules []string) (pages int, problems []string, err error
 	return pages, problems, err
 }
 
-// Page checks one page of a tree, and returns what is wrong with it.
+// Page checks one page of a tree, and returns the problems that it found.
 func Page(tree fs.FS, modules []string, name string) []string {
 	c := checker{tree: tree, modules: modules}
 	c.check(name)
 	return c.problems
 }
 
-// A checker collects what is wrong with a page.
+// A checker collects the problems of a page.
 type checker struct {
 	tree     fs.FS
 	modules  []string
@@ -112,7 +112,8 @@ func (c *checker) checkQuote(block goBlock) error {
 	return checkPassages(splitLines(string(source)), block.lines)
 }
 
-// checkCompiled refuses a file that neither "go vet work" nor "go test work" reads.
+// checkCompiled returns an error for a file that neither "go vet work" nor "go test
+// work" compiles.
 func (c *checker) checkCompiled(file string) error {
 	if !fs.ValidPath(file) || path.Ext(file) != ".go" {
 		return errors.New("name a Go file by its path from the root, as in examples/quickstart/main.go")
@@ -147,8 +148,8 @@ func (c *checker) checkCompiled(file string) error {
 	return err
 }
 
-// checkPassages looks in the source for the passages of a block, the lines between
-// its "// ..." lines, one after the other. Each has an indentation of its own.
+// checkPassages looks in the source for each passage of a block, in order. Lines "//
+// ..." separate the passages, and each passage may have its own indentation.
 func checkPassages(source, block []string) error {
 	found := 0
 	for len(block) > 0 {
@@ -178,7 +179,8 @@ func checkPassages(source, block []string) error {
 	return nil
 }
 
-// notQuoted points at the line that the writer has to look at.
+// notQuoted returns an error that names the line at which the quotation differs from
+// the source.
 func notQuoted(source, passage []string) error {
 	for _, line := range passage {
 		same := func(s string) bool { return strings.TrimSpace(s) == strings.TrimSpace(line) }
@@ -190,7 +192,7 @@ func notQuoted(source, passage []string) error {
 		"write // ... for lines that you leave out", strings.TrimSpace(passage[0]))
 }
 
-// dedent cuts empty lines at both ends and the indentation that all lines share.
+// dedent removes empty lines at both ends, and the indentation that all lines share.
 func dedent(lines []string) []string {
 	for len(lines) > 0 && lines[0] == "" {
 		lines = lines[1:]
@@ -214,7 +216,7 @@ func dedent(lines []string) []string {
 	return dedented
 }
 
-// splitLines splits a text into lines without the blanks at their ends.
+// splitLines splits a text into lines, without the spaces at their ends.
 func splitLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
@@ -223,7 +225,8 @@ func splitLines(text string) []string {
 	return lines
 }
 
-// checkLink follows a link within the repository; the rest of the web is not ours.
+// checkLink checks a link within the repository. It does not check links to other
+// sites.
 func (c *checker) checkLink(page, target string) error {
 	link, err := url.Parse(target)
 	if err != nil {
@@ -249,12 +252,12 @@ func (c *checker) checkLink(page, target string) error {
 }
 
 type (
-	// A markdown holds what the checks want of a Markdown page.
+	// A markdown holds the parts of a Markdown page that are checked.
 	markdown struct {
-		blocks  []goBlock // the fenced blocks of Go
+		blocks  []goBlock // the fenced Go blocks
 		links   []pageLink
-		anchors map[string]bool // where links may point, without #
-		strays  []int           // lines of from: comments with no Go block below
+		anchors map[string]bool // the targets of links, without #
+		strays  []int           // lines of from: comments without a Go block below
 	}
 	goBlock struct {
 		line  int
@@ -274,14 +277,14 @@ var (
 	codeSpan    = regexp.MustCompile("`+[^`]+`+")
 	anchorTag   = regexp.MustCompile(`<[^>]+\s(?:id|name)="([^"]+)"`)
 	linkText    = regexp.MustCompile(`!?\[([^\]]*)\]\([^)]*\)`)
-	// Inline links, definitions of references, and HTML.
+	// Inline links, reference definitions and HTML.
 	linkTarget = regexp.MustCompile(`\]\(\s*<?([^\s<>()]+)|^ {0,3}\[[^\]^]+\]:\s*<?([^\s<>]+)|\s(?:href|src)="([^"]+)"`)
 )
 
 func parsePage(text string) markdown {
 	page := markdown{anchors: map[string]bool{}}
 	lines := splitLines(text)
-	from, fromLine := "", 0 // a comment that waits for its fence
+	from, fromLine := "", 0 // the last from: comment, until its fence
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
 		fence := fenceLine.FindStringSubmatch(line)
@@ -293,7 +296,7 @@ func parsePage(text string) markdown {
 		if fence != nil {
 			begin := i + 1
 			for i++; i < len(lines); i++ {
-				// A fence ends at one of its own kind, as long or longer.
+				// A fence ends at a fence of the same kind that is as long or longer.
 				end := strings.TrimSpace(lines[i])
 				if strings.HasPrefix(end, fence[1]) && strings.Trim(end, fence[1][:1]) == "" {
 					break
@@ -326,8 +329,9 @@ func parsePage(text string) markdown {
 	return page
 }
 
-// addHeading adds the anchor that GitHub gives to a heading: its letters, digits,
-// hyphens and underscores in lower case, hyphens for spaces, and a number if taken.
+// addHeading adds the anchor that GitHub makes of a heading: its letters, digits,
+// hyphens and underscores in lower case, hyphens for spaces, and a number if the
+// anchor exists already.
 func (p *markdown) addHeading(text string) {
 	slug := strings.Map(func(r rune) rune {
 		switch {

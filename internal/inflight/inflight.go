@@ -1,4 +1,4 @@
-// Package inflight counts the work that the end of a bus waits for.
+// Package inflight counts running work, for which Close of a bus waits.
 package inflight
 
 import (
@@ -11,13 +11,12 @@ import (
 	"github.com/tidings-go/tidings/internal/typemap"
 )
 
-// A Counter counts work. The zero Counter has none. Its methods are safe to call
-// concurrently.
+// A Counter counts running work. The zero Counter is at zero. Its methods are safe to
+// call concurrently.
 //
-// A publisher counts itself in one of several shards, for as long as it calls
-// handlers, so that publishers on several processors rarely wait for one cache line.
-// Work that outlives its publisher, such as asynchronous handlers, is counted in
-// deferred.
+// A publisher counts itself in one of several shards while it calls handlers, so that
+// publishers on several processors rarely wait for the same cache line. Work that its
+// publisher does not wait for, such as Async handlers, is counted in deferred.
 type Counter struct {
 	shards   [shards]Shard
 	deferred atomic.Int64
@@ -35,15 +34,16 @@ type Shard struct {
 	_ [56]byte // the rest of a cache line
 }
 
-// Start counts one piece of work. Which shard does, an address of the stack tells:
-// that differs between goroutines.
+// Start counts one piece of work. The address chooses the shard: an address on the
+// stack of the publisher, or of memory that it has just allocated, differs between
+// goroutines.
 func (c *Counter) Start(stack unsafe.Pointer) *Shard {
 	s := &c.shards[typemap.Spread(stack)>>(bits.UintSize-3)]
 	s.n.Add(1)
 	return s
 }
 
-// Finish ends what Start has counted in s.
+// Finish ends the piece of work that Start has counted in s.
 func (c *Counter) Finish(s *Shard) {
 	s.n.Add(-1)
 	if c.watched.Load() {
@@ -54,7 +54,7 @@ func (c *Counter) Finish(s *Shard) {
 // StartDeferred counts one piece of work that its publisher does not wait for.
 func (c *Counter) StartDeferred() { c.deferred.Add(1) }
 
-// FinishDeferred ends what StartDeferred has counted.
+// FinishDeferred ends the piece of work that StartDeferred has counted.
 func (c *Counter) FinishDeferred() {
 	c.deferred.Add(-1)
 	if c.watched.Load() {
@@ -82,7 +82,7 @@ func (c *Counter) watch() <-chan struct{} {
 	return w
 }
 
-// Wait returns when nothing is in flight, or with ctx.Err().
+// Wait waits until no work is running. If ctx ends before that, it returns ctx.Err().
 func (c *Counter) Wait(ctx context.Context) error {
 	for {
 		ended := c.watch()
@@ -97,9 +97,10 @@ func (c *Counter) Wait(ctx context.Context) error {
 	}
 }
 
-// idle looks at the shards first. A publisher may leave deferred work behind, which
-// is counted before the publisher ends; deferred work is counted until all that it
-// publishes in turn has ended.
+// idle checks the shards before it checks deferred. A publisher counts its deferred
+// work before the publisher itself ends, and deferred work is counted until
+// everything that it publishes has ended. So no work can pass from one to the other
+// unseen.
 func (c *Counter) idle() bool {
 	for i := range c.shards {
 		if c.shards[i].n.Load() != 0 {

@@ -15,8 +15,8 @@ import (
 	"github.com/tidings-go/tidings/internal/inflight"
 )
 
-// Publishers that leave work behind, which publishes and leaves work behind in turn,
-// while somebody closes the door and waits.
+// Publishers leave deferred work behind, which publishes and leaves work behind
+// again, while another goroutine refuses new work and waits.
 func TestWaitMissesNothing(t *testing.T) {
 	t.Parallel()
 	for range 50 {

@@ -1,4 +1,4 @@
-// Package retry reads what the error of a handler says about the next attempt, see
+// Package retry reads from a handler's error what it says about the next attempt, see
 // Permanent and RetryAfter of package tidings.
 package retry
 
@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// IsPermanent reports whether there is to be no further attempt.
+// IsPermanent reports whether err forbids further attempts.
 func IsPermanent(err error) bool {
 	var p interface{ Permanent() bool }
 	return errors.As(err, &p) && p.Permanent()
 }
 
-// After returns how long the next attempt is to wait, at least 0, if err says so.
+// After returns how long to wait before the next attempt, which is at least 0, and
+// whether err says so.
 func After(err error) (wait time.Duration, ok bool) {
 	var after interface{ RetryAfter() time.Duration }
 	if !errors.As(err, &after) {

@@ -1,5 +1,5 @@
-// Package rfc3339 reads all times that RFC 3339 allows. Package time refuses
-// some of them.
+// Package rfc3339 parses all times that RFC 3339 allows. Package time refuses some of
+// them.
 package rfc3339
 
 import (
@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Parse reads a date-time of RFC 3339, section 5.6. Beside what [time.Parse]
-// takes, it takes "t" and "z" in lower case, and a leap second, 23:59:60 in
-// UTC on the last day of a month. A leap second becomes the second after it,
-// since time.Time cannot hold it.
+// Parse parses a date-time of RFC 3339, section 5.6. In addition to the times that
+// [time.Parse] accepts, it accepts "t" and "z" in lower case, and a leap second,
+// which is 23:59:60 in UTC on the last day of a month. Parse returns the second after
+// a leap second, since time.Time cannot hold the leap second itself.
 func Parse(s string) (time.Time, error) {
 	at, err := time.Parse(time.RFC3339, s)
 	if err == nil {
@@ -24,7 +24,7 @@ func Parse(s string) (time.Time, error) {
 	if upper[second:second+2] != "60" {
 		at, upperErr := time.Parse(time.RFC3339, upper)
 		if upperErr != nil {
-			return time.Time{}, err // of what was given
+			return time.Time{}, err // the error for s as it was given
 		}
 		return at, nil
 	}

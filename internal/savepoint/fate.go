@@ -2,21 +2,21 @@ package savepoint
 
 import "sync"
 
-// A Fate is shared by the savepoints of one transaction. With the zero Fate the
-// transaction can commit.
+// A Fate records whether a transaction can still commit. The savepoints of the
+// transaction share it. With the zero Fate the transaction can commit.
 type Fate struct {
 	mu     sync.Mutex
 	doomed error
 }
 
-// Doom says why the transaction cannot commit any more.
+// Doom records why the transaction can no longer commit.
 func (f *Fate) Doom(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.doomed = err
 }
 
-// Check returns what Doom was called with, or nil.
+// Check returns the error that Doom recorded, or nil.
 func (f *Fate) Check() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,35 +5,37 @@ import (
 	"sync"
 )
 
-// A Queue holds all values of one transaction in the order in which they were
-// added. What a savepoint drops stays in the list: whether a value is rolled back
-// is read from its scope. The zero Queue is empty.
+// A Queue holds all values of one transaction in the order in which they were added.
+// Values of a savepoint that rolled back stay in the list; their scope tells that
+// they are rolled back. The zero Queue is empty.
 type Queue[V any] struct {
-	// Implicit says that there is no transaction of a database. It is set before use.
+	// Implicit says that there is no database transaction. Set it before use.
 	Implicit bool
 
-	mu          sync.Mutex // guards what follows, and the state of the scopes
+	mu          sync.Mutex // guards the fields below, and the state of the scopes
 	first, last *Entry[V]
-	prepared    *Entry[V] // the last one that Unprepared has returned
-	sealed      bool      // nothing is accepted any more
+	prepared    *Entry[V] // the last entry that Unprepared has returned
+	sealed      bool      // no more entries are accepted
 	failed      error     // why the transaction cannot commit
 	ends        []end
 }
 
-// An Entry is a value in a queue, in the list of all of them.
+// An Entry is a value in the list of a queue.
 type Entry[V any] struct {
 	Value V
 	next  *Entry[V]
 	scope *Scope[V]
 }
 
-// Next returns the next entry, or nil. Call it once the outermost scope has ended.
+// Next returns the next entry, or nil. Call it only after the outermost scope has
+// ended.
 func (e *Entry[V]) Next() *Entry[V] { return e.next }
 
 // Dropped reports whether the entry counts as rolled back, see [Scope.Dropped].
 func (e *Entry[V]) Dropped() bool { return e.scope.Dropped() }
 
-// Add appends e, which is new, in scope s, and reports whether that is open.
+// Add adds e, which must be new, to scope s. It reports whether s is open; otherwise
+// it does nothing.
 func (s *Scope[V]) Add(e *Entry[V]) bool {
 	q := s.queue
 	q.mu.Lock()
@@ -51,8 +53,8 @@ func (s *Scope[V]) Add(e *Entry[V]) bool {
 	return true
 }
 
-// Unprepared returns the next entry that it has not returned, and that is not rolled
-// back; nil if there is none.
+// Unprepared returns the next entry that it has not returned yet and that is not
+// rolled back, or nil if there is none.
 func (q *Queue[V]) Unprepared() *Entry[V] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -74,8 +76,8 @@ func (q *Queue[V]) nextLocked() *Entry[V] {
 	return e
 }
 
-// Seal refuses further entries, unless Unprepared has more to return. It reports
-// whether it did.
+// Seal makes the queue refuse further entries, unless Unprepared has more to return.
+// It reports whether the queue is sealed.
 func (q *Queue[V]) Seal() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -83,15 +85,15 @@ func (q *Queue[V]) Seal() bool {
 	return q.sealed
 }
 
-// Fail notes why the transaction cannot commit; nil: it can.
+// Fail records why the transaction cannot commit. With nil, it can commit.
 func (q *Queue[V]) Fail(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.failed = err
 }
 
-// Prepared reports whether there is nothing left to do before the commit: q is
-// sealed, or has failed with err.
+// Prepared reports whether nothing is left to do before the commit: either q is
+// sealed, or it has failed with err.
 func (q *Queue[V]) Prepared() (done bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -105,14 +107,14 @@ func (q *Queue[V]) Reopen() {
 	q.sealed, q.failed = false, nil
 }
 
-// An end is what Notify was called with.
+// An end is a function that Notify has recorded for End, and its key.
 type end struct {
 	key  any
 	call func()
 }
 
-// Notify calls begin if s is open, and what that returns when End is called: once
-// for each key. begin runs with q's lock held.
+// Notify calls begin if s is open, and records the function that begin returns: End
+// calls it. Notify does so only once for each key. It calls begin with q's lock held.
 func (s *Scope[V]) Notify(key any, begin func() (end func())) {
 	q := s.queue
 	q.mu.Lock()
@@ -122,9 +124,9 @@ func (s *Scope[V]) Notify(key any, begin func() (end func())) {
 	}
 }
 
-// End calls what was noted by Notify, and returns the first entry of the list, which q
-// forgets: a context that is kept does not keep the events. Call it once, when the
-// outermost scope has ended.
+// End calls the functions that Notify recorded, and returns the first entry of the
+// list. It clears q, so that a context that outlives the transaction does not keep
+// the events in memory. Call it once, after the outermost scope has ended.
 func (q *Queue[V]) End() (first *Entry[V]) {
 	for _, e := range q.ends {
 		e.call()

@@ -1,9 +1,10 @@
-// Package scope is the tree of a transaction and its savepoints, and the queue
-// of what is published in them. It knows neither events nor buses.
+// Package scope implements the tree of a transaction and its savepoints, and the
+// queue of the values that are published in them. It does not know about events or
+// buses.
 package scope
 
-// A Scope is a transaction, if it is the outermost one, or a savepoint in one. Its
-// methods are safe to call concurrently, unless they say otherwise.
+// A Scope is a transaction, if it is the outermost scope, or a savepoint inside a
+// transaction. Its methods are safe to call concurrently, unless they say otherwise.
 type Scope[V any] struct {
 	queue  *Queue[V]
 	parent *Scope[V] // nil for the outermost scope
@@ -18,16 +19,16 @@ const (
 	rolledBack
 )
 
-// Init makes s the outermost scope of q, which is new.
+// Init makes s the outermost scope of q. Both must be new.
 func (s *Scope[V]) Init(q *Queue[V]) { s.queue = q }
 
-// Nest makes s, which is new, a scope inside parent.
+// Nest makes s, which must be new, a scope inside parent.
 func (s *Scope[V]) Nest(parent *Scope[V]) { s.queue, s.parent = parent.queue, parent }
 
-// Outermost reports whether s is a transaction, and not a savepoint in one.
+// Outermost reports whether s is a transaction, and not a savepoint inside one.
 func (s *Scope[V]) Outermost() bool { return s.parent == nil }
 
-// Within reports whether s is outer, or lies inside of it.
+// Within reports whether s is outer, or is inside outer.
 func (s *Scope[V]) Within(outer *Scope[V]) bool {
 	for ; s != nil; s = s.parent {
 		if s == outer {
@@ -37,10 +38,10 @@ func (s *Scope[V]) Within(outer *Scope[V]) bool {
 	return false
 }
 
-// Queue returns what is queued in the transaction.
+// Queue returns the queue of the transaction.
 func (s *Scope[V]) Queue() *Queue[V] { return s.queue }
 
-// Open reports whether s takes entries.
+// Open reports whether s accepts entries.
 func (s *Scope[V]) Open() bool {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
@@ -59,7 +60,7 @@ func (s *Scope[V]) inProgressLocked() bool {
 	return true
 }
 
-// Ended reports whether s has committed or rolled back itself.
+// Ended reports whether s itself has committed or rolled back.
 func (s *Scope[V]) Ended() bool {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
@@ -82,8 +83,8 @@ func (s *Scope[V]) end(as state) bool {
 	return true
 }
 
-// Dropped reports whether s or a scope around it has rolled back. Call it once the
-// outermost scope has ended.
+// Dropped reports whether s or a scope around it has rolled back. Call it after the
+// outermost scope has ended, or with the queue's lock held.
 func (s *Scope[V]) Dropped() bool {
 	for ; s != nil; s = s.parent {
 		if s.state == rolledBack {

@@ -8,7 +8,8 @@ import (
 	"github.com/tidings-go/tidings/internal/scope"
 )
 
-// A model is a transaction in its simplest form: all that has happened in it.
+// A model is a simple implementation of a transaction: lists of everything that has
+// happened in it.
 type model struct {
 	parents []int    // of each scope; -1: none
 	ends    []string // "", "committed" or "rolled back"
@@ -25,7 +26,8 @@ func (m *model) dropped(s int) bool {
 	return s >= 0 && (m.ends[s] == "rolled back" || m.dropped(m.parents[s]))
 }
 
-// next returns the item that Unprepared has not passed, or -1.
+// next returns the first item that Unprepared has not passed and that is not dropped,
+// or -1.
 func (m *model) next() int {
 	for i := m.seen; i < len(m.items); i++ {
 		if !m.dropped(m.items[i]) {
@@ -39,8 +41,8 @@ func (m *model) within(s, outer int) bool {
 	return s == outer || s >= 0 && m.within(m.parents[s], outer)
 }
 
-// FuzzScopes compares scopes and their queue with a model of them, step by step:
-// each byte is an operation and the scope that it is for.
+// FuzzScopes compares scopes and their queue with a model, step by step. Each byte
+// stands for an operation and a scope.
 func FuzzScopes(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 2, 10, 3, 4, 12, 6, 0, 1, 13, 5, 3})
 	f.Add([]byte{1, 4, 5, 1, 6, 1, 4, 4, 5})

@@ -1,5 +1,5 @@
-// Package testdb gives each test a database of its own: a schema on the Postgres
-// server of scripts/services, or an SQLite file. The test imports the drivers.
+// Package testdb gives each test its own database: a schema on the Postgres server of
+// scripts/services, or an SQLite file. The test must import the drivers.
 package testdb
 
 import (
@@ -16,16 +16,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Postgres creates a schema, which is dropped at the end of the test, and returns the
-// connection string that uses it. Without the server the test is skipped, or fails
-// where TIDINGS_REQUIRE_SERVICES is 1.
+// Postgres creates a schema and returns a connection string that uses it. The schema
+// is dropped at the end of the test. If there is no server, Postgres skips the test,
+// or fails it if TIDINGS_REQUIRE_SERVICES is 1.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	return Schema(t, Server(t))
 }
 
-// Server returns the connection string of the server, for its default schema. It
-// skips the test or fails as Postgres does.
+// Server returns the connection string of the server, for its default schema. Like
+// Postgres, it skips the test or fails it if there is no server.
 func Server(t testing.TB) string {
 	t.Helper()
 	const remedy = `TIDINGS_POSTGRES_URL is not set: run scripts/services up, then eval "$(scripts/services env)"`
@@ -39,7 +39,8 @@ func Server(t testing.TB) string {
 	return server
 }
 
-// Schema is Postgres on another server. It takes the driver "pgx" of database/sql.
+// Schema does what Postgres does, on another server. It uses the driver "pgx" of
+// database/sql.
 func Schema(t testing.TB, server string) string {
 	t.Helper()
 	db := admin(t, server)
@@ -53,7 +54,7 @@ func Schema(t testing.TB, server string) string {
 	return InSchema(t, server, schema)
 }
 
-// InSchema returns the connection string of a schema on server.
+// InSchema returns a connection string for a schema on server.
 func InSchema(t testing.TB, server, schema string) string {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -64,7 +65,8 @@ func InSchema(t testing.TB, server, schema string) string {
 	return u.String()
 }
 
-// SchemaOf returns the schema of a connection string from Postgres or Schema.
+// SchemaOf returns the schema of a connection string that Postgres, Schema or
+// InSchema returned.
 func SchemaOf(t testing.TB, dsn string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -77,8 +79,8 @@ var admins struct {
 	byServer map[string]*sql.DB
 }
 
-// admin returns a pool that makes and drops the schemas of all tests of the process:
-// a connection for each would cost more than most tests do.
+// admin returns a pool that creates and drops the schemas of all tests of the
+// process: a connection for each test would cost more time than most tests take.
 func admin(t testing.TB, server string) *sql.DB {
 	t.Helper()
 	admins.Lock()
@@ -97,10 +99,10 @@ func admin(t testing.TB, server string) *sql.DB {
 }
 
 // SQLite returns the data source name of a database file, with parameters of the
-// driver modernc.org/sqlite such as "_txlock=immediate". The name of a test may be
-// part of the path, and have a "#" in it. Connections wait long for the lock: SQLite
-// does not queue those that want it, and on a busy machine some wait for more than
-// ten seconds.
+// driver modernc.org/sqlite such as "_txlock=immediate". path is escaped, since the
+// name of a test may be part of it and may contain a "#". Connections wait up to a
+// minute for the lock: SQLite does not queue connections that wait for it, and on a
+// busy machine some wait for more than ten seconds.
 func SQLite(path string, params ...string) string {
 	params = append([]string{"_pragma=busy_timeout(60000)", "_pragma=journal_mode(WAL)"}, params...)
 	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + strings.Join(params, "&")

@@ -1,4 +1,5 @@
-// Package testhook is how package tidingstest reaches into package tidings.
+// Package testhook gives the testing kits, tidingstest and durabletest, access to
+// internals of package tidings.
 package testhook
 
 import (
@@ -7,21 +8,22 @@ import (
 	"sync"
 )
 
-// A Base is a transaction that a test has begun and will roll back: code
-// that begins one on DB gets a savepoint in Tx, and counts as committed
-// when that is released.
+// A Base is a transaction that a test has begun and will roll back. Code that begins
+// a transaction on DB gets a savepoint in Tx instead; releasing the savepoint counts
+// as the commit.
 type Base struct {
 	DB, Tx any
 	Outer  *Base
-	Mu     sync.Mutex // held from setting a savepoint to releasing it: they nest
+	Mu     sync.Mutex // held from setting a savepoint to releasing it, since savepoints nest
 
-	// Begin is called right after a savepoint is set, under Mu, and what it
-	// returns before that is released: as a COMMIT, it fails where a deferred
-	// constraint is broken.
+	// Begin is called right after a savepoint is set, with Mu held. The function that
+	// it returns is called before the savepoint is released. Like a COMMIT, that
+	// function fails if a deferred constraint is violated.
 	Begin func(ctx context.Context) (commit func(context.Context) error, err error)
 }
 
-// Committing returns body with what a COMMIT checks at its end.
+// Committing returns a function that calls body and then makes the checks of a
+// COMMIT.
 func (b *Base) Committing(body func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		commit, err := b.Begin(ctx)
@@ -40,7 +42,8 @@ func (b *Base) Committing(body func(context.Context) error) func(context.Context
 
 type baseKey struct{}
 
-// WithBase returns a context in which tx stands for new transactions on db.
+// WithBase returns a context in which savepoints in tx stand for new transactions on
+// db.
 func WithBase(ctx context.Context, db, tx any, begin func(context.Context) (commit func(context.Context) error, err error)) context.Context {
 	return context.WithValue(ctx, baseKey{}, &Base{DB: db, Tx: tx, Outer: BaseFrom(ctx), Begin: begin})
 }
@@ -51,12 +54,12 @@ func BaseFrom(ctx context.Context) *Base {
 	return b
 }
 
-// WithTx is tidings.WithTx for a transaction that a test has begun on db;
-// tidings.NewTxHook follows. Code inside that begins one on db gets a savepoint.
-// The function says why the transaction can not commit any more, if so.
-// Package tidings sets it.
+// WithTx does what tidings.WithTx does, for a transaction that a test has begun on
+// db; the caller then calls tidings.NewTxHook. Code inside that begins a transaction
+// on db gets a savepoint. The returned function returns an error if the transaction
+// can no longer commit. Package tidings sets WithTx.
 var WithTx func(ctx context.Context, db, tx any) (context.Context, func() error)
 
-// Drain waits until no handler of the bus runs and no asynchronous queue
-// holds an event. Package tidings sets it; bus is its *EventBus.
+// Drain waits until no handler of the bus is running and the queues of Async handlers
+// are empty. bus is an *EventBus. Package tidings sets Drain.
 var Drain func(ctx context.Context, bus any) error

@@ -1,5 +1,5 @@
-// Package testmain is for packages whose tests wait most of the time, for servers
-// and for times that are up.
+// Package testmain is for packages whose tests spend most of their time waiting, for
+// servers or for timers.
 package testmain
 
 import (
@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// Run is a TestMain that runs up to twelve tests at once, where go test runs one
-// for each processor. -parallel overrides it.
+// Run implements a TestMain that runs up to twelve tests at once, instead of one per
+// processor as go test does. The flag -parallel overrides it.
 func Run(m *testing.M) {
 	Parallel()
 	os.Exit(m.Run())
 }
 
-// Parallel is for a TestMain that has more to do than Run.
+// Parallel sets the same limit, for a TestMain that must do more than Run.
 func Parallel() {
 	flag.Parse()
 	given := false

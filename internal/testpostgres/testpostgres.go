@@ -1,6 +1,5 @@
-// Package testpostgres starts Postgres servers for a single test, on loopback:
-// with settings that the server of scripts/services does not have, or as a
-// standby of another one.
+// Package testpostgres starts Postgres servers on loopback for a single test: servers
+// with settings that the server of scripts/services does not have, and standbys.
 package testpostgres
 
 import (
@@ -20,9 +19,9 @@ type Server struct {
 	options  string // of its command line
 }
 
-// Start starts a new server. Each setting is one of postgresql.conf,
-// "name=value". Without the programs of Postgres the test is skipped, or
-// fails where TIDINGS_REQUIRE_SERVICES is 1.
+// Start starts a new server. Each setting is one of postgresql.conf, written as
+// "name=value". If the programs of Postgres are not installed, Start skips the test,
+// or fails it if TIDINGS_REQUIRE_SERVICES is 1.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s := newServer(t)
@@ -31,8 +30,8 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// Standby starts a hot standby of s, which answers queries and follows what s
-// commits.
+// Standby starts a hot standby of s. It answers queries and replicates the commits of
+// s.
 func (s *Server) Standby(t testing.TB) *Server {
 	t.Helper()
 	standby := newServer(t)
@@ -42,13 +41,13 @@ func (s *Server) Standby(t testing.TB) *Server {
 	return standby
 }
 
-// Promote makes a standby a server that is written to.
+// Promote makes a standby accept writes.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
 	s.run(t, "pg_ctl", "promote", "-D", s.data(), "-w", "-t", "60")
 }
 
-// Restart stops the server, in a mode of pg_ctl ("fast", "immediate"), and starts
+// Restart stops the server, in a mode of pg_ctl ("fast" or "immediate"), and starts
 // it again.
 func (s *Server) Restart(t testing.TB, mode string) {
 	t.Helper()
@@ -56,7 +55,7 @@ func (s *Server) Restart(t testing.TB, mode string) {
 	s.launch(t)
 }
 
-// URL returns the connection string.
+// URL returns the connection string of the server.
 func (s *Server) URL() string {
 	return fmt.Sprintf("postgres://tidings@127.0.0.1:%d/postgres?sslmode=disable&connect_timeout=60", s.port)
 }
@@ -65,7 +64,8 @@ func newServer(t testing.TB) *Server {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is right
 	if initdb, err := exec.LookPath("initdb"); err == nil {
-		// The others are where it really is.
+		// The other programs are in the same directory as the file that the link
+		// points to.
 		if initdb, err = filepath.EvalSymlinks(initdb); err == nil {
 			found = append(found, initdb)
 		}
@@ -126,7 +126,7 @@ func (s *Server) run(t testing.TB, program string, args ...string) {
 	}
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = "/"
-	out, err := os.CreateTemp("", "tidings-postgres") // no pipe, which the server would keep open
+	out, err := os.CreateTemp("", "tidings-postgres") // not a pipe, which the server would keep open
 	if err != nil {
 		t.Fatal(err)
 	}

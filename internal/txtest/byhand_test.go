@@ -88,7 +88,7 @@ func TestByHandPrepareFails(t *testing.T) {
 	hook.Rollback(ctx)
 	require.Equal(t, "R1 R2 R3", r.Log())
 
-	// Misuse: the caller commits in spite of it.
+	// Misuse: the caller commits although Prepare failed.
 	ctx, hook = tidings.NewTxHook(t.Context())
 	r.MustPublish(ctx, t, 2)
 	require.ErrorIs(t, hook.Prepare(ctx), txtest.ErrTx)

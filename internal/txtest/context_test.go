@@ -137,7 +137,7 @@ func TestCorrelationThroughTransactions(t *testing.T) {
 			cause = e
 			return tidings.Publish(ctx, bus, txtest.Other{N: int(phase)})
 		}, phase)
-		// A sibling, which publishes nothing.
+		// A sibling scope in which no event is published.
 		tidings.Subscribe(bus, func(context.Context, txtest.Event) error { return nil }, phase)
 	}
 	tidings.Subscribe(bus, func(_ context.Context, e txtest.Other) error { effects[tidings.Phase(e.N)] = e; return nil })
@@ -152,8 +152,8 @@ func TestCorrelationThroughTransactions(t *testing.T) {
 		require.Equal(t, cause.EventID(), e.CausationID(), phase)
 	}
 
-	// The correlation of the place where it was published counts, not that
-	// of the transaction.
+	// The event gets the correlation ID of the context that it is published with,
+	// not of the context in which the transaction began.
 	clear(effects)
 	require.Error(t, tidings.Transact(t.Context(), txtest.Bare, func(ctx context.Context) error {
 		return errors.Join(publish(tidings.WithCorrelationID(ctx, workflow)), txtest.ErrTx)

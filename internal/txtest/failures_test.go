@@ -130,8 +130,8 @@ func TestGoexitInEveryPhase(t *testing.T) {
 
 func TestGoexitAmongFailures(t *testing.T) {
 	t.Parallel()
-	// Failures before and after the handler that ends the goroutine are
-	// reported as well: TxHook.Commit does not return to tell.
+	// The failures of the handlers before and after the one that ends the goroutine
+	// are reported too, since TxHook.Commit does not return.
 	r := txtest.NewRig()
 	r.On(tidings.AfterCommit, "C", func(_ context.Context, e txtest.Event) error {
 		if e.N == 2 || e.N == 4 {

@@ -125,8 +125,8 @@ func TestPublishBetweenBodyAndCommit(t *testing.T) {
 
 func TestPublishWhileTheTransactionEnds(t *testing.T) {
 	t.Parallel()
-	// Goroutines that outlive the transaction: every event is delivered or
-	// refused, and never lost without a word.
+	// Goroutines that outlive the transaction publish: every event is delivered or
+	// refused, and none is lost silently.
 	const goroutines = 8
 	for range 50 {
 		bus := tidings.New()

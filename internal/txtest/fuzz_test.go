@@ -41,7 +41,7 @@ func FuzzInterleavings(f *testing.F) {
 	})
 }
 
-// requireSame shows where the bus went another way than the model.
+// requireSame shows where the bus and the model differ.
 func requireSame(t *testing.T, program *fuzzProgram, model, actual []string) {
 	t.Helper()
 	for i := range max(len(model), len(actual)) {
@@ -54,7 +54,7 @@ func requireSame(t *testing.T, program *fuzzProgram, model, actual []string) {
 	}
 }
 
-// A fuzzProgram is what a fuzz input says.
+// A fuzzProgram is the program that a fuzz input stands for.
 type fuzzProgram struct {
 	handlers    []*fuzzHandler // subscribed first
 	ops         []fuzzOp
@@ -191,8 +191,8 @@ func writeFuzzOps(b *strings.Builder, indent string, ops []fuzzOp) {
 	}
 }
 
-// A fuzzBus is what a program runs against: the bus, or the model. C is its
-// context. What fails is said in a string, "" for success.
+// A fuzzBus runs the steps of a program, on the bus or on the model. C is its type of
+// context. Its methods return failures as a string, which is "" for success.
 type fuzzBus[C any] interface {
 	subscribe(id int, h *fuzzHandler)
 	unsubscribe(id int)

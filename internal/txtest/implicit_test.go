@@ -19,7 +19,7 @@ func TestImplicitTransaction(t *testing.T) {
 		fails tidings.Phase // of the second handler for event 1
 		log   string
 	}{
-		// Whatever a handler of 1 publishes is delivered or dropped with 1.
+		// Events that a handler of 1 publishes are delivered or dropped with 1.
 		{"InTransaction fails", tidings.InTransaction, "I1 I2 J1 R1 R2"},
 		{"BeforeCommit fails", tidings.BeforeCommit, "I1 I2 J1 D1 R1 R2"},
 		{"AfterCommit fails", tidings.AfterCommit, "I1 I2 J1 D1 C1 E1 C2"},
@@ -86,7 +86,7 @@ func TestImplicitTransactionIsNoTransaction(t *testing.T) {
 		require.False(t, inTx)
 		if e.N == 1 {
 			kept = ctx
-			// Begins one, which commits whatever becomes of the event.
+			// Begins a transaction, which commits whether the event is delivered or not.
 			return errors.Join(r.Transact(ctx, func(ctx context.Context) error {
 				return tidings.Publish(ctx, r.Bus, txtest.Other{N: 2})
 			}), txtest.ErrTx)

@@ -149,8 +149,8 @@ func TestInTxCancelled(t *testing.T) {
 
 func TestInTxEndedByItsOwnFunction(t *testing.T) {
 	t.Parallel()
-	// It is not for fn to end the transaction. If it does, what follows is
-	// not known to be committed.
+	// fn must not end the transaction. If it does, InTx cannot tell whether the
+	// transaction was committed, so its events count as rolled back.
 	for _, tt := range []struct {
 		name string
 		end  func(*sql.Tx) error

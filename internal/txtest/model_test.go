@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// The model: what the documentation says, with plain slices, for one
-// goroutine.
+// The model implements the documentation with plain slices, for one goroutine.
 
 type modelBus struct {
 	run     *fuzzRun[*modelCtx]
@@ -255,8 +254,8 @@ func (m *modelBus) prepare(c *modelCtx) []string {
 	return nil
 }
 
-// finish is what happens after the outermost scope has ended. What failed
-// with an event is said before the next one's turn.
+// finish runs after the outermost scope has ended. It reports the failures of an event
+// before it handles the next event.
 func (m *modelBus) finish(txn *modelTxn, fail func(...string)) {
 	var committed []*modelItem
 	for _, it := range txn.items {

@@ -125,8 +125,7 @@ func TestPhaseFails(t *testing.T) {
 	}
 }
 
-// What Publish returns is one join of the handlers' failures, whatever the
-// phases are.
+// Publish returns one join of the handlers' failures, in whichever phases they failed.
 func TestPublishJoinsTheErrorsOfAllPhases(t *testing.T) {
 	t.Parallel()
 	handlers := func(err error) (names []string) {

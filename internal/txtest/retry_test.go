@@ -51,8 +51,8 @@ func TestRetry(t *testing.T) {
 
 func TestRetryAfterAFailedCommit(t *testing.T) {
 	t.Parallel()
-	// A serialization failure often shows at COMMIT: the first attempt has
-	// run its BeforeCommit handlers, and takes no more events.
+	// A serialization failure often occurs at COMMIT. By then the first attempt has run
+	// its BeforeCommit handlers, and accepts no more events.
 	r := txtest.NewRig().Phases()
 	var first context.Context
 	require.NoError(t, tidings.Transact(t.Context(), func(ctx context.Context, body func(context.Context) error) error {

@@ -1,6 +1,5 @@
-// Package txtest has the tests of transactions, and what they share with other
-// tests: a bus that notes in which order things happen, and the same with a
-// database.
+// Package txtest contains the tests of transactions, and helpers that other tests use
+// too: a bus that records in which order things happen, with and without a database.
 package txtest
 
 import (
@@ -14,7 +13,7 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Event is what the tests of transactions publish.
+// Event is the event that the tests of transactions publish.
 type Event struct {
 	tidings.DomainEvent
 	N int
@@ -26,9 +25,9 @@ type Other struct {
 	N int
 }
 
-// A Rig is a bus whose handlers and error handler write words into one
-// log, in the order in which things happen. A failure that reaches the
-// error handler is the word "!".
+// A Rig is a bus whose handlers and error handler write words into one log, in the
+// order in which things happen. The word "!" stands for a failure that reaches the
+// error handler.
 type Rig struct {
 	Bus *tidings.EventBus
 
@@ -58,7 +57,7 @@ func (r *Rig) Note(format string, args ...any) {
 	r.words = append(r.words, fmt.Sprintf(format, args...))
 }
 
-// Log returns the words so far, and forgets them.
+// Log returns the words so far, and clears the log.
 func (r *Rig) Log() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +66,7 @@ func (r *Rig) Log() string {
 	return words
 }
 
-// Reported returns what reached the error handler so far, and forgets it.
+// Reported returns the errors that the error handler got so far, and clears them.
 func (r *Rig) Reported() []error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,8 +90,8 @@ func (r *Rig) MustPublish(ctx context.Context, t testing.TB, numbers ...int) {
 	}
 }
 
-// On subscribes a handler that notes word and the number of the event, and
-// returns what then returns.
+// On subscribes a handler that notes word and the number of the event, and returns
+// the error that then returns.
 func (r *Rig) On(phase tidings.Phase, word string, then func(context.Context, Event) error, opts ...tidings.SubscribeOption) *tidings.Subscription {
 	return tidings.Subscribe(r.Bus, func(ctx context.Context, e Event) error {
 		r.Note("%s%d", word, e.N)
@@ -103,7 +102,7 @@ func (r *Rig) On(phase tidings.Phase, word string, then func(context.Context, Ev
 	}, append(opts, phase)...)
 }
 
-// Phases subscribes I, B, C and R, one handler a phase.
+// Phases subscribes the handlers I, B, C and R, one for each phase.
 func (r *Rig) Phases() *Rig {
 	r.On(tidings.AfterRollback, "R", nil)
 	r.On(tidings.AfterCommit, "C", nil)
@@ -112,8 +111,8 @@ func (r *Rig) Phases() *Rig {
 	return r
 }
 
-// Run is a TxFunc like that of any library: savepoints inside of a
-// transaction.
+// Run is a TxFunc like those of most libraries: inside a transaction it sets a
+// savepoint.
 func (r *Rig) Run(ctx context.Context, body func(context.Context) error) error {
 	begin, commit, rollback := "begin", "commit", "rollback"
 	if _, ok := tidings.TxFrom[Handle](ctx); ok {

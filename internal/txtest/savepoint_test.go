@@ -148,8 +148,8 @@ func TestInTxStatementsFail(t *testing.T) {
 
 func TestInTxDoomedBelowAnotherSavepoint(t *testing.T) {
 	t.Parallel()
-	// The savepoint that cannot be rolled back to lies two scopes deep, the
-	// fn of the middle scope swallows the error, and it was a panic.
+	// Rolling back to the savepoint fails two scopes deep, after a panic, and the fn of
+	// the middle scope drops the error.
 	r := txtest.NewSQLRig(t)
 	r.SQL.Fail("ROLLBACK TO", errors.New("disk full"))
 	err := r.InTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
@@ -169,8 +169,8 @@ func TestInTxDoomedBelowAnotherSavepoint(t *testing.T) {
 
 func TestInTxDoomedInATransactionOfAnotherDatabase(t *testing.T) {
 	t.Parallel()
-	// It is the transaction around the savepoint that cannot commit, and no
-	// other: neither one further out nor one that begins later.
+	// Only the transaction around the savepoint cannot commit. A transaction further
+	// out can, and so can one that begins later.
 	r := txtest.NewSQLRig(t)
 	other, log := fakedb.Open(t)
 	overInTx := func(ctx context.Context, body func(context.Context) error) error {

@@ -13,9 +13,9 @@ import (
 	"github.com/tidings-go/tidings/internal/txtest/fakedb"
 )
 
-// A SQLRig is a bus whose handlers write their words into a database, which
-// has one connection: I and B into the transaction that they are in, C and R
-// into the database itself. So its log tells the order of everything, and a
+// A SQLRig is a bus whose handlers write their words into a database, which has one
+// connection. I and B write into the publisher's transaction, C and R into the
+// database itself. So the log of the database shows the order of everything, and a
 // handler that runs before the connection is back in the pool hangs.
 type SQLRig struct {
 	*Rig
@@ -69,7 +69,8 @@ func (r *SQLRig) InTx(ctx context.Context, fn func(context.Context, *sql.Tx) err
 	return tidings.InTx(ctx, r.DB, nil, fn)
 }
 
-// Statements returns what reached the database so far, and forgets it.
+// Statements returns the statements that reached the database so far, and clears
+// them.
 func (r *SQLRig) Statements() []string {
 	defer r.SQL.Reset()
 	return r.SQL.Statements()

@@ -64,9 +64,9 @@ func TestUnsubscribeBetweenPublishAndCommit(t *testing.T) {
 	}
 }
 
-// The registry of a type that was seen behind an interface alone gives way
-// to another once the type is used statically; what is queued must not miss
-// the Unsubscribe.
+// If the bus has met a type only behind an interface, and the type is then used
+// statically, an event that is queued already must still not reach a handler that is
+// unsubscribed later.
 func TestUnsubscribeAfterTheRegistryWasReplaced(t *testing.T) {
 	t.Parallel()
 	r := txtest.NewRig()

@@ -37,8 +37,7 @@ func TestWithTxAndTxFrom(t *testing.T) {
 	_, ok = tidings.TxFrom[fmt.Stringer](inner)
 	require.False(t, ok)
 
-	// A context with a transaction that no scope was opened for is not a
-	// scope: what is published there is delivered now.
+	// WithTx alone does not open a scope: an event published there is delivered now.
 	r := txtest.NewRig().Phases()
 	r.MustPublish(ctx, t, 1)
 	require.Equal(t, "I1 B1 C1", r.Log())

@@ -1,5 +1,6 @@
-// Package typemap has a map from types that is faster than Go's: one compares
-// addresses and hashes them with a multiplication.
+// Package typemap implements a map with types as keys that is faster than Go's map:
+// it compares the addresses of type descriptors, and hashes an address with one
+// multiplication.
 package typemap
 
 import (
@@ -8,11 +9,11 @@ import (
 	"unsafe"
 )
 
-// A Map is a map from types: a hash table with open addressing that is at most half
-// full. It does not change.
+// A Map is an immutable map from types to values: a hash table with open addressing
+// that is at most half full.
 type Map[V any] struct {
-	slots []slot[V] // a power of two of them
-	shift uint      // leaves of a hash the index of a slot
+	slots []slot[V] // their number is a power of two
+	shift uint      // reduces a hash to the index of a slot
 }
 
 type slot[V any] struct {
@@ -27,7 +28,8 @@ func New[V any]() *Map[V] { return &Map[V]{slots: make([]slot[V], 1), shift: bit
 // Get returns the value of typ, or nil.
 func (m *Map[V]) Get(typ reflect.Type) *V { return m.slot(address(typ)).value }
 
-// With returns a Map in which typ, which is not in m, has that value.
+// With returns a copy of m to which typ is added with that value. typ must not be in
+// m.
 func (m *Map[V]) With(typ reflect.Type, value *V) *Map[V] {
 	count := 1
 	for range m.All {
@@ -46,7 +48,7 @@ func (m *Map[V]) put(typ reflect.Type, value *V) {
 	*m.slot(address(typ)) = slot[V]{address(typ), typ, value}
 }
 
-// All calls yield for each type, in no order.
+// All calls yield for each type, in no particular order.
 func (m *Map[V]) All(yield func(reflect.Type, *V) bool) {
 	for _, s := range m.slots {
 		if s.typ != nil && !yield(s.key, s.value) {
@@ -55,7 +57,7 @@ func (m *Map[V]) All(yield func(reflect.Type, *V) bool) {
 	}
 }
 
-// slot returns the slot that has typ, or else the free one where typ belongs.
+// slot returns the slot that holds typ, or the free slot where typ belongs.
 func (m *Map[V]) slot(typ unsafe.Pointer) *slot[V] {
 	i := Spread(typ) >> m.shift
 	for {
@@ -67,14 +69,14 @@ func (m *Map[V]) slot(typ unsafe.Pointer) *slot[V] {
 	}
 }
 
-// address returns the address of a type's descriptor, by which a reflect.Type is
-// equal to another: the second word of the interface.
+// address returns the address of a type's descriptor, which is the second word of the
+// interface. Two equal reflect.Types have the same address.
 func address(typ reflect.Type) unsafe.Pointer {
 	return (*[2]unsafe.Pointer)(unsafe.Pointer(&typ))[1]
 }
 
-// Spread hashes an address; the upper bits of the hash are the best. It is Fibonacci
-// hashing, since addresses are multiples of a power of two.
+// Spread hashes an address by Fibonacci hashing, since addresses are multiples of a
+// power of two. The upper bits of the hash are the best ones.
 func Spread(p unsafe.Pointer) uint {
 	const goldenRatio = (0x9E3779B97F4A7C15 >> (64 - bits.UintSize)) & (1<<bits.UintSize - 1)
 	return uint(uintptr(p)) * goldenRatio

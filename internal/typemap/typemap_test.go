@@ -33,7 +33,7 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// Types that are made at run time are found as well: reflect gives the same one for
+// A Map also finds types that are made at run time: reflect returns the same type for
 // the same shape.
 func TestSameType(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,6 @@
-// Package fakedb is a database for tests of transactions: it stores nothing
-// but the statements that it was given. It knows transactions and
-// savepoints as far as to tell which statements were committed, and fails
-// where it is told to.
+// Package fakedb is a database for tests of transactions. It stores only the
+// statements that it gets. It understands transactions and savepoints just enough to
+// tell which statements were committed, and fails where a test tells it to.
 package fakedb
 
 import (

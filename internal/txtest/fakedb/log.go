@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// A Log is what happened in a database. It is safe for concurrent use.
+// A Log records what happened in a database. It is safe for concurrent use.
 type Log struct {
 	mu         sync.Mutex
 	statements []string

@@ -39,8 +39,8 @@ type EventBus struct {
 	named map[string]*Subscription // by the name given with Named
 }
 
-// New returns a bus. It panics if an option is nil; an option with an invalid value
-// panics itself.
+// New returns a bus. It panics if an option is nil; the functions that return options
+// panic if a value is invalid.
 func New(opts ...Option) *EventBus {
 	b := &EventBus{config: newConfig(opts), named: map[string]*Subscription{}}
 	b.topics.Store(typemap.New[topic]())

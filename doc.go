@@ -73,7 +73,7 @@
 // Options set how a handler runs: a [Phase], [Named], [Once], [Async], [Via], a
 // [Middleware]. Two modules contain transports for Via. Module durable stores events
 // as jobs in the publisher's transaction. Module relay sends them through a message
-// broker after the commit, to every process that subscribes the same handlers.
+// broker after the commit, to processes that subscribe the same handlers.
 //
 // # Transactions
 //

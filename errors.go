@@ -61,8 +61,8 @@ func (w *wrapped) Unwrap() error { return w.err }
 // Unwrap returns e.Err.
 func (e *HandlerError) Unwrap() error { return e.Err }
 
-// A PanicError is the error that the bus makes of a panic, in a handler or in another
-// function that it calls.
+// A PanicError reports a panic of a handler, or of another function that the bus
+// called.
 type PanicError struct {
 	Value any    // the value passed to panic
 	Stack []byte // from debug.Stack

@@ -17,8 +17,8 @@ import (
 type Event interface {
 	// EventID identifies this one occurrence. It is a UUIDv7.
 	EventID() uuid.UUID
-	// OccurredAt is the time at which the header was filled in, in UTC, truncated to
-	// microseconds.
+	// OccurredAt is when the event was published or stamped: the time at which
+	// [Publish] or [Stamp] filled in the header, in UTC, truncated to microseconds.
 	OccurredAt() time.Time
 	// CorrelationID identifies the workflow that the event belongs to: it is the ID
 	// of the event that started the workflow, or the ID set by [WithCorrelationID].

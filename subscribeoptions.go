@@ -53,8 +53,8 @@ func Named(name string) SubscribeOption {
 }
 
 // RequireName makes [Subscribe] panic if the handler is not [Named]. It is for
-// packages whose options store something under the handler's name. The panic message
-// quotes by, which names the option that needs the name, such as "eventlog: Inbox".
+// packages whose options store something under the handler's name. by names the
+// option that needs the name, such as "eventlog: Inbox"; the panic message quotes it.
 func RequireName(by string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.nameFor = by })
 }

@@ -51,7 +51,7 @@ func TestReadmeModules(t *testing.T) {
 	unreleased, err := fs.ReadFile(tree, "docs/unreleased.md")
 	require.NoError(t, err)
 	modules = slices.DeleteFunc(modules, func(module string) bool {
-		return slices.Contains([]string{"bench", "examples", "relay/faulttest"}, module) // which nobody imports
+		return slices.Contains([]string{"bench", "examples", "relay/faulttest"}, module) // which no other module imports
 	})
 	require.Contains(t, modules, "relay/amqp")
 	for _, module := range modules {
@@ -65,7 +65,8 @@ func TestReadmeModules(t *testing.T) {
 	}
 }
 
-// TestDocChecker sees the checker refuse what TestDocs relies on it to refuse.
+// TestDocChecker tests that the checker finds the problems that TestDocs relies on it to
+// find.
 func TestDocChecker(t *testing.T) {
 	t.Parallel()
 	const source = "package main\n\nfunc main() {\n\tone()\n\n\tif two() {\n\t\tthree()\n\t}\n}\n"

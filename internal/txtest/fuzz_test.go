@@ -59,7 +59,7 @@ type fuzzProgram struct {
 	handlers    []*fuzzHandler // subscribed first
 	ops         []fuzzOp
 	sendFail    int  // every so many Sends fail; 0: none does
-	cancellable bool // which nobody does
+	cancellable bool // its context can be cancelled, but never is
 }
 
 type fuzzHandler struct {
@@ -200,7 +200,7 @@ type fuzzBus[C any] interface {
 	scope(c C, how string, fn func(C) string) string
 	onCommit(c C, fn func(C)) string
 	breakNext(db int, statement string)
-	live() []int // the IDs of what is subscribed
+	live() []int // the IDs of the active subscriptions
 }
 
 // A fuzzRun interprets a program.

@@ -173,7 +173,7 @@ func (m *modelBus) enqueue(c *modelCtx, it *modelItem) []string {
 	return m.send("InTransaction", []*modelItem{it}, c)
 }
 
-// handlers runs those of one phase.
+// handlers runs the handlers of one phase.
 func (m *modelBus) handlers(it *modelItem, phase string, tx *modelCtx) (failures []string) {
 	var subs []*modelSub
 	for _, s := range it.subs {
@@ -228,7 +228,7 @@ func (m *modelBus) send(phase string, items []*modelItem, tx *modelCtx) (failure
 	return failures
 }
 
-// prepare is what happens before the outermost commit.
+// prepare runs before the outermost commit.
 func (m *modelBus) prepare(c *modelCtx) []string {
 	txn := c.scope.txn
 	for more := true; more; {

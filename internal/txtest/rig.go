@@ -144,7 +144,7 @@ type Handle struct{ Name string }
 // Bare is the shortest TxFunc.
 func Bare(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
 
-// ErrTx is what fails in most tests.
+// ErrTx is the error that most tests return.
 var ErrTx = errors.New("out of stock")
 
 // Fail is a handler that returns ErrTx.

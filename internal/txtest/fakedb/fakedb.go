@@ -121,7 +121,7 @@ func (c *conn) reached(ctx context.Context, query string, args []driver.NamedVal
 	return statement, c.log.reached(ctx, statement)
 }
 
-// apply does what there is to do for a statement that did not fail.
+// apply applies a statement that did not fail.
 func (c *conn) apply(statement string) error {
 	verb, name, _ := cutSavepoint(statement)
 	switch verb {

@@ -36,9 +36,9 @@ func (l *Log) Statements() []string {
 	return slices.Clone(l.statements)
 }
 
-// Committed returns the statements that took effect: those outside of
-// transactions, and those of transactions that were committed, less what
-// was rolled back to a savepoint; without queries, BEGIN, SAVEPOINT and so on.
+// Committed returns the statements that took effect: statements outside transactions, and
+// statements of committed transactions, except those that were undone by a rollback to a
+// savepoint. It omits queries, BEGIN, SAVEPOINT and so on.
 func (l *Log) Committed() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

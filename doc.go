@@ -74,6 +74,10 @@
 // [Middleware]. Two modules contain transports for Via. Module durable stores events
 // as jobs in the publisher's transaction. Module relay sends them through a message
 // broker after the commit, to processes that subscribe the same handlers.
+// [Attempts], [Backoff] and [Timeout] set how they retry a handler.
+//
+// A program starts its transports when all handlers are subscribed, and closes them
+// and the bus when it ends. [Services] do that in the right order.
 //
 // # Transactions
 //

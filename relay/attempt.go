@@ -8,14 +8,12 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/internal/retry"
 )
 
 // handle makes the first attempt for a message on a topic.
-func (c *consumer) handle(m *message.Message, topic string) {
+func (c *consumer) handle(m *delivery, topic string) {
 	c.try(m, attempt{origin: topic})
 }
 
@@ -23,8 +21,8 @@ func (c *consumer) handle(m *message.Message, topic string) {
 // is due. That topic is a queue: a message that is due later delays the others,
 // but never for longer than they would wait alone plus the longest wait of the
 // handler.
-func (c *consumer) handleAgain(m *message.Message, topic string) {
-	a := attemptOf(m)
+func (c *consumer) handleAgain(m *delivery, topic string) {
+	a := attemptOf(m.Message)
 	a.own = true
 	if wait := a.left(); wait > 0 && !(a.strange > 0 && c.knows(m, a)) {
 		// The broker hears nothing about a message that is held. Before it
@@ -51,7 +49,7 @@ func (c *consumer) handleAgain(m *message.Message, topic string) {
 func (c *consumer) longestHold() time.Duration { return (c.ackWait() - c.Timeout) / 2 }
 
 // try calls the handler for a message, and decides what happens to it.
-func (c *consumer) try(m *message.Message, a attempt) {
+func (c *consumer) try(m *delivery, a attempt) {
 	a.number++
 	err := errGoexit
 	defer func() { c.settle(m, a, err) }() // also if the handler ends the goroutine
@@ -59,13 +57,13 @@ func (c *consumer) try(m *message.Message, a attempt) {
 }
 
 // attempt runs the handler for the event in a message.
-func (c *consumer) attempt(m *message.Message, a attempt) (err error) {
+func (c *consumer) attempt(m *delivery, a attempt) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // not the handler's, which the bus recovers
 			err = &tidings.PanicError{Value: r, Stack: debug.Stack()}
 		}
 	}()
-	event, err := c.open(m.Payload, a)
+	event, err := c.open(m.Body, a)
 	if event == nil || err != nil {
 		return err
 	}
@@ -84,7 +82,7 @@ func (c *consumer) attempt(m *message.Message, a attempt) (err error) {
 }
 
 // settle acknowledges, returns or passes on a message after an attempt.
-func (c *consumer) settle(m *message.Message, a attempt, err error) {
+func (c *consumer) settle(m *delivery, a attempt, err error) {
 	switch {
 	case err == nil:
 		m.Ack()
@@ -109,7 +107,7 @@ func (c *consumer) interrupted(err error) bool {
 
 // giveBack returns a message to the broker, for another consumer. Some brokers
 // redeliver it at once, so it waits a while unless the consumer stops.
-func (c *consumer) giveBack(m *message.Message) {
+func (c *consumer) giveBack(m *delivery) {
 	c.pause(giveBackAfter)
 	m.Nack()
 }
@@ -117,7 +115,7 @@ func (c *consumer) giveBack(m *message.Message) {
 const giveBackAfter = time.Second
 
 // failed sends a message to the retry queue or the dead letters.
-func (c *consumer) failed(m *message.Message, a attempt, err error) {
+func (c *consumer) failed(m *delivery, a attempt, err error) {
 	tried, most := &a.number, c.Attempts
 	if errors.As(err, new(*strangeError)) {
 		a.number-- // the handler was not called
@@ -126,7 +124,7 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 	} else {
 		a.strange = 0
 	}
-	log := c.relay.logger().With(slog.String("handler", c.Name), slog.String("topic", a.origin), slog.String("message_id", m.UUID),
+	log := c.relay.logger().With(slog.String("handler", c.Name), slog.String("topic", a.origin), slog.String("message_id", m.ID),
 		slog.Int("attempt", a.number+a.strange))
 	if p := (*tidings.PanicError)(nil); errors.As(err, &p) {
 		log = log.With(slog.String("stack", string(p.Stack)))
@@ -136,7 +134,7 @@ func (c *consumer) failed(m *message.Message, a attempt, err error) {
 		wait := c.waitAfter(*tried, err)
 		a.reason = reasonOf(err)
 		a.waitFor(wait)
-		handed, never := c.hand(m, retryQueue, a.addTo(m))
+		handed, never := c.hand(m, retryQueue, a.addTo(m.Message))
 		if handed {
 			log.WarnContext(c.ctx, "relay: an attempt has failed", slog.Any("error", err), slog.Duration("again_in", wait))
 		}

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -43,12 +42,12 @@ func TestClocks(t *testing.T) {
 				wait, _ := time.ParseDuration(tt.wait)
 				body, err := newRegistry().Encode(tidings.Stamp(t.Context(), ordered{}))
 				require.NoError(t, err)
-				m := message.NewMessage("", body)
-				m.Metadata.Set("tidings-due", time.Now().Add(tt.ahead+wait).UTC().Format(time.RFC3339Nano))
+				m := newMessage("", body)
+				m.Metadata["tidings-due"] = time.Now().Add(tt.ahead + wait).UTC().Format(time.RFC3339Nano)
 				if tt.wait != "" {
-					m.Metadata.Set("tidings-wait", tt.wait)
+					m.Metadata["tidings-wait"] = tt.wait
 				}
-				require.NoError(t, g.broker.Publish("h.retry", m))
+				require.NoError(t, g.broker.Publish(t.Context(), "h.retry", m))
 				pass(time.Hour)
 				require.Equal(t, seconds(tt.want), calls.all(), tt.reason)
 			})

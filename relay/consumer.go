@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/tidings-go/tidings"
 )
 
@@ -36,10 +34,8 @@ type consumer struct {
 
 	mu       sync.Mutex      // not held while the broker is asked
 	ctx      context.Context // for the handler; nil before start
-	main     message.Subscriber
-	retry    message.Subscriber
-	fetching map[string]int // how many workers each topic has
-	workers  sync.WaitGroup // goroutines that use the subscribers; see begin
+	fetching map[string]int  // how many workers each topic has
+	workers  sync.WaitGroup  // goroutines that use the broker; see begin
 }
 
 func newConsumer(r *Relay, h tidings.Handler) (*consumer, error) {
@@ -96,7 +92,7 @@ func (c *consumer) topics() ([]string, error) {
 // waits as long as ctx lasts; handlerCtx is the handlers' context.
 func (c *consumer) start(ctx, handlerCtx context.Context) error {
 	return c.ask(ctx, func() error {
-		if err := c.declareInTurn(ctx); err != nil {
+		if err := c.declareInTurn(); err != nil {
 			return err
 		}
 		c.mu.Lock()
@@ -118,13 +114,13 @@ func (c *consumer) start(ctx, handlerCtx context.Context) error {
 func (c *consumer) fetchInTurn() error {
 	for _, topic := range *c.declared.Load() {
 		for c.missing(topic, c.settings.workers) {
-			if err := c.subscribeInTurn(c.main, topic, c.handle); err != nil {
+			if err := c.subscribeInTurn(c.group(), topic, c.handle); err != nil {
 				return err
 			}
 		}
 	}
 	if c.missing(c.retryTopic, 1) {
-		return c.subscribeInTurn(c.retry, c.retryTopic, c.handleAgain)
+		return c.subscribeInTurn(c.queue(retryQueue), c.retryTopic, c.handleAgain)
 	}
 	return nil
 }
@@ -157,25 +153,24 @@ func (c *consumer) startSometime(ctx context.Context) {
 }
 
 // subscribeInTurn starts a worker that handles the messages of a topic.
-func (c *consumer) subscribeInTurn(s message.Subscriber, topic string, handle func(*message.Message, string)) error {
-	// The subscription outlives the worker, and ends when the subscriber is
-	// closed: an interrupted message would be delivered twice.
-	messages, err := s.Subscribe(context.WithoutCancel(c.ctx), topic)
-	if err != nil {
-		return fmt.Errorf("the topic %q: %w", topic, err)
-	}
+func (c *consumer) subscribeInTurn(group Group, topic string, handle func(*delivery, string)) error {
 	if !c.begin() {
 		return ErrClosed
+	}
+	w := &worker{consumer: c, group: group, topic: topic, handle: handle, deliveries: make(chan *delivery)}
+	if err := w.subscribe(); err != nil {
+		c.workers.Done()
+		return fmt.Errorf("the topic %q: %w", topic, err)
 	}
 	c.mu.Lock()
 	c.fetching[topic]++
 	c.mu.Unlock()
-	go (&worker{c, s, topic, handle, messages}).run()
+	go w.run()
 	return nil
 }
 
-// begin adds to the workers, for which stop waits before it closes the
-// subscribers. It returns false if the consumer stops, and nothing may begin.
+// begin adds to the workers, for which stop waits. It returns false if the
+// consumer stops, and nothing may begin.
 func (c *consumer) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,8 +181,7 @@ func (c *consumer) begin() bool {
 	return true
 }
 
-// stop ends the fetching, and disconnects from the broker when the handler has
-// returned. It does not wait for that.
+// stop ends the fetching. It does not wait until the handler has returned.
 func (c *consumer) stop() {
 	c.once.Do(func() {
 		c.mu.Lock()
@@ -195,23 +189,9 @@ func (c *consumer) stop() {
 		c.mu.Unlock()
 		c.relay.running.Go(func() {
 			c.workers.Wait()
-			if err := c.closeSubscribers(); err != nil {
-				c.relay.logger().Warn("relay: closing a subscription failed", slog.String("handler", c.Name), slog.Any("error", err))
-			}
 			c.relay.forget(c)
 		})
 	})
-}
-
-// closeSubscribers is called when no goroutine uses them any more.
-func (c *consumer) closeSubscribers() error {
-	var errs []error
-	for _, s := range []message.Subscriber{c.main, c.retry} {
-		if s != nil {
-			errs = append(errs, s.Close())
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func (c *consumer) stopping() bool {

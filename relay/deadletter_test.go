@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -245,43 +244,27 @@ func TestRedriveWithPartitions(t *testing.T) {
 // which its subscribers get messages first.
 type partitions struct {
 	*broker
-	second chan *message.Message
+	second chan *relay.Message
 }
 
-func (p *partitions) Enqueue(_ relay.Group, messages ...*message.Message) error {
+func (p *partitions) Enqueue(_ context.Context, _ relay.Group, messages ...*relay.Message) error {
 	for _, m := range messages {
 		p.second <- m
 	}
 	return nil
 }
 
-func (p *partitions) Subscriber(ctx context.Context, group relay.Group) (message.Subscriber, error) {
-	p.second = make(chan *message.Message, 100)
-	s, err := p.broker.Subscriber(ctx, group)
-	return &partitioned{s, p}, err
-}
-
-type partitioned struct {
-	message.Subscriber
-	p *partitions
-}
-
-func (s *partitioned) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	first, err := s.Subscriber.Subscribe(ctx, topic)
-	both := make(chan *message.Message)
-	go func() {
-		defer close(both)
-		for m := range first {
-			both <- m
-			<-m.Acked()
-			select {
-			case m := <-s.p.second:
-				both <- m // not waited for: others follow from the first
-			default:
-			}
+func (p *partitions) Consume(ctx context.Context, group relay.Group, topic string, handle func(*relay.Message) bool) (<-chan error, error) {
+	p.second = make(chan *relay.Message, 100)
+	return p.broker.Consume(ctx, group, topic, func(m *relay.Message) bool {
+		done := handle(m)
+		select {
+		case m := <-p.second:
+			handle(m) // whatever it says: others follow from the first
+		default:
 		}
-	}()
-	return both, err
+		return done
+	})
 }
 
 // A message has the metadata of where it is, and not of where it was.
@@ -291,7 +274,7 @@ func TestMetadataOfFailures(t *testing.T) {
 		g := newRig(t)
 		has := map[string][]bool{} // by topic, each time: when it is due, when it has failed, the trace
 		g.broker.set(func() {
-			g.broker.onPublish = func(topic string, m *message.Message) error {
+			g.broker.onPublish = func(topic string, m *relay.Message) error {
 				for _, key := range []string{"tidings-due", "tidings-failed-at", "traceparent"} {
 					_, ok := m.Metadata[key]
 					has[topic] = append(has[topic], ok)
@@ -301,9 +284,9 @@ func TestMetadataOfFailures(t *testing.T) {
 		})
 		g.handle("failing", func(context.Context, ordered) error { return errHandler }, tidings.Attempts(2))
 		g.start()
-		m := message.NewMessage("", []byte("{"))
-		m.Metadata.Set("traceparent", "00")
-		require.NoError(t, g.broker.Publish(orderedName, m))
+		m := newMessage("", []byte("{"))
+		m.Metadata["traceparent"] = "00"
+		require.NoError(t, g.broker.Publish(t.Context(), orderedName, m))
 		pass(time.Minute)
 		n, err := g.Redrive(t.Context(), "failing", nil)
 		require.NoError(t, err)
@@ -348,10 +331,10 @@ func TestDamagedMetadata(t *testing.T) {
 			g := newRig(t)
 			g.handle("failing", func(context.Context, ordered) error { return errHandler }, tidings.Attempts(3))
 			g.start()
-			m := message.NewMessage("", []byte("{"))
-			m.Metadata.Set("tidings-attempt", tt.number)
-			m.Metadata.Set("tidings-due", tt.due)
-			require.NoError(t, g.broker.Publish("failing.retry", m))
+			m := newMessage("", []byte("{"))
+			m.Metadata["tidings-attempt"] = tt.number
+			m.Metadata["tidings-due"] = tt.due
+			require.NoError(t, g.broker.Publish(t.Context(), "failing.retry", m))
 			pass(time.Hour)
 			letters := g.letters("failing")
 			require.Len(t, letters, 1, tt.number)

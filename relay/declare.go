@@ -8,8 +8,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // DeclareEvery is how often the relay declares its groups again, in case they
@@ -59,23 +57,20 @@ func (c *consumer) lacks(topic string) bool { return !c.keeps(topic) && !c.stopp
 
 // declare makes the broker keep events for the handler from now on.
 func (c *consumer) declare(ctx context.Context) error {
-	return c.ask(ctx, func() error { return c.declareInTurn(ctx) })
+	return c.ask(ctx, func() error { return c.declareInTurn() })
 }
 
 // declareInTurn continues after an error, since another topic may be missing.
-func (c *consumer) declareInTurn(ctx context.Context) error {
-	if err := c.openInTurn(ctx); err != nil {
-		return err
-	}
+func (c *consumer) declareInTurn() error {
 	topics, err := c.topics()
 	errs := []error{err}
 	for _, topic := range topics {
 		if c.stopping() {
 			return ErrClosed
 		}
-		errs = append(errs, initialize(c.main, topic))
+		errs = append(errs, c.declareTopic(c.group(), topic))
 	}
-	errs = append(errs, initialize(c.retry, c.retryTopic))
+	errs = append(errs, c.declareTopic(c.queue(retryQueue), c.retryTopic))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -86,26 +81,9 @@ func (c *consumer) declareInTurn(ctx context.Context) error {
 	return nil
 }
 
-// openInTurn creates the subscribers that are missing.
-func (c *consumer) openInTurn(ctx context.Context) (err error) {
-	if c.main == nil {
-		if c.main, err = c.relay.broker.Subscriber(ctx, c.group()); err != nil {
-			return err
-		}
-	}
-	if c.retry == nil {
-		if c.retry, err = c.relay.broker.Subscriber(ctx, c.queue(retryQueue)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func initialize(s message.Subscriber, topic string) error {
-	if i, ok := s.(message.SubscribeInitializer); ok {
-		if err := i.SubscribeInitialize(topic); err != nil {
-			return fmt.Errorf("the topic %q: %w", topic, err)
-		}
+func (c *consumer) declareTopic(group Group, topic string) error {
+	if err := c.relay.broker.Declare(c.life, group, topic); err != nil {
+		return fmt.Errorf("the topic %q: %w", topic, err)
 	}
 	return nil
 }
@@ -121,7 +99,7 @@ func (c *consumer) keep() {
 	var saidAt time.Time
 	for c.pause(DeclareEvery - rand.N(DeclareEvery/5)) {
 		err := c.ask(ctx, func() error {
-			err := c.declareInTurn(ctx)
+			err := c.declareInTurn()
 			if err == nil && c.started.Load() {
 				err = c.fetchInTurn()
 			}

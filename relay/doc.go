@@ -1,7 +1,7 @@
 // Package relay sends events through a message broker, with the events and
 // handlers that a program already has: RabbitMQ, NATS JetStream, Kafka, Redis
-// streams, SNS and SQS, or any broker with a Watermill Publisher and Subscriber
-// (github.com/ThreeDotsLabs/watermill).
+// streams, SNS and SQS, or any broker that implements [Broker]. Package
+// relay/watermill makes one from a Publisher and a Subscriber of Watermill.
 //
 //	import _ "github.com/tidings-go/tidings/relay/nats"
 //

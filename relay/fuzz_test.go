@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -39,10 +38,10 @@ func FuzzBody(f *testing.F) {
 	outcomes := make(chan string, 10)
 	memory, err := relay.Open(f.Context(), newURL(), registry)
 	require.NoError(f, err)
-	b := &broker{Broker: brokerOf(memory), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{}}
-	b.onPublish = func(topic string, m *message.Message) error {
+	b := &broker{Broker: brokerOf(memory), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{}, consuming: map[string]int{}}
+	b.onPublish = func(topic string, m *relay.Message) error {
 		if topic == "h.dead" {
-			outcomes <- "dead: " + m.Metadata.Get("tidings-reason")
+			outcomes <- "dead: " + m.Metadata["tidings-reason"]
 		}
 		return nil
 	}
@@ -61,11 +60,11 @@ func FuzzBody(f *testing.F) {
 	require.NoError(f, r.Start(f.Context()))
 
 	f.Fuzz(func(t *testing.T, body []byte, id, number, due string) {
-		m := message.NewMessage(id, body)
-		m.Metadata.Set("tidings-attempt", number)
-		m.Metadata.Set("tidings-failed-at", due)
-		m.Metadata.Set("tidings-redrive", id)
-		require.NoError(t, b.Publish("shared", m, message.NewMessage("next", next)))
+		m := newMessage(id, body)
+		m.Metadata["tidings-attempt"] = number
+		m.Metadata["tidings-failed-at"] = due
+		m.Metadata["tidings-redrive"] = id
+		require.NoError(t, b.Publish(t.Context(), "shared", m, newMessage("next", next)))
 		outcome := <-outcomes
 		for _, other := range []string{"panic", "Goexit"} {
 			require.NotContains(t, outcome, other)

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -15,8 +14,8 @@ import (
 )
 
 // refusing refuses what is published on topics with that ending.
-func refusing(suffix string) func(string, *message.Message) error {
-	return func(topic string, _ *message.Message) error {
+func refusing(suffix string) func(string, *relay.Message) error {
+	return func(topic string, _ *relay.Message) error {
 		if strings.HasSuffix(topic, suffix) {
 			return errRefused
 		}

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -221,7 +220,7 @@ func TestCloseOfASilentBroker(t *testing.T) {
 			b.onInitialize = func(string, string) error { <-answer; return nil }
 		}, []string{`["steady"]`}, 8 * time.Second},
 		{"hand", func(b *broker, answer chan struct{}) {
-			b.onPublish = func(string, *message.Message) error { <-answer; return nil }
+			b.onPublish = func(string, *relay.Message) error { <-answer; return nil }
 		}, []string{`["steady"]`}, 8 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -258,7 +257,7 @@ func TestSilentBrokerEndsNoContext(t *testing.T) {
 		silence func(b *broker, answer chan struct{})
 	}{
 		{"publish", func(b *broker, answer chan struct{}) {
-			b.onPublish = func(string, *message.Message) error { <-answer; return nil }
+			b.onPublish = func(string, *relay.Message) error { <-answer; return nil }
 		}},
 		{"subscriber", func(b *broker, answer chan struct{}) {
 			b.onSubscriber = func(relay.Group) error { <-answer; return nil }

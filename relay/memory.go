@@ -3,11 +3,11 @@ package relay
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 func init() {
@@ -54,7 +54,7 @@ type memoryBroker struct{ *memory }
 func (memoryBroker) Topic(name string) string { return name }
 func (memoryBroker) Close() error             { return nil }
 
-func (m memoryBroker) Publish(topic string, messages ...*message.Message) error {
+func (m memoryBroker) Publish(_ context.Context, topic string, messages ...*Message) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if g := m.gone[topic]; g != nil {
@@ -65,23 +65,22 @@ func (m memoryBroker) Publish(topic string, messages ...*message.Message) error 
 	}
 	for _, msg := range messages {
 		for _, q := range m.topics[topic] {
-			q.push(msg.Copy())
+			q.push(msg.clone())
 		}
 	}
 	return nil
 }
 
-func (m memoryBroker) Enqueue(group Group, messages ...*message.Message) error {
+func (m memoryBroker) Enqueue(_ context.Context, group Group, messages ...*Message) error {
 	q := m.queue(m.Topic(group.Name), group.Name)
 	for _, msg := range messages {
-		q.push(msg.Copy())
+		q.push(msg.clone())
 	}
 	return nil
 }
 
-func (m memoryBroker) Subscriber(_ context.Context, group Group) (message.Subscriber, error) {
-	return &memorySubscriber{memory: m.memory, group: group.Name, closed: make(chan struct{})}, nil
-}
+// clone returns a copy for one group, whose handler may change the metadata.
+func (m *Message) clone() *Message { return &Message{m.ID, m.Body, maps.Clone(m.Metadata)} }
 
 func (m *memory) queue(topic, group string) *memoryQueue {
 	m.mu.Lock()
@@ -130,12 +129,12 @@ func (m *memory) forget(topic, group string) {
 // whenever there are messages for which no subscriber was woken.
 type memoryQueue struct {
 	mu       sync.Mutex
-	messages list.List // of *message.Message; removed messages use no memory
+	messages list.List // of *Message; removed messages use no memory
 	ready    chan struct{}
 	deleted  chan struct{} // closed by forget
 }
 
-func (q *memoryQueue) push(m *message.Message) {
+func (q *memoryQueue) push(m *Message) {
 	q.mu.Lock()
 	q.messages.PushBack(m)
 	q.mu.Unlock()
@@ -143,14 +142,14 @@ func (q *memoryQueue) push(m *message.Message) {
 }
 
 // pushBack returns a message that was not handled to the front.
-func (q *memoryQueue) pushBack(m *message.Message) {
+func (q *memoryQueue) pushBack(m *Message) {
 	q.mu.Lock()
 	q.messages.PushFront(m)
 	q.mu.Unlock()
 	q.wake()
 }
 
-func (q *memoryQueue) pop() *message.Message {
+func (q *memoryQueue) pop() *Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	first := q.messages.Front()
@@ -160,7 +159,7 @@ func (q *memoryQueue) pop() *message.Message {
 	if q.messages.Remove(first); q.messages.Len() > 0 {
 		q.wake()
 	}
-	return first.Value.(*message.Message)
+	return first.Value.(*Message)
 }
 
 func (q *memoryQueue) wake() {
@@ -170,74 +169,31 @@ func (q *memoryQueue) wake() {
 	}
 }
 
-type memorySubscriber struct {
-	memory *memory
-	group  string
-	once   sync.Once
-	closed chan struct{}
-	done   sync.WaitGroup
-}
-
-func (s *memorySubscriber) SubscribeInitialize(topic string) error {
-	s.memory.queue(topic, s.group)
+func (m memoryBroker) Declare(_ context.Context, group Group, topic string) error {
+	m.queue(topic, group.Name)
 	return nil
 }
 
-func (s *memorySubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	q := s.memory.queue(topic, s.group)
-	ctx, cancel := context.WithCancel(ctx)
-	messages := make(chan *message.Message)
-	s.done.Go(func() {
-		defer cancel()
-		defer close(messages)
-		for s.await(ctx, q) {
-			if m := q.pop(); m != nil && !s.pass(ctx, m, messages) {
-				q.pushBack(m.Copy())
-			}
+func (m memoryBroker) Consume(ctx context.Context, group Group, topic string, handle func(*Message) bool) (<-chan error, error) {
+	q := m.queue(topic, group.Name)
+	ended := make(chan error, 1)
+	go func() { ended <- q.consume(ctx, handle) }()
+	return ended, nil
+}
+
+var errDeleted = errors.New("the queue was deleted")
+
+func (q *memoryQueue) consume(ctx context.Context, handle func(*Message) bool) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-q.deleted:
+			return errDeleted
+		case <-q.ready:
 		}
-	})
-	return messages, nil
-}
-
-// await waits until there may be a message. It returns false if the
-// subscription has ended.
-func (s *memorySubscriber) await(ctx context.Context, q *memoryQueue) bool {
-	select {
-	case <-s.closed:
-	case <-ctx.Done():
-	case <-q.deleted:
-	case <-q.ready:
-		return true
+		if m := q.pop(); m != nil && !handle(m) {
+			q.pushBack(m)
+		}
 	}
-	return false
-}
-
-// pass delivers a message, and reports whether it was acknowledged.
-func (s *memorySubscriber) pass(ctx context.Context, m *message.Message, to chan<- *message.Message) bool {
-	m.SetContext(ctx)
-	select {
-	case to <- m:
-	case <-s.closed:
-		return false
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case <-m.Acked():
-	case <-m.Nacked():
-	case <-s.closed:
-	case <-ctx.Done():
-	}
-	select {
-	case <-m.Acked(): // just before the end
-		return true
-	default:
-		return false
-	}
-}
-
-func (s *memorySubscriber) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	s.done.Wait()
-	return nil
 }

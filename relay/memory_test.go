@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/internal/testhook"
 )
 
@@ -18,18 +18,17 @@ import (
 // alone.
 func TestNothingGrows(t *testing.T) {
 	g := newRig(t)
-	s, err := g.broker.Broker.Subscriber(t.Context(), relay.Group{Name: "g"})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(g.broker, relay.Group{Name: "g"})
 	for _, tt := range []struct {
 		name string
 		do   func()
 	}{
 		{"a burst in a queue of the broker in memory", func() {
 			const burst = 500_000
-			require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize("burst"))
-			m := message.NewMessage("", nil)
+			require.NoError(t, s.Declare("burst"))
+			m := &relay.Message{}
 			for range burst {
-				require.NoError(t, g.broker.Broker.Publish("burst", m))
+				require.NoError(t, g.broker.Publish(t.Context(), "burst", m))
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -82,24 +81,22 @@ func TestMemoryForgets(t *testing.T) {
 		return brokerOf(r)
 	}
 	b := open()
-	one, err := b.Subscriber(t.Context(), relay.Group{Name: "one"})
-	require.NoError(t, err)
-	two, err := b.Subscriber(t.Context(), relay.Group{Name: "two"})
-	require.NoError(t, err)
-	declare := func(s message.Subscriber, topic string) {
-		require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	one := brokertest.NewSubscriber(b, relay.Group{Name: "one"})
+	two := brokertest.NewSubscriber(b, relay.Group{Name: "two"})
+	declare := func(s *brokertest.Subscriber, topic string) {
+		require.NoError(t, s.Declare(topic))
 	}
-	for _, s := range []message.Subscriber{one, two} {
+	for _, s := range []*brokertest.Subscriber{one, two} {
 		declare(s, "a")
 		declare(s, "b")
 	}
-	m := message.NewMessage("", nil)
+	m := &relay.Message{}
 	testhook.Forget(url, "a", "")
-	require.ErrorContains(t, b.Publish("a", m), `the topic "a" was deleted`)
-	require.NoError(t, b.Publish("b", m))
+	require.ErrorContains(t, b.Publish(t.Context(), "a", m), `the topic "a" was deleted`)
+	require.NoError(t, b.Publish(t.Context(), "b", m))
 	declare(one, "a")
-	require.Error(t, b.Publish("a", m), "one is still missing")
+	require.Error(t, b.Publish(t.Context(), "a", m), "one is still missing")
 	declare(two, "a")
-	require.NoError(t, b.Publish("a", m))
-	require.NoError(t, b.Publish("c", m), "it was never there")
+	require.NoError(t, b.Publish(t.Context(), "a", m))
+	require.NoError(t, b.Publish(t.Context(), "c", m), "it was never there")
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
 	"github.com/tidings-go/tidings"
@@ -45,10 +44,8 @@ const maxMetadata = 8192
 
 // An encoded event is a message that has not been sent yet. It is immutable.
 type encoded struct {
-	topic    string
-	id       string
-	body     []byte
-	metadata message.Metadata
+	topic string
+	Message
 }
 
 // Encode returns the message for an event. The publish returns its error, for an
@@ -87,7 +84,7 @@ func (r *Relay) encode(ctx context.Context, event tidings.Event) (*encoded, erro
 			metadata[name] = bound(clean(value), maxMetadata)
 		}
 	}
-	return &encoded{k.topic, id, body, metadata}, nil
+	return &encoded{k.topic, Message{id, body, metadata}}, nil
 }
 
 // A kind holds what all events of one type have in common.
@@ -112,8 +109,8 @@ func (r *Relay) kindOf(event tidings.Event) (*kind, error) {
 	return k, nil
 }
 
-func attributesOf(event tidings.Event, id string, k *kind) message.Metadata {
-	m := make(message.Metadata, 8) // more attributes are rare, and cost twice the room
+func attributesOf(event tidings.Event, id string, k *kind) map[string]string {
+	m := make(map[string]string, 8) // more attributes are rare, and cost twice the room
 	m[contentTypeKey] = contentType
 	m["ce-specversion"] = "1.0"
 	m["ce-id"] = id
@@ -166,9 +163,9 @@ func (c *consumer) open(body []byte, a attempt) (tidings.Event, error) {
 
 // knows reports whether this process knows an event that another process did
 // not know.
-func (c *consumer) knows(m *message.Message, a attempt) bool {
+func (c *consumer) knows(m *delivery, a attempt) bool {
 	err := contain(func() error {
-		_, err := c.open(m.Payload, a)
+		_, err := c.open(m.Body, a)
 		return err
 	})
 	return !errors.As(err, new(*strangeError))

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -16,12 +15,12 @@ import (
 )
 
 // sent publishes an event and returns its message.
-func sent(t *testing.T, event tidings.Event, opts ...relay.Option) *message.Message {
+func sent(t *testing.T, event tidings.Event, opts ...relay.Option) *relay.Message {
 	t.Helper()
 	g := newRig(t, opts...)
-	var m *message.Message
+	var m *relay.Message
 	g.broker.set(func() {
-		g.broker.onPublish = func(_ string, published *message.Message) error {
+		g.broker.onPublish = func(_ string, published *relay.Message) error {
 			m = published
 			return nil
 		}
@@ -37,15 +36,15 @@ func TestMessage(t *testing.T) {
 	cause := tidings.Stamp(t.Context(), shipped{})
 	g := newRig(t)
 	g.broker.set(func() {
-		g.broker.onPublish = func(_ string, m *message.Message) error {
+		g.broker.onPublish = func(_ string, m *relay.Message) error {
 			var e tidings.Envelope
-			require.NoError(t, e.UnmarshalJSON(m.Payload))
-			require.Equal(t, message.Metadata{
+			require.NoError(t, e.UnmarshalJSON(m.Body))
+			require.Equal(t, map[string]string{
 				"content-type": "application/cloudevents+json; charset=utf-8", "ce-specversion": "1.0",
 				"ce-id": e.ID.String(), "ce-source": e.Source, "ce-type": orderedName, "ce-time": e.OccurredAt.UTC().Format(time.RFC3339Nano),
 				"ce-dataversion": "2", "ce-correlationid": cause.CorrelationID().String(), "ce-causationid": cause.EventID().String(),
 			}, m.Metadata)
-			require.Equal(t, e.ID.String(), m.UUID)
+			require.Equal(t, e.ID.String(), m.ID)
 			require.Equal(t, cause.EventID(), e.CausationID)
 			return nil
 		}
@@ -187,7 +186,7 @@ func TestForeignMessages(t *testing.T) {
 					g.handle("h", func(context.Context, ordered) error { calls.add(); return nil }, tidings.Attempts(2))
 				}
 				g.start()
-				require.NoError(t, g.broker.Publish(tt.topic, message.NewMessage(uuid.NewString(), []byte(tt.body)), message.NewMessage("", []byte(taken))))
+				require.NoError(t, g.broker.Publish(t.Context(), tt.topic, newMessage(uuid.NewString(), []byte(tt.body)), newMessage("", []byte(taken))))
 				pass(time.Hour)
 				require.Len(t, calls.all(), 1, "the next one is handled")
 				letters := g.letters("h")

@@ -8,8 +8,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/tidings-go/tidings"
 )
 
@@ -48,25 +46,25 @@ type attempt struct {
 }
 
 // attemptOf reads the metadata of m. Missing or damaged values are zero.
-func attemptOf(m *message.Message) (a attempt) {
+func attemptOf(m *Message) (a attempt) {
 	a.number, a.strange = count(m, attemptKey), count(m, strangeKey)
-	a.due, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(dueKey))
-	a.wait, _ = time.ParseDuration(m.Metadata.Get(waitKey))
-	a.failedAt, _ = time.Parse(time.RFC3339Nano, m.Metadata.Get(failedAtKey))
-	a.handler, a.origin, a.reason = m.Metadata.Get(handlerKey), m.Metadata.Get(originKey), m.Metadata.Get(reasonKey)
-	a.letter, a.redrive = m.Metadata.Get(letterKey), m.Metadata.Get(redriveKey)
-	if a.size = count(m, sizeKey); a.size <= len(m.Payload) {
+	a.due, _ = time.Parse(time.RFC3339Nano, m.Metadata[dueKey])
+	a.wait, _ = time.ParseDuration(m.Metadata[waitKey])
+	a.failedAt, _ = time.Parse(time.RFC3339Nano, m.Metadata[failedAtKey])
+	a.handler, a.origin, a.reason = m.Metadata[handlerKey], m.Metadata[originKey], m.Metadata[reasonKey]
+	a.letter, a.redrive = m.Metadata[letterKey], m.Metadata[redriveKey]
+	if a.size = count(m, sizeKey); a.size <= len(m.Body) {
 		a.size = 0
 	} else {
-		a.typ = m.Metadata.Get(typeKey)
+		a.typ = m.Metadata[typeKey]
 	}
 	return a
 }
 
 // count reads a number and limits it so that it can be incremented, since any
 // program may have written it.
-func count(m *message.Message, key string) int {
-	n, _ := strconv.Atoi(m.Metadata.Get(key))
+func count(m *Message, key string) int {
+	n, _ := strconv.Atoi(m.Metadata[key])
 	return min(max(n, 0), 1<<30)
 }
 
@@ -78,8 +76,8 @@ func (a *attempt) waitFor(d time.Duration) { a.due, a.wait = time.Now().Add(d), 
 func (a attempt) left() time.Duration { return min(time.Until(a.due), a.wait) }
 
 // addTo returns a message like m with the metadata of a.
-func (a attempt) addTo(m *message.Message) *message.Message {
-	next := message.NewMessage(m.UUID, m.Payload)
+func (a attempt) addTo(m *Message) *Message {
+	next := &Message{m.ID, m.Body, make(map[string]string, len(m.Metadata)+8)}
 	maps.Copy(next.Metadata, m.Metadata)
 	a.writeTo(next.Metadata)
 	return next
@@ -88,28 +86,28 @@ func (a attempt) addTo(m *message.Message) *message.Message {
 // cut returns a message with only the metadata of a and the first size bytes of
 // the body of m. With the smallest of letterSizes it omits at least one byte,
 // and the rest is printable text.
-func (a attempt) cut(m *message.Message, size int) *message.Message {
-	head := m.Payload[:min(size, len(m.Payload))]
+func (a attempt) cut(m *Message, size int) *Message {
+	head := m.Body[:min(size, len(m.Body))]
 	if size == letterSizes[len(letterSizes)-1] {
-		head = []byte(clean(string(head[:min(len(head), max(len(m.Payload)-1, 0))])))
-	} else if utf8.Valid(m.Payload) {
+		head = []byte(clean(string(head[:min(len(head), max(len(m.Body)-1, 0))])))
+	} else if utf8.Valid(m.Body) {
 		head = []byte(strings.ToValidUTF8(string(head), "")) // removes a character that was cut
 	}
-	if len(head) < len(m.Payload) {
-		a.size = len(m.Payload)
+	if len(head) < len(m.Body) {
+		a.size = len(m.Body)
 		var e tidings.Envelope
-		if err := e.UnmarshalJSON(m.Payload); err == nil {
+		if err := e.UnmarshalJSON(m.Body); err == nil {
 			a.typ = bound(clean(e.Type), 200)
 		}
 	}
-	next := message.NewMessage(bound(clean(m.UUID), 100), head)
+	next := &Message{bound(clean(m.ID), 100), head, map[string]string{}}
 	a.writeTo(next.Metadata)
 	return next
 }
 
 // writeTo replaces the metadata of earlier attempts, and any other metadata
 // with the same names.
-func (a attempt) writeTo(metadata message.Metadata) {
+func (a attempt) writeTo(metadata map[string]string) {
 	metadata[attemptKey] = strconv.Itoa(a.number)
 	metadata[handlerKey], metadata[originKey], metadata[reasonKey] = a.handler, a.origin, a.reason
 	set := func(key string, is bool, value string) {

@@ -9,10 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // targets is the driver of the schemes "test" and "tests": it answers what the
@@ -169,16 +169,15 @@ func TestMemoryAckAndClose(t *testing.T) {
 		r, err := relay.Open(t.Context(), newURL(), newRegistry())
 		require.NoError(t, err)
 		b := brokerOf(r)
-		subscribe := func() (message.Subscriber, <-chan *message.Message) {
-			s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
-			require.NoError(t, err)
+		subscribe := func() (*brokertest.Subscriber, <-chan *brokertest.Message) {
+			s := brokertest.NewSubscriber(b, relay.Group{Name: "g"})
 			messages, err := s.Subscribe(context.WithoutCancel(t.Context()), "topic")
 			require.NoError(t, err)
 			return s, messages
 		}
 		for range 100 {
 			s, messages := subscribe()
-			require.NoError(t, b.Publish("topic", message.NewMessage("", nil)))
+			require.NoError(t, b.Publish(t.Context(), "topic", &relay.Message{}))
 			synctest.Wait() // it is being passed over, and nobody waits for the answer yet
 			(<-messages).Ack()
 			require.NoError(t, s.Close())
@@ -201,17 +200,16 @@ func TestMemoryKeepsTheOrder(t *testing.T) {
 	r, err := relay.Open(t.Context(), newURL(), newRegistry())
 	require.NoError(t, err)
 	b := brokerOf(r)
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: "g"})
 	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), "topic")
 	require.NoError(t, err)
-	require.NoError(t, b.Publish("topic", message.NewMessage("1", nil), message.NewMessage("2", nil), message.NewMessage("3", nil)))
+	require.NoError(t, b.Publish(t.Context(), "topic", &relay.Message{ID: "1"}, &relay.Message{ID: "2"}, &relay.Message{ID: "3"}))
 	for _, want := range []struct {
 		id   string
 		take bool
 	}{{"1", false}, {"1", true}, {"2", false}, {"2", false}, {"2", true}, {"3", true}} {
 		m := <-messages
-		require.Equal(t, want.id, m.UUID)
+		require.Equal(t, want.id, m.ID)
 		if want.take {
 			m.Ack()
 		} else {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
 	"github.com/tidings-go/tidings"
@@ -70,8 +69,6 @@ type redrive struct {
 	// The letters, by their own IDs, that were moved so late that the broker
 	// may have redelivered them, and those that stay where they are.
 	moved, left map[string]bool
-
-	decided []*message.Message // held until the end
 }
 
 // A Kafka consumer may need some seconds to join its group before the first
@@ -81,26 +78,36 @@ const (
 	nextLetterWithin  = 3 * time.Second
 )
 
+// decidedAgainAfter is how long a letter that was decided is held before it
+// goes back: some brokers redeliver it at once.
+const decidedAgainAfter = 50 * time.Millisecond
+
 func (d *redrive) through(ctx context.Context) (err error) {
-	var dead message.Subscriber
-	var letters <-chan *message.Message
-	opened := make(chan struct{}) // closed when there will be no more to close
+	// The subscription outlives ctx, until the last letter has its verdict.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	letters := make(chan *delivery)
+	var ended <-chan error
+	opened := make(chan struct{}) // closed when ended is set, or never will be
 	err = await(ctx, func() (err error) {
 		defer close(opened)
-		dead, letters, err = d.subscribe(ctx)
-		return err
+		group, topic := d.consumer.queue(deadQueue), d.consumer.deadTopic
+		if err = d.relay.broker.Declare(life, group, topic); err == nil {
+			ended, err = d.relay.consume(life, group, topic, letters)
+		}
+		if err != nil {
+			return fmt.Errorf("the topic %q: %w", topic, err)
+		}
+		return nil
 	})
 	defer func() {
-		for _, m := range d.decided {
-			m.Nack()
-		}
+		end()
 		late, cancel := limit(ctx, hardStop)
 		defer cancel()
 		err = errors.Join(err, await(late, func() error {
-			if <-opened; dead == nil {
+			if <-opened; ended == nil {
 				return nil
 			}
-			return dead.Close()
+			return <-ended
 		}))
 	}()
 	if err != nil {
@@ -114,50 +121,43 @@ func (d *redrive) through(ctx context.Context) (err error) {
 			return ctx.Err()
 		case <-idle.C:
 			return nil
-		case m, ok := <-letters:
-			if !ok {
-				return errors.New("the broker ended the subscription")
-			}
-			if d.isDone(m) {
-				continue
-			}
-			if err := ctx.Err(); err != nil { // select chooses at random
-				m.Nack()
+		case err := <-ended:
+			ended = nil
+			return errors.Join(errors.New("the broker ended the subscription"), err)
+		case m := <-letters:
+			more, err := d.take(ctx, m)
+			if err != nil {
 				return err
 			}
-			if err := d.settle(ctx, m); err != nil {
-				m.Nack()
-				return err
+			if more {
+				idle.Reset(d.relay.nextLetterWithin)
 			}
-			idle.Reset(d.relay.nextLetterWithin)
 		}
 	}
 }
 
-// subscribe returns the letters and their subscriber. The subscriber may be set
-// even if there is an error.
-func (d *redrive) subscribe(ctx context.Context) (message.Subscriber, <-chan *message.Message, error) {
-	dead, err := d.relay.broker.Subscriber(ctx, d.consumer.queue(deadQueue))
-	if err != nil {
-		return nil, nil, err
+// take gives a letter its verdict, and reports whether it was a new one. If it
+// returns an error, or decide panics, the letter stays.
+func (d *redrive) take(ctx context.Context, m *delivery) (isNew bool, err error) {
+	defer m.Nack()
+	if d.isDone(ctx, m) {
+		return false, nil
 	}
-	topic := d.consumer.deadTopic
-	if err := initialize(dead, topic); err != nil {
-		return dead, nil, err
+	if err := ctx.Err(); err != nil { // select chooses at random
+		return false, err
 	}
-	letters, err := dead.Subscribe(context.WithoutCancel(ctx), topic)
-	return dead, letters, err
+	return true, d.settle(ctx, m)
 }
 
 // isDone handles letters that this run has already decided.
-func (d *redrive) isDone(m *message.Message) bool {
-	id := m.Metadata.Get(letterKey)
+func (d *redrive) isDone(ctx context.Context, m *delivery) bool {
+	id := m.Metadata[letterKey]
 	switch {
-	case m.Metadata.Get(redriveKey) == d.run, id != "" && d.left[id]:
+	case m.Metadata[redriveKey] == d.run, id != "" && d.left[id]:
 		// Kept, or failed again meanwhile. If the broker keeps the order, there
 		// are no others behind it; if it has partitions, another one may still
 		// have some.
-		d.decided = append(d.decided, m)
+		pause(ctx, decidedAgainAfter)
 		return true
 	case d.moved[id]:
 		m.Ack() // the same letter as before, not another one
@@ -166,12 +166,21 @@ func (d *redrive) isDone(m *message.Message) bool {
 	return false
 }
 
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // settle decides a letter, and puts it where it belongs.
-func (d *redrive) settle(ctx context.Context, m *message.Message) error {
-	a := attemptOf(m)
+func (d *redrive) settle(ctx context.Context, m *delivery) error {
+	a := attemptOf(m.Message)
 	verdict := d.decide(DeadLetter{
 		Handler: d.handler, Reason: a.reason, Attempts: a.number, Origin: a.origin, FailedAt: a.failedAt,
-		ID: m.UUID, Body: m.Payload, Size: max(a.size, len(m.Payload)), eventType: a.typ,
+		ID: m.ID, Body: m.Body, Size: max(a.size, len(m.Body)), eventType: a.typ,
 	})
 	id, queue := a.letter, deadQueue
 	a.letter = uuid.NewString() // a kept letter is a new letter
@@ -188,13 +197,11 @@ func (d *redrive) settle(ctx context.Context, m *message.Message) error {
 		return fmt.Errorf("%v is not a valid Verdict", verdict)
 	}
 	a.redrive = d.run // if it fails again at once, it is not moved again
-	next := a.addTo(m)
-	next.SetContext(ctx)
-	err := await(ctx, func() error { return d.relay.enqueue(d.consumer.queue(queue), next) })
+	next := a.addTo(m.Message)
+	err := await(ctx, func() error { return d.relay.enqueue(ctx, d.consumer.queue(queue), next) })
 	if errors.Is(err, ErrTooLarge) {
 		d.warn(ctx, m, "relay: a dead letter is kept, since the broker does not accept it again", slog.Any("error", err))
 		d.left[id] = true
-		d.decided = append(d.decided, m)
 		return nil
 	}
 	if err != nil {
@@ -207,13 +214,13 @@ func (d *redrive) settle(ctx context.Context, m *message.Message) error {
 	return nil
 }
 
-func (d *redrive) warn(ctx context.Context, m *message.Message, text string, more ...any) {
-	d.relay.logger().With(more...).WarnContext(ctx, text, slog.String("handler", d.handler), slog.String("message_id", m.UUID))
+func (d *redrive) warn(ctx context.Context, m *delivery, text string, more ...any) {
+	d.relay.logger().With(more...).WarnContext(ctx, text, slog.String("handler", d.handler), slog.String("message_id", m.ID))
 }
 
 // done acknowledges a letter. If that is late, the broker may have redelivered
 // it; isDone then recognises it by its ID.
-func (d *redrive) done(m *message.Message, id string) {
+func (d *redrive) done(m *delivery, id string) {
 	if id != "" && time.Since(d.began) > d.relay.deadAckWait/2 {
 		d.moved[id] = true
 	}

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -68,77 +67,53 @@ type impatient struct {
 	again    atomic.Int32
 }
 
-func (b *impatient) Subscriber(ctx context.Context, group relay.Group) (message.Subscriber, error) {
-	s, err := b.broker.Subscriber(ctx, group)
-	return &impatientSubscriber{s, b, group.AckWait, &sync.WaitGroup{}, make(chan struct{})}, err
-}
-
-type impatientSubscriber struct {
-	message.Subscriber
-	b       *impatient
-	ackWait time.Duration
-	running *sync.WaitGroup
-	closed  chan struct{}
-}
-
-func (s *impatientSubscriber) SubscribeInitialize(topic string) error {
-	return s.Subscriber.(message.SubscribeInitializer).SubscribeInitialize(topic)
-}
-
-func (s *impatientSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	from, to := make(chan *message.Message), make(chan *message.Message, s.b.prefetch)
-	for range s.b.prefetch {
-		messages, err := s.Subscriber.Subscribe(ctx, topic)
+func (b *impatient) Consume(ctx context.Context, group relay.Group, topic string, handle func(*relay.Message) bool) (<-chan error, error) {
+	delivered := make(chan held, b.prefetch)
+	ended := make(chan error, 1)
+	var running sync.WaitGroup
+	for range b.prefetch {
+		inner, err := b.broker.Consume(ctx, group, topic, func(m *relay.Message) bool { return b.hold(ctx, m, group.AckWait, delivered) })
 		if err != nil {
 			return nil, err
 		}
-		s.running.Go(func() {
-			for m := range messages {
-				from <- m
-			}
-		})
+		running.Go(func() { <-inner })
 	}
-	go func() { s.running.Wait(); close(from) }()
-	var held sync.WaitGroup
 	go func() {
-		defer close(to)
-		defer held.Wait()
-		for m := range from {
-			held.Go(func() { s.hold(m, to) })
-		}
+		running.Wait()
+		close(delivered)
 	}()
-	return to, nil
+	go func() {
+		for d := range delivered {
+			d.verdict <- handle(d.Message)
+		}
+		ended <- nil
+	}()
+	return ended, nil
+}
+
+type held struct {
+	*relay.Message
+	verdict chan bool // has room for one
 }
 
 // hold delivers m until it is acknowledged or refused.
-func (s *impatientSubscriber) hold(m *message.Message, to chan<- *message.Message) {
+func (b *impatient) hold(ctx context.Context, m *relay.Message, ackWait time.Duration, delivered chan<- held) bool {
 	for first := true; ; first = false {
-		delivered := m.Copy()
+		d := held{m, make(chan bool, 1)}
 		select {
-		case to <- delivered:
-		case <-s.closed:
-			m.Nack()
-			return
+		case delivered <- d:
+		case <-ctx.Done():
+			return false
 		}
 		if !first {
-			s.b.again.Add(1)
+			b.again.Add(1)
 		}
 		select {
-		case <-delivered.Acked():
-			m.Ack()
-			return
-		case <-delivered.Nacked():
-			m.Nack()
-			return
-		case <-s.closed:
-			m.Nack()
-			return
-		case <-time.After(s.ackWait):
+		case done := <-d.verdict:
+			return done
+		case <-ctx.Done():
+			return false
+		case <-time.After(ackWait):
 		}
 	}
-}
-
-func (s *impatientSubscriber) Close() error {
-	close(s.closed)
-	return s.Subscriber.Close()
 }

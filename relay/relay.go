@@ -47,9 +47,8 @@ type Relay struct {
 
 var _ tidings.Transport = (*Relay)(nil)
 
-// New returns a relay through a broker that [Open] does not know: any Watermill
-// Publisher and Subscriber. Events must be in registry. The relay closes the
-// broker, even if New fails.
+// New returns a relay through a broker that [Open] does not know. Events must be
+// in registry. The relay closes the broker, even if New fails.
 func New(broker Broker, registry *tidings.Registry, opts ...Option) (*Relay, error) {
 	if broker == nil {
 		return nil, errors.New("relay: New with a nil Broker")

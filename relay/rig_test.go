@@ -14,7 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -182,16 +181,17 @@ type broker struct {
 	relay.Broker
 
 	mu            sync.Mutex
-	onPublish     func(topic string, m *message.Message) error // nil: accepts
-	onSubscriber  func(relay.Group) error
-	onSubscribe   func(group, topic string) error
-	onInitialize  func(group, topic string) error
-	onClose       func(group string) error // of a Subscriber
+	onPublish     func(topic string, m *relay.Message) error // nil: accepts
+	onSubscriber  func(relay.Group) error                    // by Declare
+	onInitialize  func(group, topic string) error            // by Declare
+	onSubscribe   func(group, topic string) error            // by Consume
+	onClose       func(group string) error                   // when a group consumes no more
 	onBrokerClose func()
 	published     map[string]int // by topic, refused ones also
 	subscribed    map[string]int // by group and topic
 	groups        []relay.Group
 	cancels       map[string][]context.CancelFunc // of subscriptions, by group
+	consuming     map[string]int                  // the same, that have not ended
 	closes        int
 	closeErr      error
 }
@@ -201,7 +201,7 @@ func newBroker(t *testing.T) *broker {
 	r, err := relay.Open(t.Context(), newURL(), newRegistry())
 	require.NoError(t, err)
 	return &broker{
-		Broker: brokerOf(r), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{},
+		Broker: brokerOf(r), published: map[string]int{}, subscribed: map[string]int{}, cancels: map[string][]context.CancelFunc{}, consuming: map[string]int{},
 	}
 }
 
@@ -219,15 +219,15 @@ func (b *broker) set(change func()) {
 	change()
 }
 
-func (b *broker) Publish(topic string, messages ...*message.Message) error {
-	return b.pass(topic, messages, func(m *message.Message) error { return b.Broker.Publish(topic, m) })
+func (b *broker) Publish(ctx context.Context, topic string, messages ...*relay.Message) error {
+	return b.pass(topic, messages, func(m *relay.Message) error { return b.Broker.Publish(ctx, topic, m) })
 }
 
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
-	return b.pass(b.Topic(group.Name), messages, func(m *message.Message) error { return b.Broker.Enqueue(group, m) })
+func (b *broker) Enqueue(ctx context.Context, group relay.Group, messages ...*relay.Message) error {
+	return b.pass(b.Topic(group.Name), messages, func(m *relay.Message) error { return b.Broker.Enqueue(ctx, group, m) })
 }
 
-func (b *broker) pass(topic string, messages []*message.Message, on func(*message.Message) error) error {
+func (b *broker) pass(topic string, messages []*relay.Message, on func(*relay.Message) error) error {
 	for _, m := range messages {
 		b.mu.Lock()
 		b.published[topic]++
@@ -251,32 +251,70 @@ func (b *broker) count(topic string) int {
 	return b.published[topic]
 }
 
-// asked returns the groups that there was a Subscriber for.
+// asked returns the groups that were declared.
 func (b *broker) asked() []relay.Group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.groups)
 }
 
-// subscriptions returns how often there was a Subscribe, by group and topic.
+// subscriptions returns how often there was a Consume, by group and topic.
 func (b *broker) subscriptions() map[string]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.subscribed)
 }
 
-func (b *broker) Subscriber(ctx context.Context, g relay.Group) (message.Subscriber, error) {
+func (b *broker) Declare(ctx context.Context, g relay.Group, topic string) error {
 	b.mu.Lock()
-	b.groups = append(b.groups, g)
-	onSubscriber := b.onSubscriber
+	if !slices.Contains(b.groups, g) {
+		b.groups = append(b.groups, g)
+	}
+	onSubscriber, onInitialize := b.onSubscriber, b.onInitialize
 	b.mu.Unlock()
 	if onSubscriber != nil {
 		if err := onSubscriber(g); err != nil {
+			return err
+		}
+	}
+	if onInitialize != nil {
+		if err := onInitialize(g.Name, topic); err != nil {
+			return err
+		}
+	}
+	return b.Broker.Declare(ctx, g, topic)
+}
+
+func (b *broker) Consume(ctx context.Context, g relay.Group, topic string, handle func(*relay.Message) bool) (<-chan error, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	b.mu.Lock()
+	b.cancels[g.Name] = append(b.cancels[g.Name], cancel)
+	b.subscribed[g.Name+" "+topic]++
+	onSubscribe := b.onSubscribe
+	b.mu.Unlock()
+	if onSubscribe != nil {
+		if err := onSubscribe(g.Name, topic); err != nil {
 			return nil, err
 		}
 	}
-	s, err := b.Broker.Subscriber(ctx, g)
-	return &subscriber{s, b, g.Name}, err
+	inner, err := b.Broker.Consume(ctx, g, topic, handle)
+	if err != nil {
+		return nil, err
+	}
+	b.set(func() { b.consuming[g.Name]++ })
+	ended := make(chan error, 1)
+	go func() {
+		err := <-inner
+		b.mu.Lock()
+		b.consuming[g.Name]--
+		last, onClose := b.consuming[g.Name] == 0, b.onClose
+		b.mu.Unlock()
+		if last && onClose != nil {
+			err = errors.Join(err, onClose(g.Name))
+		}
+		ended <- err
+	}()
+	return ended, nil
 }
 
 func (b *broker) Close() error {
@@ -300,50 +338,6 @@ func (b *broker) cut(group string) {
 	b.cancels[group] = nil
 }
 
-type subscriber struct {
-	message.Subscriber
-	broker *broker
-	group  string
-}
-
-func (s *subscriber) SubscribeInitialize(topic string) error {
-	s.broker.mu.Lock()
-	onInitialize := s.broker.onInitialize
-	s.broker.mu.Unlock()
-	if onInitialize != nil {
-		if err := onInitialize(s.group, topic); err != nil {
-			return err
-		}
-	}
-	return s.Subscriber.(message.SubscribeInitializer).SubscribeInitialize(topic)
-}
-
-func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	s.broker.mu.Lock()
-	s.broker.cancels[s.group] = append(s.broker.cancels[s.group], cancel)
-	s.broker.subscribed[s.group+" "+topic]++
-	onSubscribe := s.broker.onSubscribe
-	s.broker.mu.Unlock()
-	if onSubscribe != nil {
-		if err := onSubscribe(s.group, topic); err != nil {
-			return nil, err
-		}
-	}
-	return s.Subscriber.Subscribe(ctx, topic)
-}
-
-func (s *subscriber) Close() error {
-	s.broker.mu.Lock()
-	onClose := s.broker.onClose
-	s.broker.mu.Unlock()
-	err := s.Subscriber.Close()
-	if onClose != nil {
-		err = errors.Join(err, onClose(s.group))
-	}
-	return err
-}
-
 func reflectType[E tidings.Event]() reflect.Type { return reflect.TypeFor[E]() }
 
 // send sends an event for a handler past the bus.
@@ -353,4 +347,8 @@ func (g *rig) send(handler string, number int) {
 	encoded, err := g.Encode(g.t.Context(), tidings.Outgoing{Event: e})
 	require.NoError(g.t, err)
 	require.NoError(g.t, g.Send(g.t.Context(), []tidings.Outgoing{{Event: e, Handlers: []string{handler}, Encoded: encoded}}))
+}
+
+func newMessage(id string, body []byte) *relay.Message {
+	return &relay.Message{ID: id, Body: body, Metadata: map[string]string{}}
 }

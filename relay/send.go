@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"reflect"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/tidings-go/tidings"
 )
 
@@ -65,11 +63,9 @@ func (r *Relay) refused(ctx context.Context, events []tidings.Outgoing, err erro
 // publish passes a message to the broker. If it ends with ctx, the broker may
 // or may not have the message.
 func (r *Relay) publish(ctx context.Context, e *encoded) error {
-	m := message.NewMessageWithContext(ctx, e.id, e.body)
-	m.Metadata = e.metadata
 	err := ErrClosed
 	if !r.closed.Load() {
-		err = await(ctx, func() error { return r.broker.Publish(e.topic, m) })
+		err = await(ctx, func() error { return r.broker.Publish(ctx, e.topic, &e.Message) })
 	}
 	if err != nil {
 		return fmt.Errorf("relay: the broker has not accepted the event: %w", err)
@@ -78,11 +74,11 @@ func (r *Relay) publish(ctx context.Context, e *encoded) error {
 }
 
 // enqueue passes a message to the broker, for one of a handler's own queues.
-func (r *Relay) enqueue(queue Group, m *message.Message) error {
+func (r *Relay) enqueue(ctx context.Context, queue Group, m *Message) error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
-	return r.broker.Enqueue(queue, m)
+	return r.broker.Enqueue(ctx, queue, m)
 }
 
 // declare makes the broker keep the events of a topic for these handlers, even

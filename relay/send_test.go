@@ -8,7 +8,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -28,7 +27,7 @@ func TestSendHalfWay(t *testing.T) {
 			g := newRig(t)
 			var published, got atomic.Int32
 			g.broker.set(func() {
-				g.broker.onPublish = func(string, *message.Message) error {
+				g.broker.onPublish = func(string, *relay.Message) error {
 					if int(published.Add(1)) == refused {
 						return errRefused
 					}
@@ -68,7 +67,7 @@ func TestSendHalfWayBesideForward(t *testing.T) {
 	var sent atomic.Int32
 	relay.Forward[shipped](g.bus, g.Relay)
 	g.broker.set(func() {
-		g.broker.onPublish = func(topic string, _ *message.Message) error {
+		g.broker.onPublish = func(topic string, _ *relay.Message) error {
 			if topic == orderedName {
 				return errRefused
 			}

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -18,9 +17,9 @@ import (
 )
 
 // atMost refuses what is larger, metadata and all, on topics with that ending.
-func atMost(bytes int, suffix string) func(string, *message.Message) error {
-	return func(topic string, m *message.Message) error {
-		size := len(m.Payload) + len(m.UUID)
+func atMost(bytes int, suffix string) func(string, *relay.Message) error {
+	return func(topic string, m *relay.Message) error {
+		size := len(m.Body) + len(m.ID)
 		for key, value := range m.Metadata {
 			size += len(key) + len(value)
 		}
@@ -83,12 +82,12 @@ func TestTooLargeToHandOn(t *testing.T) {
 					return nil
 				}, tidings.Named("h"), tidings.Via(g.Relay), tidings.Attempts(attempts))
 				g.start()
-				m := message.NewMessage(uuid.NewString(), []byte(tt.body))
+				m := newMessage(uuid.NewString(), []byte(tt.body))
 				if tt.foreign > 0 {
-					m.Metadata.Set("baggage", strings.Repeat("x", tt.foreign))
+					m.Metadata["baggage"] = strings.Repeat("x", tt.foreign)
 				}
-				m.Metadata.Set("tidings-size", "9999999") // of somebody who wants it
-				require.NoError(t, g.broker.Broker.Publish("shop.wordy", m))
+				m.Metadata["tidings-size"] = "9999999" // of somebody who wants it
+				require.NoError(t, g.broker.Broker.Publish(t.Context(), "shop.wordy", m))
 				require.NoError(t, tidings.Publish(t.Context(), g.bus, wordy{Text: "behind it"}))
 				synctest.Wait()
 				if tt.typ != "" && !strings.Contains(tt.reason, "MaxSize") {
@@ -106,7 +105,7 @@ func TestTooLargeToHandOn(t *testing.T) {
 				require.Equal(t, len(tt.body), letter.Size)
 				require.Equal(t, tt.typ, letter.Type())
 				require.Contains(t, letter.Reason, tt.reason)
-				require.Equal(t, m.UUID, letter.ID)
+				require.Equal(t, m.ID, letter.ID)
 
 				n, err := g.Redrive(t.Context(), "h", nil)
 				require.NoError(t, err)
@@ -132,8 +131,8 @@ func TestNeverToHandOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t)
 		g.broker.set(func() {
-			g.broker.onPublish = func(_ string, m *message.Message) error {
-				if strings.Contains(m.Metadata.Get("baggage"), "\n") || strings.Contains(string(m.Payload), "\x00") {
+			g.broker.onPublish = func(_ string, m *relay.Message) error {
+				if strings.Contains(m.Metadata["baggage"], "\n") || strings.Contains(string(m.Body), "\x00") {
 					return tidings.Permanent(errRefused)
 				}
 				return nil
@@ -142,9 +141,9 @@ func TestNeverToHandOn(t *testing.T) {
 		g.handle("h", func(context.Context, ordered) error { return nil })
 		g.start()
 		for _, body := range []string{"a\x00b", "{}", ""} {
-			m := message.NewMessage("", []byte(body))
-			m.Metadata.Set("baggage", "\n")
-			require.NoError(t, g.broker.Broker.Publish(orderedName, m))
+			m := newMessage("", []byte(body))
+			m.Metadata["baggage"] = "\n"
+			require.NoError(t, g.broker.Broker.Publish(t.Context(), orderedName, m))
 		}
 		synctest.Wait()
 		letters := g.letters("h")
@@ -166,7 +165,7 @@ func TestNoLetterAtAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t)
-		g.broker.set(func() { g.broker.onPublish = func(string, *message.Message) error { return relay.ErrTooLarge } })
+		g.broker.set(func() { g.broker.onPublish = func(string, *relay.Message) error { return relay.ErrTooLarge } })
 		calls, others := &times{g: g}, &times{g: g}
 		g.handle("h", func(_ context.Context, e ordered) error {
 			if e.Number == 2 {
@@ -180,7 +179,7 @@ func TestNoLetterAtAll(t *testing.T) {
 		for n := 1; n <= 2; n++ {
 			body, err := newRegistry().Encode(tidings.Stamp(t.Context(), ordered{Number: n}))
 			require.NoError(t, err)
-			require.NoError(t, g.broker.Broker.Publish(orderedName, message.NewMessage("", body)))
+			require.NoError(t, g.broker.Broker.Publish(t.Context(), orderedName, newMessage("", body)))
 		}
 		pass(12 * time.Second)
 		require.Equal(t, seconds(0, 5, 10), calls.all())
@@ -203,8 +202,8 @@ func TestRedriveOfWhatIsTooLarge(t *testing.T) {
 			require.NoError(t, g.Close(t.Context()))
 			large := ""
 			g.broker.set(func() {
-				g.broker.onPublish = func(_ string, m *message.Message) error {
-					if m.UUID == large {
+				g.broker.onPublish = func(_ string, m *relay.Message) error {
+					if m.ID == large {
 						return fmt.Errorf("the broker: %w", relay.ErrTooLarge)
 					}
 					return nil
@@ -247,7 +246,7 @@ func TestLettersDoNotGrow(t *testing.T) {
 		g := newRig(t)
 		size := 0
 		g.broker.set(func() {
-			g.broker.onPublish = func(_ string, m *message.Message) error {
+			g.broker.onPublish = func(_ string, m *relay.Message) error {
 				if size > 0 {
 					return atMost(size, "")("", m)
 				}
@@ -260,7 +259,7 @@ func TestLettersDoNotGrow(t *testing.T) {
 		body, err := newRegistry().Encode(tidings.Stamp(t.Context(), ordered{}))
 		require.NoError(t, err)
 		g.start()
-		require.NoError(t, g.broker.Broker.Publish(orderedName, message.NewMessage(uuid.NewString(), body)))
+		require.NoError(t, g.broker.Broker.Publish(t.Context(), orderedName, newMessage(uuid.NewString(), body)))
 		synctest.Wait()
 		require.Len(t, g.letters("h"), 1)
 		n, err := g.Redrive(t.Context(), "h", nil)

@@ -1,20 +1,24 @@
 package relay
 
 import (
-	"context"
 	"log/slog"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // A worker handles the messages of one subscription, one at a time.
 type worker struct {
 	*consumer
-	subscriber message.Subscriber
+	group      Group
 	topic      string
-	handle     func(*message.Message, string)
-	messages   <-chan *message.Message
+	handle     func(*delivery, string)
+	deliveries chan *delivery
+	ended      <-chan error // of the subscription
+}
+
+// subscribe begins to fetch messages. They are handled by run.
+func (w *worker) subscribe() (err error) {
+	w.ended, err = w.relay.consume(w.life, w.group, w.topic, w.deliveries)
+	return err
 }
 
 // run works until the consumer stops. A handler that calls runtime.Goexit, as
@@ -29,40 +33,45 @@ func (w *worker) run() {
 		}
 	}()
 	for w.work() {
-		w.resubscribe()
 	}
 	stopped = true
 }
 
-// work handles messages until the consumer stops or the channel is closed. It
-// reports whether the channel was closed.
+// work handles a message, or subscribes again. It returns false when the
+// consumer stops and the broker has the last verdict.
 func (w *worker) work() bool {
-	for !w.stopping() {
-		select {
-		case <-w.life.Done():
-		case m, ok := <-w.messages:
-			if !ok {
-				return !w.stopping()
-			}
-			w.handle(m, w.topic)
+	select {
+	case d := <-w.deliveries:
+		if w.stopping() {
+			d.Nack()
+			return true
 		}
+		w.handle(d, w.topic)
+		return true
+	case err := <-w.ended:
+		if !w.stopping() {
+			return w.resubscribe(err)
+		}
+		if err != nil {
+			w.relay.logger().Warn("relay: closing a subscription failed", slog.String("handler", w.Name), slog.Any("error", err))
+		}
+		return false
 	}
-	return false
 }
 
-// resubscribe subscribes again after a subscriber has ended a subscription by
+// resubscribe subscribes again after the broker has ended a subscription by
 // itself, and retries until that succeeds or the consumer stops.
-func (w *worker) resubscribe() {
+func (w *worker) resubscribe(err error) bool {
 	log := w.relay.logger().With(slog.String("handler", w.Name), slog.String("topic", w.topic))
-	log.WarnContext(w.ctx, "relay: the broker ended a subscription")
+	log.WarnContext(w.ctx, "relay: the broker ended a subscription", slog.Any("error", err))
 	for w.pause(resubscribeAfter) {
-		messages, err := w.subscriber.Subscribe(context.WithoutCancel(w.ctx), w.topic)
+		err := w.subscribe()
 		if err == nil {
-			w.messages = messages
-			return
+			return true
 		}
 		log.WarnContext(w.ctx, "relay: subscribing failed", slog.Any("error", err))
 	}
+	return false
 }
 
 const resubscribeAfter = time.Second

@@ -54,6 +54,14 @@ type Config struct {
 // New returns a broker for [relay.New], with settings that a URL cannot express.
 // It does not connect: errors show at the first use.
 func New(config Config) (relay.Broker, error) {
+	b, err := checked(config)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func checked(config Config) (*broker, error) {
 	if config.Dial == nil {
 		return nil, errors.New("relay/amqp: New with a nil Config.Dial")
 	}
@@ -89,13 +97,13 @@ func open(ctx context.Context, target relay.Target) (relay.Broker, error) {
 	if err := target.Params.Unused(); err != nil {
 		return nil, err
 	}
-	b, err := New(config)
+	b, err := checked(config)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	if _, err := b.(*broker).publisher.lanes.get(ctx); err != nil {
+	if _, err := b.publisher.lanes.get(ctx); err != nil {
 		_ = b.Close() // there is no connection that it could fail to close
 		return nil, &relay.UnreachableError{Err: err}
 	}

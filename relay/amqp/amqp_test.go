@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -20,6 +19,7 @@ import (
 	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // Not parallel, so that the goroutines of other tests do not count.
@@ -149,17 +149,16 @@ func newBroker(t *testing.T, url string, config amqp.Config) relay.Broker {
 
 func newName() string { return "t." + strings.ToLower(rand.Text()[:12]) }
 
-func subscriber(t *testing.T, b relay.Broker, group string) message.Subscriber {
+func subscriber(t *testing.T, b relay.Broker, group string) *brokertest.Subscriber {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: group, AckWait: time.Minute, Workers: 1})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: group, AckWait: time.Minute, Workers: 1})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
-func subscribe(t *testing.T, s message.Subscriber, topic string) <-chan *message.Message {
+func subscribe(t *testing.T, s *brokertest.Subscriber, topic string) <-chan *brokertest.Message {
 	t.Helper()
-	var messages <-chan *message.Message
+	var messages <-chan *brokertest.Message
 	require.NoError(t, patiently(t, func() (err error) {
 		messages, err = s.Subscribe(context.WithoutCancel(t.Context()), topic)
 		return err
@@ -171,8 +170,8 @@ func subscribe(t *testing.T, s message.Subscriber, topic string) <-chan *message
 func publish(t *testing.T, b relay.Broker, topic string, bodies ...string) {
 	t.Helper()
 	for _, body := range bodies {
-		m := message.NewMessage(uuid.NewString(), []byte(body))
-		require.NoError(t, patiently(t, func() error { return b.Publish(topic, m) }))
+		m := &relay.Message{ID: uuid.NewString(), Body: []byte(body)}
+		require.NoError(t, patiently(t, func() error { return b.Publish(t.Context(), topic, m) }))
 	}
 }
 
@@ -201,7 +200,7 @@ func open(t *testing.T, url string, registry *tidings.Registry, opts ...relay.Op
 }
 
 // receive returns the next message.
-func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
+func receive(t *testing.T, messages <-chan *brokertest.Message) *brokertest.Message {
 	t.Helper()
 	select {
 	case m, ok := <-messages:
@@ -214,7 +213,7 @@ func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
 }
 
 // receiveNone checks that nothing arrives, as far as one can wait for nothing.
-func receiveNone(t *testing.T, messages <-chan *message.Message) {
+func receiveNone(t *testing.T, messages <-chan *brokertest.Message) {
 	t.Helper()
 	select {
 	case m, ok := <-messages:

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,6 +17,7 @@ import (
 	"github.com/tidings-go/tidings/internal/testproxy"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // ends is how long a call may take in whatever state the server is in, on a slow
@@ -26,17 +26,17 @@ const ends = amqp.AnswerWithin + 30*time.Second
 
 // inTime calls what a relay calls of a broker, all at the same time, and checks
 // that each call ends.
-func inTime(t *testing.T, b relay.Broker, s message.Subscriber, topic string, state string) {
+func inTime(t *testing.T, b relay.Broker, s *brokertest.Subscriber, topic string, state string) {
 	t.Helper()
 	calls := map[string]func() error{
-		"Publish": func() error { return b.Publish(topic, message.NewMessage("", []byte("body"))) },
+		"Publish": func() error { return b.Publish(t.Context(), topic, &relay.Message{Body: []byte("body")}) },
 		"Publish on a new topic": func() error {
-			return b.Publish(newName(), message.NewMessage("", []byte("body")))
+			return b.Publish(t.Context(), newName(), &relay.Message{Body: []byte("body")})
 		},
 		"Enqueue": func() error {
-			return b.Enqueue(relay.Group{Name: topic + ".retry", Queue: true}, message.NewMessage("", []byte("body")))
+			return b.Enqueue(t.Context(), relay.Group{Name: topic + ".retry", Queue: true}, &relay.Message{Body: []byte("body")})
 		},
-		"SubscribeInitialize": func() error { return s.(message.SubscribeInitializer).SubscribeInitialize(topic) },
+		"SubscribeInitialize": func() error { return s.Declare(topic) },
 		"Subscribe": func() error {
 			_, err := s.Subscribe(t.Context(), topic)
 			return err
@@ -56,7 +56,7 @@ func inTime(t *testing.T, b relay.Broker, s message.Subscriber, topic string, st
 }
 
 // closeInTime closes all, and checks how long that takes.
-func closeInTime(t *testing.T, b relay.Broker, s message.Subscriber, state string) {
+func closeInTime(t *testing.T, b relay.Broker, s *brokertest.Subscriber, state string) {
 	t.Helper()
 	began := time.Now()
 	assert.NoError(t, s.Close())
@@ -70,10 +70,10 @@ func closeInTime(t *testing.T, b relay.Broker, s message.Subscriber, state strin
 type client struct {
 	t          *testing.T
 	broker     relay.Broker
-	subscriber message.Subscriber
+	subscriber *brokertest.Subscriber
 	topic      string
-	messages   <-chan *message.Message
-	inFlight   *message.Message
+	messages   <-chan *brokertest.Message
+	inFlight   *brokertest.Message
 }
 
 func inUse(t *testing.T, url string) *client {
@@ -100,7 +100,7 @@ func (c *client) goesOn() {
 	c.t.Helper()
 	c.inFlight.Ack()
 	accept(c.t, c.broker, c.topic, "after")
-	for m := receive(c.t, c.messages); string(m.Payload) != "after"; m = receive(c.t, c.messages) {
+	for m := receive(c.t, c.messages); string(m.Body) != "after"; m = receive(c.t, c.messages) {
 		m.Ack()
 	}
 }
@@ -146,7 +146,7 @@ func TestServerSaysNothing(t *testing.T) {
 	other := listen(t)
 	defer func() { require.NoError(t, other.Close()) }()
 	b = newBroker(t, "amqp://"+other.Addr().String()+"/", amqp.Config{})
-	go func() { _ = b.Publish("topic", message.NewMessage("", nil)) }()
+	go func() { _ = b.Publish(t.Context(), "topic", &relay.Message{}) }()
 	conn, err := other.Accept()
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close()) }()
@@ -172,7 +172,7 @@ func TestServerInTrouble(t *testing.T) {
 						return
 					default:
 					}
-					if err := b.Publish(topic, message.NewMessage(uuid.NewString(), []byte("small"))); err != nil {
+					if err := b.Publish(t.Context(), topic, &relay.Message{ID: uuid.NewString(), Body: []byte("small")}); err != nil {
 						t.Error("others are not disturbed:", err)
 						return
 					}
@@ -180,19 +180,19 @@ func TestServerInTrouble(t *testing.T) {
 				}
 			})
 		}
-		large := message.NewMessage("", bytes.Repeat([]byte("x"), maxSize+1))
+		large := &relay.Message{Body: bytes.Repeat([]byte("x"), maxSize+1)}
 		group := relay.Group{Name: topic + ".dead", Queue: true}
 		for range 3 {
 			before := published.Load()
-			require.ErrorIs(t, b.Publish(topic, large), relay.ErrTooLarge)
-			require.ErrorIs(t, b.Enqueue(group, large), relay.ErrTooLarge)
+			require.ErrorIs(t, b.Publish(t.Context(), topic, large), relay.ErrTooLarge)
+			require.ErrorIs(t, b.Enqueue(t.Context(), group, large), relay.ErrTooLarge)
 			require.Eventually(t, func() bool { return published.Load() > before+20 }, time.Minute, time.Millisecond)
 			rounds.Add(1)
 		}
 		close(done)
 		others.Wait()
-		large.Payload = large.Payload[:maxSize]
-		require.NoError(t, b.Enqueue(group, large), "the largest that there may be")
+		large.Body = large.Body[:maxSize]
+		require.NoError(t, b.Enqueue(t.Context(), group, large), "the largest that there may be")
 		for range published.Load() {
 			receive(t, messages).Ack()
 		}
@@ -219,7 +219,7 @@ func TestServerInTrouble(t *testing.T) {
 		}
 		early := func(c *client) (err error) { // a connection that publishes is told
 			for err == nil {
-				err = c.broker.Publish(c.topic, message.NewMessage("", []byte("early")))
+				err = c.broker.Publish(t.Context(), c.topic, &relay.Message{Body: []byte("early")})
 			}
 			return err
 		}
@@ -227,18 +227,18 @@ func TestServerInTrouble(t *testing.T) {
 		all.Go(func() { _ = early(other) }) // which is closed meanwhile
 		require.Eventually(t, func() bool { return amqp.IsBlocked(one.broker) && amqp.IsBlocked(other.broker) }, time.Minute, time.Millisecond)
 		for range 8 { // what is under way when it is closed
-			all.Go(func() { _ = other.broker.Publish(other.topic, message.NewMessage("", nil)) })
+			all.Go(func() { _ = other.broker.Publish(t.Context(), other.topic, &relay.Message{}) })
 		}
 		all.Go(func() { other.closeInTime("memory alarm") })
-		blocked(func() error { return b.Publish(topic, message.NewMessage("", []byte("never written"))) })
-		blocked(func() error { return b.Publish(newName(), message.NewMessage("", nil)) })
+		blocked(func() error { return b.Publish(t.Context(), topic, &relay.Message{Body: []byte("never written")}) })
+		blocked(func() error { return b.Publish(t.Context(), newName(), &relay.Message{}) })
 		blocked(func() error {
-			return b.Enqueue(relay.Group{Name: topic + ".retry", Queue: true}, message.NewMessage("", nil))
+			return b.Enqueue(t.Context(), relay.Group{Name: topic + ".retry", Queue: true}, &relay.Message{})
 		})
 		initialize(t, s, topic) // on the other connection, which goes on
 		all.Wait()
 		waiting, began := make(chan error, 1), time.Now()
-		go func() { waiting <- b.Publish(topic, message.NewMessage("", []byte("waits"))) }()
+		go func() { waiting <- b.Publish(t.Context(), topic, &relay.Message{Body: []byte("waits")}) }()
 		over()
 		short := time.Since(began) < amqp.AnswerWithin/2 // rabbitmqctl may be slow
 		if err := <-waiting; short {
@@ -248,7 +248,7 @@ func TestServerInTrouble(t *testing.T) {
 		}
 		for body := ""; body != "waits"; {
 			m := receive(t, one.messages)
-			body = string(m.Payload)
+			body = string(m.Body)
 			require.NotEqual(t, "never written", body)
 			m.Ack()
 		}
@@ -277,23 +277,21 @@ func TestWhatCanNeverBeSent(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t, serverURL(t), amqp.Config{})
 	group := relay.Group{Name: newName(), Queue: true}
-	metadata := func(key, value string) *message.Message {
-		m := message.NewMessage("", nil)
-		m.Metadata[key] = value
-		return m
+	metadata := func(key, value string) *relay.Message {
+		return &relay.Message{Metadata: map[string]string{key: value}}
 	}
 	tooLarge := metadata("k", strings.Repeat("l", 130<<10))
-	require.ErrorIs(t, b.Publish(group.Name, tooLarge), relay.ErrTooLarge)
-	require.ErrorIs(t, b.Enqueue(group, tooLarge), relay.ErrTooLarge)
+	require.ErrorIs(t, b.Publish(t.Context(), group.Name, tooLarge), relay.ErrTooLarge)
+	require.ErrorIs(t, b.Enqueue(t.Context(), group, tooLarge), relay.ErrTooLarge)
 	for _, err := range []error{
-		b.Publish(group.Name, metadata(strings.Repeat("k", 256), "v")),
-		b.Publish("", message.NewMessage("", nil)),
-		b.Publish(strings.Repeat("t", 256), message.NewMessage("", nil)),
-		b.Enqueue(group, metadata(strings.Repeat("k", 256), "v")),
+		b.Publish(t.Context(), group.Name, metadata(strings.Repeat("k", 256), "v")),
+		b.Publish(t.Context(), "", &relay.Message{}),
+		b.Publish(t.Context(), strings.Repeat("t", 256), &relay.Message{}),
+		b.Enqueue(t.Context(), group, metadata(strings.Repeat("k", 256), "v")),
 	} {
 		var permanent interface{ Permanent() bool }
 		require.ErrorAs(t, err, &permanent)
 		require.True(t, permanent.Permanent())
 	}
-	require.NoError(t, b.Enqueue(group, metadata("\x00", "\x00\xff"), message.NewMessage(strings.Repeat("i", 300), []byte{0})), "AMQP has no objections")
+	require.NoError(t, b.Enqueue(t.Context(), group, metadata("\x00", "\x00\xff"), &relay.Message{ID: strings.Repeat("i", 300), Body: []byte{0}}), "AMQP has no objections")
 }

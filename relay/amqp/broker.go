@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
 	"github.com/tidings-go/tidings"
@@ -33,6 +32,8 @@ import (
 //   - Close during a reconnect leaves a goroutine behind.
 type broker struct {
 	config    Config
+	closing   context.Context // ends with Close
+	cancel    context.CancelFunc
 	topology  *topology
 	publisher *publisher
 	consuming *shared[*amqp091.Connection]
@@ -56,6 +57,8 @@ func newBroker(config Config) *broker {
 		},
 		topics: &topics{logger: config.Logger},
 	}
+	b.closing, b.cancel = context.WithCancel(context.Background())
+	b.topics.declareAgain = b.declareAgain
 	b.declaring = newDeclarer(b.consuming)
 	return b
 }
@@ -63,24 +66,19 @@ func newBroker(config Config) *broker {
 // Topic returns the name of the exchange for a name.
 func (b *broker) Topic(name string) string { return nameOf(name) }
 
-// Subscriber returns a Subscriber of the group.
-func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
-	return newSubscriber(b, group), nil
-}
-
 // Publish returns when the server has all messages. It may return an error for
 // a message that the server has nonetheless.
-func (b *broker) Publish(topic string, messages ...*message.Message) error {
+func (b *broker) Publish(ctx context.Context, topic string, messages ...*relay.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	if err := b.publish(topic, messages); err != nil {
+	if err := b.publish(ctx, topic, messages); err != nil {
 		return fmt.Errorf("relay/amqp: publishing to %q: %w", topic, err)
 	}
 	return nil
 }
 
-func (b *broker) publish(name string, messages []*message.Message) error {
+func (b *broker) publish(ctx context.Context, name string, messages []*relay.Message) error {
 	if err := checkTopic(name); err != nil {
 		return tidings.Permanent(err)
 	}
@@ -88,7 +86,7 @@ func (b *broker) publish(name string, messages []*message.Message) error {
 	if err := t.refusal(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(messages[0].Context(), answerWithin, errUnanswered)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
 	defer cancel()
 	var since time.Time // of the last connection that was used
 	unrouted, err := b.publisher.transmit(ctx, address{exchange: name}, messages, func(ctx context.Context, l *lane) error {
@@ -108,7 +106,7 @@ func (b *broker) publish(name string, messages []*message.Message) error {
 	case t.hasGroups():
 		return b.topics.gone(t, since)
 	}
-	return nil // no group has subscribed
+	return nil // no group has declared itself
 }
 
 // isNoExchange reports whether the server has said that this exchange does not
@@ -120,18 +118,18 @@ func isNoExchange(err error, exchange string) bool {
 
 // Enqueue puts messages into the queue of a group, through the server's default
 // exchange, which cannot be deleted and has no other queue of that name.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+func (b *broker) Enqueue(ctx context.Context, group relay.Group, messages ...*relay.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	if err := b.enqueue(nameOf(group.Name), messages); err != nil {
+	if err := b.enqueue(ctx, nameOf(group.Name), messages); err != nil {
 		return fmt.Errorf("relay/amqp: the queue of the group %q: %w", group.Name, err)
 	}
 	return nil
 }
 
-func (b *broker) enqueue(queue string, messages []*message.Message) error {
-	ctx, cancel := context.WithTimeoutCause(messages[0].Context(), answerWithin, errUnanswered)
+func (b *broker) enqueue(ctx context.Context, queue string, messages []*relay.Message) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
 	defer cancel()
 	declared := false
 	for range enqueueAttempts {
@@ -159,6 +157,7 @@ const enqueueAttempts = 4
 
 // Close closes both connections. Messages that are being published fail.
 func (b *broker) Close() error {
+	b.cancel()
 	var both sync.WaitGroup
 	both.Go(b.consuming.close)
 	both.Go(b.publisher.close)

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,6 +26,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // A load publishes and consumes while something fails.
@@ -99,7 +99,7 @@ func (l *load) publish(n int) {
 		id := uuid.NewString()
 		for {
 			began := time.Now()
-			err := l.publisher.Publish(l.topic, message.NewMessage(id, []byte("body")))
+			err := l.publisher.Publish(l.t.Context(), l.topic, &relay.Message{ID: id, Body: []byte("body")})
 			l.mu.Lock()
 			l.slowest = max(l.slowest, time.Since(began))
 			if err == nil {
@@ -126,10 +126,10 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-func (l *load) consume(messages <-chan *message.Message) {
+func (l *load) consume(messages <-chan *brokertest.Message) {
 	for m := range messages {
 		l.mu.Lock()
-		l.handled[m.UUID]++
+		l.handled[m.ID]++
 		l.mu.Unlock()
 		m.Ack()
 	}
@@ -178,12 +178,12 @@ func TestNetworkIsSilent(t *testing.T) {
 	began := time.Now()
 	errs := make(chan error, 30)
 	for range cap(errs) { // until no buffer has room, so that a write waits
-		all.Go(func() { errs <- b.Publish(topic, message.NewMessage("", make([]byte, 1<<20))) })
+		all.Go(func() { errs <- b.Publish(t.Context(), topic, &relay.Message{Body: make([]byte, 1<<20)}) })
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	m := message.NewMessageWithContext(ctx, "", []byte("limited"))
-	if err := b.Publish(topic, m); ctx.Err() != nil {
+	m := &relay.Message{Body: []byte("limited")}
+	if err := b.Publish(ctx, topic, m); ctx.Err() != nil {
 		require.Error(t, err)
 	}
 	all.Wait()
@@ -196,9 +196,9 @@ func TestNetworkIsSilent(t *testing.T) {
 	p.Cut(false)
 	p.Resume()
 	require.Eventually(t, func() bool {
-		return b.Publish(topic, message.NewMessage("", []byte("after"))) == nil
+		return b.Publish(t.Context(), topic, &relay.Message{Body: []byte("after")}) == nil
 	}, 2*time.Minute, 100*time.Millisecond)
-	for m := receive(t, messages); string(m.Payload) != "after"; m = receive(t, messages) {
+	for m := receive(t, messages); string(m.Body) != "after"; m = receive(t, messages) {
 		m.Ack()
 	}
 }
@@ -211,12 +211,12 @@ func TestPublishHonoursContext(t *testing.T) {
 	publish(t, b, topic, "before")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, b.Publish(topic, message.NewMessageWithContext(ended, "", nil)), context.Canceled)
+	require.ErrorIs(t, b.Publish(ended, topic, &relay.Message{}), context.Canceled)
 	p.Stall()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	require.ErrorIs(t, b.Publish(topic, message.NewMessageWithContext(ctx, "", nil)), context.DeadlineExceeded)
+	require.ErrorIs(t, b.Publish(ctx, topic, &relay.Message{}), context.DeadlineExceeded)
 	require.Less(t, time.Since(began), ends)
 	p.Cut(true)
 }
@@ -237,7 +237,7 @@ func TestCloseWithoutServer(t *testing.T) {
 		require.NoError(t, s.Close())
 		require.NoError(t, b.Close())
 		require.Less(t, time.Since(began), ends)
-		require.Error(t, b.Publish(topic, message.NewMessage("", nil)), "after Close, too")
+		require.Error(t, b.Publish(t.Context(), topic, &relay.Message{}), "after Close, too")
 		p.Resume()
 	}
 }
@@ -250,13 +250,13 @@ func TestServerIsAwayAtFirst(t *testing.T) {
 	p.Cut(true)
 	b, topic := newBroker(t, throughProxy, amqp.Config{}), newName()
 	s := subscriber(t, b, "group")
-	require.Error(t, b.Publish(topic, message.NewMessage("", nil)))
-	require.Error(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	require.Error(t, b.Publish(t.Context(), topic, &relay.Message{}))
+	require.Error(t, s.Declare(topic))
 	_, err := s.Subscribe(t.Context(), topic)
 	require.Error(t, err)
 	p.Cut(false)
 	require.Eventually(t, func() bool {
-		return s.(message.SubscribeInitializer).SubscribeInitialize(topic) == nil
+		return s.Declare(topic) == nil
 	}, time.Minute, 10*time.Millisecond)
 	publish(t, b, topic, "after")
 	receive(t, subscribe(t, s, topic)).Ack()
@@ -306,15 +306,15 @@ func TestManyPublishersOfManyTopics(t *testing.T) {
 	b := newBroker(t, serverURL(t), amqp.Config{})
 	s, prefix := subscriber(t, b, "group"), newName()
 	for i := range 5 {
-		require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(fmt.Sprint(prefix, i)))
+		require.NoError(t, s.Declare(fmt.Sprint(prefix, i)))
 	}
 	var all sync.WaitGroup
 	errs := make(chan error, 250)
 	for i := range 50 {
 		all.Go(func() {
-			batch := []*message.Message{message.NewMessage("", []byte("a")), message.NewMessage("", []byte("b"))}
+			batch := []*relay.Message{{Body: []byte("a")}, {Body: []byte("b")}}
 			for range cap(errs) / 50 {
-				errs <- b.Publish(fmt.Sprint(prefix, i%5), batch...)
+				errs <- b.Publish(t.Context(), fmt.Sprint(prefix, i%5), batch...)
 			}
 		})
 	}

@@ -3,27 +3,15 @@ module github.com/tidings-go/tidings/relay/amqp
 go 1.26.0
 
 require (
-	github.com/ThreeDotsLabs/watermill v1.5.1
 	github.com/rabbitmq/amqp091-go v1.10.0
 	github.com/stretchr/testify v1.12.1
 	github.com/tidings-go/tidings v0.0.0
 	github.com/tidings-go/tidings/relay v0.0.0
 )
 
-require (
-	github.com/cenkalti/backoff/v3 v3.2.2 // indirect
-	github.com/hashicorp/errwrap v1.1.0 // indirect
-	github.com/hashicorp/go-multierror v1.1.1 // indirect
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
-)
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
-require (
-	github.com/ThreeDotsLabs/watermill-amqp/v3 v3.0.2
-	github.com/google/uuid v1.6.0
-	github.com/lithammer/shortuuid/v3 v3.0.7 // indirect
-	github.com/oklog/ulid v1.3.1 // indirect
-	github.com/pkg/errors v0.9.1 // indirect
-)
+require github.com/google/uuid v1.6.0
 
 replace github.com/tidings-go/tidings => ../../
 

@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // errorLog keeps the problems that a broker logs.
@@ -53,9 +53,9 @@ func (l *errorLog) with(texts ...string) (found []string) {
 	return found
 }
 
-func initialize(t *testing.T, s message.Subscriber, topic string) {
+func initialize(t *testing.T, s *brokertest.Subscriber, topic string) {
 	t.Helper()
-	require.NoError(t, patiently(t, func() error { return s.(message.SubscribeInitializer).SubscribeInitialize(topic) }))
+	require.NoError(t, patiently(t, func() error { return s.Declare(topic) }))
 }
 
 // bodies takes all that is in a queue.
@@ -83,7 +83,7 @@ func TestEnqueue(t *testing.T) {
 			raw := rawClient(t, u)
 			enqueue := func(body string) {
 				t.Helper()
-				require.NoError(t, b.Enqueue(group, message.NewMessage(uuid.NewString(), []byte(body))))
+				require.NoError(t, b.Enqueue(t.Context(), group, &relay.Message{ID: uuid.NewString(), Body: []byte(body)}))
 			}
 			enqueue("makes the queue")
 			require.Equal(t, []string{"makes the queue"}, bodies(t, raw, group.Name))
@@ -100,15 +100,14 @@ func TestEnqueue(t *testing.T) {
 			}
 			_, err = raw.QueueDeclare(group.Name, true, false, false, false, arguments)
 			require.NoError(t, err, "it is as it was at first")
-			require.NoError(t, b.Publish(group.Name, message.NewMessage("", []byte("of an event"))))
+			require.NoError(t, b.Publish(t.Context(), group.Name, &relay.Message{Body: []byte("of an event")}))
 			require.Empty(t, bodies(t, raw, group.Name), "an event of that name is not for it")
-			require.NoError(t, b.Enqueue(group), "nothing to enqueue")
+			require.NoError(t, b.Enqueue(t.Context(), group), "nothing to enqueue")
 
 			_, err = raw.QueueDelete(group.Name, false, false, false)
 			require.NoError(t, err)
-			m := message.NewMessage("an ID", []byte("has another ID among its metadata"))
-			m.Metadata["_watermill_message_uuid"] = "another ID"
-			require.NoError(t, b.Enqueue(group, m))
+			m := &relay.Message{ID: "an ID", Body: []byte("has another ID among its metadata"), Metadata: map[string]string{"_watermill_message_uuid": "another ID"}}
+			require.NoError(t, b.Enqueue(t.Context(), group, m))
 			require.Len(t, bodies(t, raw, group.Name), 1)
 		})
 	}
@@ -125,7 +124,7 @@ func TestEnqueueIntoQueueThatIsDeleted(t *testing.T) {
 		var all sync.WaitGroup
 		for range workers {
 			all.Go(func() {
-				if err := b.Enqueue(group, message.NewMessage(uuid.NewString(), []byte("x"))); err != nil {
+				if err := b.Enqueue(t.Context(), group, &relay.Message{ID: uuid.NewString(), Body: []byte("x")}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -149,7 +148,7 @@ func TestEnqueueOfMessagesWithoutID(t *testing.T) {
 		groups[i] = relay.Group{Name: fmt.Sprint(newName(), i), Queue: true}
 		for range 3 {
 			all.Go(func() {
-				if err := b.Enqueue(groups[i], message.NewMessage("", []byte("x")), message.NewMessage("", []byte("y"))); err != nil {
+				if err := b.Enqueue(t.Context(), groups[i], &relay.Message{Body: []byte("x")}, &relay.Message{Body: []byte("y")}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -180,7 +179,7 @@ func wantGone(t *testing.T, err error) {
 func accept(t *testing.T, b relay.Broker, topic, body string) time.Time {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		return b.Publish(topic, message.NewMessage(uuid.NewString(), []byte(body))) == nil
+		return b.Publish(t.Context(), topic, &relay.Message{ID: uuid.NewString(), Body: []byte(body)}) == nil
 	}, amqp.RefuseFor+2*time.Minute, 10*time.Millisecond)
 	return time.Now()
 }
@@ -223,7 +222,7 @@ func testTopicIsGone(t *testing.T, u, name string, remove func(*amqp091.Channel,
 	require.NoError(t, remove(rawClient(t, u), topic))
 	removed := time.Now()
 	refused := func(body string) bool {
-		err := b.Publish(topic, message.NewMessage("", []byte(body)))
+		err := b.Publish(t.Context(), topic, &relay.Message{Body: []byte(body)})
 		if err == nil && time.Since(removed) >= amqp.RefuseFor {
 			return false
 		}
@@ -240,15 +239,15 @@ func testTopicIsGone(t *testing.T, u, name string, remove func(*amqp091.Channel,
 	}
 	initialize(t, two, topic)
 	require.GreaterOrEqual(t, accept(t, b, topic, "after").Sub(removed), amqp.RefuseFor)
-	for _, s := range []message.Subscriber{one, two} {
+	for _, s := range []*brokertest.Subscriber{one, two} {
 		messages := subscribe(t, s, topic)
 		m := receive(t, messages)
 		if name == "exchange" { // the queue was not deleted
-			require.Equal(t, "before", string(m.Payload))
+			require.Equal(t, "before", string(m.Body))
 			m.Ack()
 			m = receive(t, messages)
 		}
-		require.Equal(t, "after", string(m.Payload))
+		require.Equal(t, "after", string(m.Body))
 	}
 	require.Len(t, log.with("a topic was deleted", topic), 1, "it is said once")
 	return true
@@ -265,11 +264,11 @@ func TestTopicIsGoneForGood(t *testing.T) {
 	publish(t, b, topic, "before")
 	_, err := raw.QueueDelete("group@"+topic, false, false, false)
 	require.NoError(t, err)
-	wantGone(t, b.Publish(topic, message.NewMessage("", nil)))
+	wantGone(t, b.Publish(t.Context(), topic, &relay.Message{}))
 	accept(t, b, topic, "goes to nobody")
 	publish(t, b, topic, "and so on")
 	require.NoError(t, raw.ExchangeDelete(topic, false, false))
-	wantGone(t, b.Publish(topic, message.NewMessage("", nil)))
+	wantGone(t, b.Publish(t.Context(), topic, &relay.Message{}))
 	accept(t, b, topic, "makes the exchange again")
 	require.Len(t, log.with("a topic was deleted", topic), 2)
 }
@@ -283,7 +282,7 @@ func TestOwnSubscribersDeclareAgain(t *testing.T) {
 	publish(t, b, topic, "before")
 	receive(t, messages).Ack()
 	require.NoError(t, raw.ExchangeDelete(topic, false, false))
-	wantGone(t, b.Publish(topic, message.NewMessage("", nil)))
+	wantGone(t, b.Publish(t.Context(), topic, &relay.Message{}))
 	require.Eventually(t, func() bool { // as another process may publish
 		ch := rawClient(t, u) // the server closes it if there is no exchange
 		if err := ch.Confirm(false); err != nil {
@@ -293,13 +292,13 @@ func TestOwnSubscribersDeclareAgain(t *testing.T) {
 		return err == nil && c.Wait() && arrives(messages)
 	}, time.Minute, 10*time.Millisecond)
 	accept(t, b, topic, "last")
-	for m := receive(t, messages); string(m.Payload) != "last"; m = receive(t, messages) {
-		require.Equal(t, "after", string(m.Payload), "one that was late")
+	for m := receive(t, messages); string(m.Body) != "last"; m = receive(t, messages) {
+		require.Equal(t, "after", string(m.Body), "one that was late")
 		m.Ack()
 	}
 }
 
-func arrives(messages <-chan *message.Message) bool {
+func arrives(messages <-chan *brokertest.Message) bool {
 	select {
 	case m := <-messages:
 		return m.Ack()
@@ -329,7 +328,7 @@ func TestGroupFindsTopicGone(t *testing.T) {
 		began := time.Now()
 		initialize(t, s, name)
 		took := time.Since(began)
-		wantGone(t, b.Publish(name, message.NewMessage("", nil)))
+		wantGone(t, b.Publish(t.Context(), name, &relay.Message{}))
 		require.Len(t, log.with("a topic was deleted", name), 1)
 		return took
 	}
@@ -340,7 +339,7 @@ func TestGroupFindsTopicGone(t *testing.T) {
 	accept(t, b, topic, "after")
 	messages := subscribe(t, s, topic)
 	receive(t, messages).Ack()
-	require.Equal(t, "after", string(receive(t, messages).Payload))
+	require.Equal(t, "after", string(receive(t, messages).Body))
 }
 
 // The queue of one group of two is deleted: the exchange passes the group by
@@ -366,4 +365,24 @@ func TestQueueOfConsumerIsDeleted(t *testing.T) {
 	t.Logf("%d messages in %v until one arrives", published, time.Since(deleted))
 	require.NotEmpty(t, log.with("cancelled the consumer", "group"))
 	require.Len(t, log.with("is created again", "group@"+topic), 1)
+}
+
+// A group that has ended in this process is not declared again: its queue would
+// fill up if the handler was removed.
+func TestEndedGroupIsNotDeclaredAgain(t *testing.T) {
+	t.Parallel()
+	u := serverURL(t)
+	b, topic, raw := newBroker(t, u, amqp.Config{}), newName(), rawClient(t, u)
+	s := subscriber(t, b, "group")
+	initialize(t, s, topic)
+	messages := subscribe(t, s, topic)
+	publish(t, b, topic, "before")
+	receive(t, messages).Ack()
+	require.NoError(t, s.Close())
+	_, err := raw.QueueDelete("group@"+topic, false, false, false)
+	require.NoError(t, err)
+	wantGone(t, b.Publish(t.Context(), topic, &relay.Message{}))
+	accept(t, b, topic, "goes to nobody")
+	_, err = raw.QueueDeclarePassive("group@"+topic, true, false, false, false, nil)
+	require.ErrorContains(t, err, "404")
 }

@@ -1,14 +1,13 @@
 package amqp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
+	"github.com/tidings-go/tidings/relay"
 )
 
 // A lane is a channel for publishing. The server closes it when a message is
@@ -137,9 +136,9 @@ func (l *lane) prepare(ctx context.Context, topic string, declare func(*desk) er
 
 // send writes a message. If the server does not read, the limit of a write ends
 // it.
-func (l *lane) send(to address, m *message.Message) (*sent, error) {
-	if err := m.Context().Err(); err != nil {
-		return nil, err
+func (l *lane) send(ctx context.Context, to address, m *relay.Message) (*sent, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, unanswered(err, &l.link.alarm)
 	}
 	p, err := publishing(m, l.headerLimit)
 	if err != nil {
@@ -162,19 +161,18 @@ func (l *lane) send(to address, m *message.Message) (*sent, error) {
 
 // wait waits until the server has confirmed a message, and reports whether it
 // was returned.
-func (l *lane) wait(ctx, messageCtx context.Context, s *sent) (returned bool, err error) {
+func (l *lane) wait(ctx context.Context, s *sent) (returned bool, err error) {
 	select {
 	case <-s.confirmation.Done():
 	case <-l.ended:
 	case <-ctx.Done():
-	case <-messageCtx.Done():
 	}
 	if s.confirmation.Acked() { // even if it was at the last moment
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return s.fate.returned, nil
 	}
-	if err := cmp.Or(context.Cause(ctx), context.Cause(messageCtx)); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return false, unanswered(err, &l.link.alarm)
 	}
 	if l.channel.IsClosed() {

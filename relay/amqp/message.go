@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
 	"github.com/tidings-go/tidings"
@@ -15,7 +14,7 @@ import (
 )
 
 const (
-	// uuidHeader is the header in which watermill-amqp stores a message's UUID.
+	// uuidHeader is the header in which watermill-amqp stores the ID of a message.
 	uuidHeader = "_watermill_message_uuid"
 
 	// contentTypeKey is the metadata that is a property in AMQP.
@@ -30,14 +29,14 @@ var instructions = map[string]bool{"CC": true, "BCC": true, "x-death": true, "x-
 // publishing returns m in the form of AMQP. limit is how many bytes all headers
 // may have together: they must fit into one frame, or the server closes the
 // connection; 0 means no limit.
-func publishing(m *message.Message, limit int) (amqp091.Publishing, error) {
-	p := amqp091.Publishing{DeliveryMode: amqp091.Persistent, Body: m.Payload}
+func publishing(m *relay.Message, limit int) (amqp091.Publishing, error) {
+	p := amqp091.Publishing{DeliveryMode: amqp091.Persistent, Body: m.Body}
 	p.Headers = make(amqp091.Table, len(m.Metadata)+1)
-	p.Headers[uuidHeader] = m.UUID
-	if len(m.UUID) <= maxName {
-		p.MessageId = m.UUID
+	p.Headers[uuidHeader] = m.ID
+	if len(m.ID) <= maxName {
+		p.MessageId = m.ID
 	}
-	size := sizeOf(uuidHeader, m.UUID)
+	size := sizeOf(uuidHeader, m.ID)
 	for key, value := range m.Metadata {
 		switch {
 		case key == contentTypeKey && len(value) <= maxName:
@@ -65,12 +64,12 @@ func sizeOf(key, value string) int { return len(key) + len(value) + 6 }
 // are not text become text, and headers for which there is no room are omitted,
 // the longest first. limit is how many bytes they may have together, so that
 // there is room for the headers that a relay adds when it publishes again.
-func messageOf(d *amqp091.Delivery, limit int) *message.Message {
+func messageOf(d *amqp091.Delivery, limit int) *relay.Message {
 	id, ok := d.Headers[uuidHeader].(string)
 	if !ok {
 		id = d.MessageId
 	}
-	m := message.NewMessage(id, d.Body)
+	m := &relay.Message{ID: id, Body: d.Body, Metadata: make(map[string]string, len(d.Headers)+1)}
 	if d.ContentType != "" {
 		m.Metadata[contentTypeKey] = d.ContentType
 	}

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
@@ -37,7 +36,7 @@ func TestQueuesOfAnOperator(t *testing.T) {
 			require.NoError(t, err)
 			s := subscriber(t, b, "group")
 			if test.refused != nil {
-				err := s.(message.SubscribeInitializer).SubscribeInitialize(topic)
+				err := s.Declare(topic)
 				_, err2 := s.Subscribe(t.Context(), topic)
 				for _, text := range test.refused {
 					require.ErrorContains(t, err, text)
@@ -71,7 +70,7 @@ func TestExchangesOfAnOperator(t *testing.T) {
 		publish(t, b, topic, "nobody has subscribed")
 		messages := subscribe(t, subscriber(t, b, "group"), topic)
 		publish(t, b, topic, "body")
-		require.Equal(t, "body", string(receive(t, messages).Payload))
+		require.Equal(t, "body", string(receive(t, messages).Body))
 		require.NoError(t, raw.ExchangeDeclare(topic, test.kind, true, false, false, false, test.arguments), "it is as it was")
 	}
 }
@@ -103,7 +102,7 @@ func TestFullQueueThatRejects(t *testing.T) {
 	}
 	initialize(t, subscriber(t, b, "group"), topic)
 	publish(t, b, topic, "fits")
-	require.ErrorContains(t, b.Publish(topic, message.NewMessage("", nil)), "a full queue that rejects")
-	require.NoError(t, b.Enqueue(group, message.NewMessage("", nil)))
-	require.ErrorContains(t, b.Enqueue(group, message.NewMessage("", nil)), "a full queue that rejects")
+	require.ErrorContains(t, b.Publish(t.Context(), topic, &relay.Message{}), "a full queue that rejects")
+	require.NoError(t, b.Enqueue(t.Context(), group, &relay.Message{}))
+	require.ErrorContains(t, b.Enqueue(t.Context(), group, &relay.Message{}), "a full queue that rejects")
 }

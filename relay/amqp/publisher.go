@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
 
 	"github.com/tidings-go/tidings/relay"
@@ -75,7 +74,7 @@ type address struct{ exchange, key string }
 // The server closes the channel if one message is wrong. Then the other
 // messages in flight on it are published again, even those that the server
 // already has.
-func (p *publisher) transmit(ctx context.Context, to address, messages []*message.Message, prepare func(context.Context, *lane) error) (unrouted []*message.Message, err error) {
+func (p *publisher) transmit(ctx context.Context, to address, messages []*relay.Message, prepare func(context.Context, *lane) error) (unrouted []*relay.Message, err error) {
 	for range transmitAttempts {
 		var l *lane
 		if l, err = p.lanes.get(ctx); err != nil {
@@ -99,21 +98,21 @@ func (p *publisher) transmit(ctx context.Context, to address, messages []*messag
 
 const transmitAttempts = 4
 
-func (p *publisher) transmitOn(ctx context.Context, l *lane, to address, messages []*message.Message) (unrouted []*message.Message, err error) {
+func (p *publisher) transmitOn(ctx context.Context, l *lane, to address, messages []*relay.Message) (unrouted []*relay.Message, err error) {
 	all := make([]*sent, 0, len(messages))
 	defer func() { l.forget(all) }()
 	for _, m := range messages {
-		if size, limit := int64(len(m.Payload)), p.maxSize.Load(); limit > 0 && size > limit {
+		if size, limit := int64(len(m.Body)), p.maxSize.Load(); limit > 0 && size > limit {
 			return nil, tooLarge(size, limit)
 		}
-		s, err := l.send(to, m)
+		s, err := l.send(ctx, to, m)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, s)
 	}
 	for i, s := range all {
-		returned, err := l.wait(ctx, messages[i].Context(), s)
+		returned, err := l.wait(ctx, s)
 		if err != nil {
 			return nil, err
 		}
@@ -126,13 +125,13 @@ func (p *publisher) transmitOn(ctx context.Context, l *lane, to address, message
 
 // faultOf returns err unless it says that the server has closed the channel
 // because of other publishers' messages.
-func (p *publisher) faultOf(err error, to address, messages []*message.Message) error {
+func (p *publisher) faultOf(err error, to address, messages []*relay.Message) error {
 	if ended := (*laneError)(nil); !errors.As(err, &ended) {
 		return err
 	}
 	if size, limit, ok := sizes(err); ok {
 		p.maxSize.Store(limit)
-		if slices.ContainsFunc(messages, func(m *message.Message) bool { return int64(len(m.Payload)) == size }) {
+		if slices.ContainsFunc(messages, func(m *relay.Message) bool { return int64(len(m.Body)) == size }) {
 			return tooLarge(size, limit)
 		}
 		return nil

@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/rabbitmq/amqp091-go"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
-// A subscription is a call of Subscribe: one message at a time.
+// A subscription is a call of Consume: one message at a time.
 type subscription struct {
-	subscriber *subscriber
-	topic      string
-	messages   chan *message.Message
+	*broker
+	group  relay.Group
+	topic  string
+	handle func(*relay.Message) bool
 }
 
 // A consumption is the channel of a subscription, until it is lost.
@@ -23,15 +26,16 @@ type consumption struct {
 	deliveries  <-chan amqp091.Delivery
 	cause       <-chan *amqp091.Error // why the channel was closed
 	headerLimit int
+	once        sync.Once // of close: the server allows one
 }
 
-func (c *consumption) close() { closeChannel(c.channel) }
+func (c *consumption) close() { c.once.Do(func() { closeChannel(c.channel) }) }
 
 // consume opens a channel on which messages arrive.
 func (s *subscription) consume(ctx context.Context) (*consumption, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errUnanswered)
 	defer cancel()
-	c, err := s.subscriber.open(ctx, s.topic)
+	c, err := s.open(ctx, s.group, s.topic)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +43,7 @@ func (s *subscription) consume(ctx context.Context) (*consumption, error) {
 		if err := c.channel.Qos(s.prefetch(), 0, false); err != nil {
 			return none, err
 		}
-		c.deliveries, err = c.channel.Consume(queueOf(s.subscriber.group, s.topic), "", false, false, false, false, nil)
+		c.deliveries, err = c.channel.Consume(queueOf(s.group, s.topic), "", false, false, false, false, nil)
 		return none, err
 	}, func(struct{}) {})
 	if err != nil {
@@ -56,8 +60,8 @@ const deliveryTimeout = 30 * time.Minute
 // prefetch returns how many messages may wait here: enough to be here in time,
 // but few enough for deliveryTimeout even if each takes the maximum time.
 func (s *subscription) prefetch() int {
-	most := s.subscriber.broker.config.Prefetch
-	if wait := s.subscriber.group.AckWait; wait > 0 {
+	most := s.config.Prefetch
+	if wait := s.group.AckWait; wait > 0 {
 		most = min(most, int(deliveryTimeout/wait))
 	}
 	return max(1, most)
@@ -68,9 +72,8 @@ const (
 	lastPause  = 2 * time.Second
 )
 
-// run passes on messages until ctx ends, across lost channels.
+// run handles messages until ctx ends, across lost channels.
 func (s *subscription) run(ctx context.Context, c *consumption) {
-	defer close(s.messages)
 	pause := firstPause
 	for {
 		began := time.Now()
@@ -99,13 +102,11 @@ func (s *subscription) run(ctx context.Context, c *consumption) {
 }
 
 func (s *subscription) log() *slog.Logger {
-	return s.subscriber.broker.config.Logger.With(slog.String("group", s.subscriber.group.Name), slog.String("topic", s.topic))
+	return s.config.Logger.With(slog.String("group", s.group.Name), slog.String("topic", s.topic))
 }
 
-// pass passes on messages from a channel, until that is closed or given up.
+// pass handles messages from a channel, until that is closed or given up.
 func (s *subscription) pass(ctx context.Context, c *consumption) error {
-	silence := time.NewTimer(time.Hour)
-	defer silence.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -114,7 +115,7 @@ func (s *subscription) pass(ctx context.Context, c *consumption) error {
 			if !ok { // adapters without this check pass on an empty message
 				return c.reason()
 			}
-			if err := s.passOne(ctx, c, &d, silence); err != nil {
+			if err := s.passOne(ctx, c, &d); err != nil {
 				return err
 			}
 		}
@@ -143,54 +144,32 @@ func lost(err *amqp091.Error) error {
 
 var errSilent = errors.New("a message was not acknowledged in time: it is redelivered, and so are those fetched with it")
 
-// passOne passes on a message, and waits for the answer.
-func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.Delivery, silence *time.Timer) error {
-	m := messageOf(d, c.headerLimit)
-	m.SetContext(ctx)
-	select {
-	case s.messages <- m:
-	case err := <-c.cause: // the message is redelivered
-		return lost(err)
-	case <-ctx.Done():
+// passOne handles a message, and sends the verdict. If that takes too long, the
+// messages that the handler blocks are released, and it gets no more until it
+// has returned.
+func (s *subscription) passOne(ctx context.Context, c *consumption, d *amqp091.Delivery) error {
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var silent <-chan time.Time
-	if wait := s.subscriber.group.AckWait; wait > 0 {
-		silence.Reset(wait)
-		silent = silence.C
+	if c.channel.IsClosed() { // it goes to another consumer
+		return c.reason()
 	}
-	select {
-	case <-m.Acked():
-	case <-m.Nacked():
-		return d.Nack(false, true)
-	case <-ctx.Done():
-		if !isClosed(m.Acked()) { // both may be true
-			return ctx.Err()
-		}
-	case <-silent:
-		return s.giveUp(ctx, c, m)
+	m := messageOf(d, c.headerLimit)
+	inTime := func() bool { return true }
+	if wait := s.group.AckWait; wait > 0 {
+		inTime = time.AfterFunc(wait, func() {
+			s.log().Warn("relay/amqp: a message goes back to the queue", slog.Any("error", errSilent), slog.String("message_id", m.ID))
+			c.close()
+		}).Stop
 	}
-	return d.Ack(false)
-}
-
-// giveUp releases the messages that the consumer of m blocks. The consumer gets
-// no more messages until it has answered.
-func (s *subscription) giveUp(ctx context.Context, c *consumption, m *message.Message) error {
-	s.log().Warn("relay/amqp: a message goes back to the queue", slog.Any("error", errSilent), slog.String("message_id", m.UUID))
-	c.close()
-	select {
-	case <-m.Acked():
-	case <-m.Nacked():
-	case <-ctx.Done():
+	done := s.handle(m)
+	switch {
+	case !inTime():
+		return errSilent
+	case done:
+		return d.Ack(false)
+	case ctx.Err() != nil:
+		return ctx.Err() // it goes back with the channel, in its order
 	}
-	return errSilent
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	return d.Nack(false, true)
 }

@@ -3,6 +3,7 @@ package amqp
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ const (
 
 // topics are the topics that this process publishes or has subscribed to.
 type topics struct {
-	logger *slog.Logger
+	logger       *slog.Logger
+	declareAgain func(relay.Group, *topic)
 
 	mu     sync.Mutex
 	byName map[string]*topic
@@ -29,15 +31,27 @@ type topics struct {
 }
 
 // A topic is what a process knows about one. It distinguishes a topic without
-// subscribers from one that has lost its groups.
+// groups from one that has lost them.
 type topic struct {
 	name string
 
-	mu          sync.Mutex
-	subscribers map[*subscriber]bool
-	routed      bool      // a message has reached a queue
-	found       time.Time // when the topic was found gone; zero if it is there
+	mu     sync.Mutex
+	groups map[string]*presence // of this process, by name
+	routed bool                 // a message has reached a queue
+	found  time.Time            // when the topic was found gone; zero if it is there
 }
+
+// A presence is that of a group which consumes a topic, or declares it again
+// and again.
+type presence struct {
+	group     relay.Group
+	consumers int
+	declared  time.Time // the last time
+}
+
+// presentFor is how long a group is present that has declared itself, and does
+// not consume.
+const presentFor = 2 * relay.DeclareEvery
 
 // A goneError is for a topic that was deleted, and its groups with it.
 type goneError struct{ wait time.Duration }
@@ -54,7 +68,7 @@ func (ts *topics) of(name string) *topic {
 	defer ts.mu.Unlock()
 	t := ts.byName[name]
 	if t == nil {
-		t = &topic{name: name, subscribers: map[*subscriber]bool{}}
+		t = &topic{name: name, groups: map[string]*presence{}}
 		if ts.byName == nil {
 			ts.byName = map[string]*topic{}
 		}
@@ -64,17 +78,17 @@ func (ts *topics) of(name string) *topic {
 }
 
 // gone records that a topic has no exchange or no queue, on a connection that
-// was opened at since. It makes the subscribers of this process declare
+// was opened at since. It makes the groups of this process declare
 // themselves again. A nil error means that the topic was gone for refuseFor,
 // and that no group is alive.
 func (ts *topics) gone(t *topic, since time.Time) error {
-	subscribers, err := t.gone(since)
-	if subscribers == nil {
+	groups, err := t.gone(since)
+	if groups == nil {
 		return err
 	}
 	ts.logger.Warn("relay/amqp: a topic was deleted, and accepts no messages until its groups have declared themselves again", slog.Any("error", err), slog.String("topic", t.name))
-	for _, s := range subscribers {
-		go s.declareAgain(t)
+	for _, group := range groups {
+		go ts.declareAgain(group, t)
 	}
 	return err
 }
@@ -124,38 +138,64 @@ func (t *topic) reached() {
 func (t *topic) hasGroups() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.routed || len(t.subscribers) > 0
+	return t.routed || len(t.presentLocked()) > 0
 }
 
-// gone is [topics.gone] for one topic. It returns the subscribers if the
-// deletion is news.
-func (t *topic) gone(since time.Time) (news []*subscriber, err error) {
+// gone is [topics.gone] for one topic. It returns the groups if the deletion is
+// news.
+func (t *topic) gone(since time.Time) (news []relay.Group, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if err := t.refusalLocked(now); err != nil {
 		return nil, err
 	}
-	if !t.found.IsZero() && since.Before(t.found) && len(t.subscribers) == 0 {
+	news = t.presentLocked()
+	if !t.found.IsZero() && since.Before(t.found) && len(news) == 0 {
 		t.found, t.routed = time.Time{}, false
 		return nil, nil
 	}
 	t.found = now
-	news = make([]*subscriber, 0, len(t.subscribers))
-	for s := range t.subscribers {
-		news = append(news, s)
-	}
 	return news, t.refusalLocked(now)
 }
 
-func (t *topic) add(s *subscriber) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.subscribers[s] = true
+// presentLocked returns the groups of this process that are alive. It is not
+// nil.
+func (t *topic) presentLocked() []relay.Group {
+	all := make([]relay.Group, 0, len(t.groups))
+	for name, p := range t.groups {
+		if p.consumers == 0 && time.Since(p.declared) > presentFor {
+			delete(t.groups, name)
+			continue
+		}
+		all = append(all, p.group)
+	}
+	return all
 }
 
-func (t *topic) remove(s *subscriber) {
+// declaredBy records that a group has declared itself, or begins or ends to
+// consume if consumers is not 0.
+func (t *topic) declaredBy(group relay.Group, consumers int) {
+	if group.Queue {
+		return // no topic's
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.subscribers, s)
+	p := t.groups[group.Name]
+	if p == nil {
+		p = &presence{}
+		t.groups[group.Name] = p
+	}
+	p.group, p.declared = group, time.Now()
+	p.consumers += consumers
+	if consumers < 0 && p.consumers == 0 {
+		delete(t.groups, group.Name)
+	}
+}
+
+// has reports whether the group is present.
+func (t *topic) has(group relay.Group) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.presentLocked(), func(g relay.Group) bool { return g.Name == group.Name })
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -102,17 +101,17 @@ type broker struct {
 func (b *broker) Topic(name string) string { return topicName(name) }
 
 // Publish returns when SNS has stored the messages.
-func (b *broker) Publish(topic string, messages ...*message.Message) error {
+func (b *broker) Publish(ctx context.Context, topic string, messages ...*relay.Message) error {
 	for _, m := range messages {
-		if err := b.publish(topic, m); err != nil {
+		if err := b.publish(ctx, topic, m); err != nil {
 			return fmt.Errorf("relay/aws: publishing to %q: %w", topic, err)
 		}
 	}
 	return nil
 }
 
-func (b *broker) publish(topic string, m *message.Message) error {
-	ctx, cancel := context.WithTimeout(m.Context(), requestWithin)
+func (b *broker) publish(ctx context.Context, topic string, m *relay.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
 	defer cancel()
 	body, attributes, err := marshal(m)
 	if err != nil {
@@ -134,18 +133,18 @@ func (b *broker) publish(topic string, m *message.Message) error {
 
 // Enqueue returns when SQS has stored the messages in the queue of the group,
 // without SNS.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+func (b *broker) Enqueue(ctx context.Context, group relay.Group, messages ...*relay.Message) error {
 	name := queueName(group.Name, b.Topic(group.Name))
 	for _, m := range messages {
-		if err := b.enqueue(name, m); err != nil {
+		if err := b.enqueue(ctx, name, m); err != nil {
 			return fmt.Errorf("relay/aws: sending to the queue %q: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (b *broker) enqueue(queue string, m *message.Message) error {
-	ctx, cancel := context.WithTimeout(m.Context(), requestWithin)
+func (b *broker) enqueue(ctx context.Context, queue string, m *relay.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
 	defer cancel()
 	body, attributes, err := marshal(m)
 	if err != nil {
@@ -178,26 +177,11 @@ func classify(err error) error {
 	return err
 }
 
-// Subscriber returns a subscriber that shares the clients of b.
-func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
-	if group.Name == "" {
-		return nil, errors.New("relay/aws: a group without a name")
-	}
-	if group.AckWait <= 0 {
-		group.AckWait = time.Minute
-	}
-	if longest := maxVisibility - maxHold; group.AckWait > longest {
-		return nil, fmt.Errorf("relay/aws: the group %q has the AckWait %v, and the maximum with SQS is %v: shorten relay.Timeout", group.Name, group.AckWait, longest)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	return &subscriber{broker: b, group: group, closing: ctx, stop: stop}, nil
-}
-
 // goPoll runs a request for messages, for which Close waits.
 func (b *broker) goPoll(request func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed { // although a subscriber is not
+	if b.closed { // although a subscription is not
 		go request()
 		return
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -42,8 +41,8 @@ var expendable = []string{"tidings-reason", "content-type", "ce-type", "ce-id"}
 // marshal returns the body and the attributes for a message. It returns an
 // error if SNS would not accept them, or SQS would not accept them after a
 // failure.
-func marshal(m *message.Message) (string, map[string]string, error) {
-	body, attributes, err := encode(m.UUID, m.Payload, m.Metadata)
+func marshal(m *relay.Message) (string, map[string]string, error) {
+	body, attributes, err := encode(m.ID, m.Body, m.Metadata)
 	if err != nil {
 		return "", nil, err
 	}
@@ -55,7 +54,7 @@ func marshal(m *message.Message) (string, map[string]string, error) {
 		rest := maps.Clone(m.Metadata)
 		for _, key := range expendable {
 			delete(rest, key)
-			if body, attributes, err = encode(m.UUID, m.Payload, rest); err != nil {
+			if body, attributes, err = encode(m.ID, m.Body, rest); err != nil {
 				return "", nil, err
 			}
 			if sizeOf(body, attributes) <= maxMessage {
@@ -85,7 +84,7 @@ func sqsAttributes(attributes map[string]string) map[string]sqstypes.MessageAttr
 	return out
 }
 
-func encode(id string, payload []byte, metadata message.Metadata) (string, map[string]string, error) {
+func encode(id string, payload []byte, metadata map[string]string) (string, map[string]string, error) {
 	body, attributes := encodeBody(payload)
 	if id != "" && isText(id) {
 		attributes[uuidAttribute] = id
@@ -154,9 +153,9 @@ func decodeBody(body, how string) []byte {
 }
 
 // unmarshal returns the message for a queue entry from any sender.
-func unmarshal(raw sqstypes.Message) *message.Message {
+func unmarshal(raw sqstypes.Message) *relay.Message {
 	id, how := aws.ToString(raw.MessageId), ""
-	metadata := make(message.Metadata, len(raw.MessageAttributes))
+	metadata := make(map[string]string, len(raw.MessageAttributes))
 	for key, attribute := range raw.MessageAttributes {
 		value := aws.ToString(attribute.StringValue)
 		if attribute.StringValue == nil {
@@ -176,9 +175,7 @@ func unmarshal(raw sqstypes.Message) *message.Message {
 			metadata[key] = value
 		}
 	}
-	m := message.NewMessage(id, decodeBody(aws.ToString(raw.Body), how))
-	m.Metadata = metadata
-	return m
+	return &relay.Message{ID: id, Body: decodeBody(aws.ToString(raw.Body), how), Metadata: metadata}
 }
 
 // isAttribute reports whether SQS accepts name as the name of an attribute.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
@@ -13,40 +12,39 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/aws"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 func TestMessageArrivesAsItWas(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t)
 	_, messages := subscribe(t, b, group(t), topic)
-	many := message.Metadata{}
+	many := map[string]string{}
 	for c := 'a'; c <= 'z'; c++ {
 		many[string(c)] = strings.Repeat(string(c), 10)
 	}
 	for _, c := range []struct {
 		name     string
 		body     string
-		metadata message.Metadata
+		metadata map[string]string
 	}{
 		{"nothing", "", nil},
-		{"text", "Zoë 🐟\t\r\n", message.Metadata{"a": "b"}},
+		{"text", "Zoë 🐟\t\r\n", map[string]string{"a": "b"}},
 		{"no text", "\x00\xff\xfe", nil},
 		{"characters that XML does not have", "a\x01\uFFFE", nil},
 		{"looks like base64", "AAAA", nil},
 		{"looks like nothing", "-", nil},
 		{"more metadata than SNS has attributes", "x", many},
-		{"what no attribute can be", "x", message.Metadata{"": "v", "..": "v", "AWS.x": "v", "a b": "v", "ü": "v", "empty": "", "odd": "\x01\n\"'"}},
+		{"what no attribute can be", "x", map[string]string{"": "v", "..": "v", "AWS.x": "v", "a b": "v", "ü": "v", "empty": "", "odd": "\x01\n\"'"}},
 	} {
-		m := message.NewMessage("the ID", []byte(c.body))
-		for k, v := range c.metadata {
-			m.Metadata[k] = v
-		}
-		require.NoError(t, b.Publish(topic, m), c.name)
+		m := &relay.Message{ID: "the ID", Body: []byte(c.body), Metadata: c.metadata}
+		require.NoError(t, b.Publish(t.Context(), topic, m), c.name)
 		got := next(t, messages)
 		got.Ack()
-		require.Equal(t, "the ID", got.UUID, c.name)
-		require.Equal(t, c.body, string(got.Payload), c.name)
+		require.Equal(t, "the ID", got.ID, c.name)
+		require.Equal(t, c.body, string(got.Body), c.name)
 		require.Equal(t, len(c.metadata), len(got.Metadata), c.name)
 		for k, v := range c.metadata {
 			require.Equal(t, v, got.Metadata[k], "%s: %q", c.name, k)
@@ -59,14 +57,13 @@ func TestAttributes(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t)
 	g := group(t)
-	s, err := b.Subscriber(t.Context(), g)
-	require.NoError(t, err)
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
-	m := message.NewMessage("the ID", []byte("{}"))
+	s := brokertest.NewSubscriber(b, g)
+	require.NoError(t, s.Declare(topic))
+	m := &relay.Message{ID: "the ID", Body: []byte("{}"), Metadata: map[string]string{}}
 	for _, key := range []string{"content-type", "ce-id", "ce-type", "ce-source", "ce-time", "ce-partitionkey", "tidings-attempt", "tidings-due", "tidings-handler", "tidings-origin", "tidings-reason", "traceparent"} {
 		m.Metadata[key] = "value of " + key
 	}
-	require.NoError(t, b.Publish(topic, m))
+	require.NoError(t, b.Publish(t.Context(), topic, m))
 	require.NoError(t, s.Close())
 
 	_, toSQS := clients(t, server(t))
@@ -106,9 +103,9 @@ func TestMessagesOfOthers(t *testing.T) {
 	})
 	require.NoError(t, err)
 	m := next(t, messages)
-	require.Equal(t, "from SNS", string(m.Payload))
-	require.Equal(t, message.Metadata{"number": "7.5", "custom": "x"}, m.Metadata)
-	require.NotEmpty(t, m.UUID)
+	require.Equal(t, "from SNS", string(m.Body))
+	require.Equal(t, map[string]string{"number": "7.5", "custom": "x"}, m.Metadata)
+	require.NotEmpty(t, m.ID)
 	m.Ack()
 
 	u, err := toSQS.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: sdk.String(aws.QueueName(g.Name, topic))})
@@ -119,8 +116,8 @@ func TestMessagesOfOthers(t *testing.T) {
 	})
 	require.NoError(t, err)
 	m = next(t, messages)
-	require.Equal(t, "from SQS", string(m.Payload))
-	require.Equal(t, message.Metadata{"binary": "\xff\x00"}, m.Metadata)
+	require.Equal(t, "from SQS", string(m.Body))
+	require.Equal(t, map[string]string{"binary": "\xff\x00"}, m.Metadata)
 	m.Ack()
 	publish(t, b, topic, "ours")
 	wantBodies(t, messages, "ours")
@@ -130,24 +127,24 @@ func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t)
 	_, messages := subscribe(t, b, group(t), topic)
-	m := message.NewMessage("id", []byte(strings.Repeat("x", 256<<10)))
-	err := b.Publish(topic, m)
+	m := &relay.Message{ID: "id", Body: []byte(strings.Repeat("x", 256<<10))}
+	err := b.Publish(t.Context(), topic, m)
 	require.ErrorContains(t, err, "send a reference to what is large")
 	var permanent interface{ Permanent() bool }
 	require.True(t, errors.As(err, &permanent) && permanent.Permanent(), "it is of no use to try again")
 
-	m.Payload = m.Payload[:(254<<10)-100]
-	require.NoError(t, b.Publish(topic, m))
+	m.Body = m.Body[:(254<<10)-100]
+	require.NoError(t, b.Publish(t.Context(), topic, m))
 	got := next(t, messages)
 	got.Metadata["tidings-attempt"] = "1"
 	got.Metadata["tidings-reason"] = strings.Repeat("r", 3000)
 	for c := 'a'; c <= 'l'; c++ { // the reason is none of the attributes
 		got.Metadata[string(c)] = "x"
 	}
-	require.NoError(t, b.Publish(topic, got), "what has arrived can be passed on, for a shorter reason if need be")
+	require.NoError(t, b.Publish(t.Context(), topic, got.Message), "what has arrived can be passed on, for a shorter reason if need be")
 	got.Ack()
 	got = next(t, messages)
-	require.Len(t, got.Payload, len(m.Payload))
+	require.Len(t, got.Body, len(m.Body))
 	require.Equal(t, "1", got.Metadata["tidings-attempt"])
 	require.Equal(t, "x", got.Metadata["l"])
 	require.NotContains(t, got.Metadata, "tidings-reason")

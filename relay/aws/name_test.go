@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/aws"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 func TestTopic(t *testing.T) {
@@ -72,11 +72,10 @@ func TestLongNames(t *testing.T) {
 func TestTopicOfTheUsersOwn(t *testing.T) {
 	t.Parallel()
 	b, _ := newBroker(t)
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: "g"})
 	defer s.Close()
 	for _, topic := range []string{"", "orders.placed", "orders.fifo", strings.Repeat("x", 257), "a b"} {
-		require.ErrorContains(t, b.Publish(topic, message.NewMessage("id", nil)), "not a valid SNS name")
+		require.ErrorContains(t, b.Publish(t.Context(), topic, &relay.Message{ID: "id"}), "not a valid SNS name")
 		_, err := s.Subscribe(t.Context(), topic)
 		require.ErrorContains(t, err, "not a valid SNS name")
 	}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -163,22 +162,20 @@ func TestServerInTrouble(t *testing.T) {
 
 	down.Store(true)
 	begin := time.Now()
-	require.Error(t, b.Publish(topic, message.NewMessage("id", []byte("lost"))))
+	require.Error(t, b.Publish(t.Context(), topic, &relay.Message{ID: "id", Body: []byte("lost")}))
 	require.Less(t, time.Since(begin), 4*aws.RequestWithin) // on a slow machine
 	down.Store(false)
 	publish(t, b, topic, "after")
 	wantBodies(t, messages, "after")
 
 	hangs.Store(true)
-	m := message.NewMessage("id", []byte("lost"))
+	m := &relay.Message{ID: "id", Body: []byte("lost")}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	time.AfterFunc(100*time.Millisecond, cancel)
-	m.SetContext(ctx)
-	require.ErrorIs(t, b.Publish(topic, m), context.Canceled, "the message's context counts")
+	require.ErrorIs(t, b.Publish(ctx, topic, m), context.Canceled)
 	begin = time.Now()
-	m = message.NewMessage("id", []byte("lost"))
-	require.ErrorIs(t, b.Publish(topic, m), context.DeadlineExceeded)
+	require.ErrorIs(t, b.Publish(t.Context(), topic, m), context.DeadlineExceeded)
 	require.Less(t, time.Since(begin), 4*aws.RequestWithin)
 	hangs.Store(false)
 	publish(t, b, topic, "in the end")

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/aws"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // patience is how long to wait for what should happen soon. It is long for a slow
@@ -47,10 +47,9 @@ func newBroker(t *testing.T) (relay.Broker, string) {
 }
 
 // subscribe returns a subscriber, which is closed with the test, and its channel.
-func subscribe(t *testing.T, b relay.Broker, group relay.Group, topic string) (message.Subscriber, <-chan *message.Message) {
+func subscribe(t *testing.T, b relay.Broker, group relay.Group, topic string) (*brokertest.Subscriber, <-chan *brokertest.Message) {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), group)
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, group)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), topic)
 	require.NoError(t, err)
@@ -66,12 +65,12 @@ func group(t *testing.T) relay.Group {
 func publish(t *testing.T, b relay.Broker, topic string, bodies ...string) {
 	t.Helper()
 	for _, body := range bodies {
-		require.NoError(t, b.Publish(topic, message.NewMessage(uuid.NewString(), []byte(body))))
+		require.NoError(t, b.Publish(t.Context(), topic, &relay.Message{ID: uuid.NewString(), Body: []byte(body)}))
 	}
 }
 
 // next returns the next message.
-func next(t *testing.T, messages <-chan *message.Message) *message.Message {
+func next(t *testing.T, messages <-chan *brokertest.Message) *brokertest.Message {
 	t.Helper()
 	select {
 	case m, ok := <-messages:
@@ -85,7 +84,7 @@ func next(t *testing.T, messages <-chan *message.Message) *message.Message {
 
 // wantBodies acknowledges messages until there were all of these bodies, which
 // it may have been twice.
-func wantBodies(t *testing.T, messages <-chan *message.Message, bodies ...string) {
+func wantBodies(t *testing.T, messages <-chan *brokertest.Message, bodies ...string) {
 	t.Helper()
 	missing := map[string]bool{}
 	for _, body := range bodies {
@@ -93,7 +92,7 @@ func wantBodies(t *testing.T, messages <-chan *message.Message, bodies ...string
 	}
 	for len(missing) > 0 {
 		m := next(t, messages)
-		delete(missing, string(m.Payload))
+		delete(missing, string(m.Body))
 		m.Ack()
 	}
 }

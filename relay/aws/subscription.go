@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 const (
@@ -34,33 +35,21 @@ const (
 // handles within a moment, delivers them one by one, waits for the verdict on
 // each, and requests more.
 type subscription struct {
-	*subscriber
+	*broker
+	group  relay.Group
 	topic  string
 	url    string
-	ctx    context.Context // for the messages
-	ending context.Context // ends with ctx, and with the subscriber
-	end    context.CancelFunc
-	output chan *message.Message // closed only by run
+	ctx    context.Context
+	handle func(*relay.Message) bool
 	verdicts
 
 	size  int       // of the next batch
 	heard time.Time // when the last message arrived
 }
 
-func newSubscription(ctx context.Context, s *subscriber, topic, url string) *subscription {
-	n := &subscription{subscriber: s, topic: topic, url: url, ctx: ctx, output: make(chan *message.Message), size: 1, heard: time.Now()}
-	n.ending, n.end = context.WithCancel(ctx)
-	n.verdicts = newVerdicts(n)
-	return n
-}
-
 func (n *subscription) run() {
-	defer close(n.output)
-	stop := context.AfterFunc(n.closing, n.end)
-	defer stop()
-	defer n.end()
 	defer n.deliver()()
-	for n.ending.Err() == nil {
+	for n.ctx.Err() == nil {
 		batch, err := n.receive()
 		switch {
 		case err != nil:
@@ -83,7 +72,7 @@ func (n *subscription) receive() (batch []sqstypes.Message, err error) {
 		batch, err := n.poll()
 		select {
 		case answers <- answer{batch, err}:
-		case <-n.ending.Done():
+		case <-n.ctx.Done():
 			if len(batch) > 0 {
 				n.release(batch)
 			}
@@ -92,13 +81,13 @@ func (n *subscription) receive() (batch []sqstypes.Message, err error) {
 	select {
 	case a := <-answers:
 		return a.batch, a.err
-	case <-n.ending.Done():
+	case <-n.ctx.Done():
 		return nil, nil
 	}
 }
 
 func (n *subscription) poll() ([]sqstypes.Message, error) {
-	over, cancel := outlive(n.ending, pollOver)
+	over, cancel := outlive(n.ctx, pollOver)
 	defer cancel()
 	wait := min(max(time.Since(n.heard)/4, minWait), maxWait).Truncate(time.Second)
 	ctx, cancelRequest := context.WithTimeout(over, wait+requestWithin)
@@ -139,7 +128,7 @@ func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.
 // trouble waits after a failed request, and creates the queue again if it is
 // gone.
 func (n *subscription) trouble(err error) {
-	if n.ending.Err() != nil {
+	if n.ctx.Err() != nil {
 		return
 	}
 	n.log().Warn("relay/aws: requesting messages failed", slog.Any("error", err))
@@ -147,16 +136,16 @@ func (n *subscription) trouble(err error) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-n.ending.Done():
+	case <-n.ctx.Done():
 		return
 	}
 	if gone := (*sqstypes.QueueDoesNotExist)(nil); !errors.As(err, &gone) {
 		return
 	}
 	n.looked.Delete(queueName(n.group.Name, n.topic))
-	if url, err := n.declare(n.ending, n.topic); err == nil {
+	if url, err := n.declare(n.ctx, n.group, n.topic); err == nil {
 		n.url = url
-	} else if n.ending.Err() == nil {
+	} else if n.ctx.Err() == nil {
 		n.log().Warn("relay/aws: creating a deleted queue again failed", slog.Any("error", err))
 	}
 }
@@ -168,7 +157,7 @@ func (n *subscription) work(batch []sqstypes.Message) {
 	stale := time.NewTimer(n.hold())
 	defer stale.Stop()
 	handled := 0
-	for len(batch) > 0 && n.ending.Err() == nil {
+	for len(batch) > 0 && n.ctx.Err() == nil {
 		first, rest := batch[0], batch[1:]
 		batch = n.pass(first, rest, stale)
 		handled++
@@ -182,37 +171,22 @@ func (n *subscription) work(batch []sqstypes.Message) {
 	}
 }
 
-// pass delivers a message and waits for the verdict. It returns the messages of
-// rest that are still held.
+// pass handles a message. It returns the messages of rest that are still held.
 func (n *subscription) pass(raw sqstypes.Message, rest []sqstypes.Message, stale *time.Timer) []sqstypes.Message {
-	m := unmarshal(raw)
-	m.SetContext(n.ctx)
-	output := n.output
+	handled := make(chan bool, 1)
+	go func() { handled <- n.handle(unmarshal(raw)) }()
 	for {
 		select {
-		case output <- m:
-			output = nil
-		case <-m.Acked():
-			n.give(raw, done)
-			return rest
-		case <-m.Nacked():
-			n.give(raw, again)
+		case isDone := <-handled:
+			if isDone {
+				n.give(raw, done)
+			} else {
+				n.give(raw, again)
+			}
 			return rest
 		case <-stale.C:
 			n.giveBack(rest)
 			rest = nil
-			if output != nil { // no worker reads
-				n.give(raw, keep)
-			}
-			stale.Reset(n.hold())
-		case <-n.ending.Done():
-			select {
-			case <-m.Acked():
-				n.give(raw, done)
-			default:
-				n.give(raw, again)
-			}
-			return rest
 		}
 	}
 }

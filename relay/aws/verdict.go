@@ -19,7 +19,6 @@ type verdict int
 const (
 	done  verdict = iota // it is deleted
 	again                // it is visible again
-	keep                 // it stays invisible
 )
 
 // verdicts sends the verdicts on messages to SQS while the worker continues:
@@ -47,7 +46,7 @@ func (v verdicts) give(raw sqstypes.Message, what verdict) {
 // deliver begins to send verdicts to SQS. The function that it returns waits
 // until all have been sent.
 func (v verdicts) deliver() (wait func()) {
-	ctx, cancel := outlive(v.of.ending, closeWithin)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(v.of.ctx))
 	var running sync.WaitGroup
 	running.Go(func() {
 		for j, ok := <-v.given; ok; j, ok = <-v.given {
@@ -56,13 +55,14 @@ func (v verdicts) deliver() (wait func()) {
 	})
 	return func() {
 		close(v.given)
+		defer cancel()
+		defer time.AfterFunc(closeWithin, cancel).Stop()
 		running.Wait()
-		cancel()
 	}
 }
 
 // collect returns j and the other waiting verdicts, by verdict.
-func (v verdicts) collect(j judged) (batches [keep + 1][]*string) {
+func (v verdicts) collect(j judged) (batches [again + 1][]*string) {
 	for n := 1; ; n++ {
 		batches[j.verdict] = append(batches[j.verdict], j.handle)
 		if n == maxBatch {
@@ -80,18 +80,13 @@ func (v verdicts) collect(j judged) (batches [keep + 1][]*string) {
 	}
 }
 
-func (v verdicts) tell(ctx context.Context, batches [keep + 1][]*string) {
+func (v verdicts) tell(ctx context.Context, batches [again + 1][]*string) {
 	if handles := batches[done]; len(handles) > 0 {
 		v.untilTold(ctx, "deleting messages", handles, v.remove)
 	}
 	if handles := batches[again]; len(handles) > 0 {
 		v.untilTold(ctx, "returning messages", handles, func(ctx context.Context, handles []*string) ([]*string, error) {
 			return v.hide(ctx, handles, 0)
-		})
-	}
-	if handles := batches[keep]; len(handles) > 0 {
-		v.untilTold(ctx, "keeping messages", handles, func(ctx context.Context, handles []*string) ([]*string, error) {
-			return v.hide(ctx, handles, v.of.group.AckWait+v.of.hold())
 		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tidings-go/tidings/relay"
 )
@@ -68,6 +67,8 @@ func New(config Config) (relay.Broker, error) {
 type broker struct {
 	config  Config
 	dialing turn // to connect
+
+	gatherings gatherings
 
 	mu        sync.RWMutex // held for reading while the producer is used
 	connected *connection  // nil until the cluster has answered once
@@ -155,28 +156,16 @@ func (b *broker) Topic(name string) string { return topicOf(name) }
 
 // Enqueue is Publish to a topic that one group reads, beginning with the oldest
 // message. A deleted topic is created again.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+func (b *broker) Enqueue(ctx context.Context, group relay.Group, messages ...*relay.Message) error {
 	topic := b.Topic(group.Name)
 	for _, m := range messages {
-		err := b.Publish(topic, m)
+		err := b.Publish(ctx, topic, m)
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			err = b.Publish(topic, m)
+			err = b.Publish(ctx, topic, m)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// Subscriber returns a Subscriber that connects when it subscribes.
-func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
-	if group.Name == "" {
-		return nil, errors.New("relay/kafka: a group without a name")
-	}
-	if group.AckWait <= 0 {
-		group.AckWait = time.Minute
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	return &subscriber{broker: b, group: group, ctx: ctx, cancel: cancel, gatherings: map[string]*gathering{}}, nil
 }

@@ -1,12 +1,10 @@
 package kafka
 
 import (
-	"context"
 	"fmt"
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // Setup is called when the member has joined the group.
@@ -21,8 +19,8 @@ func (m *member) Setup(sarama.ConsumerGroupSession) error {
 func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 
 // ConsumeClaim passes on the messages of a partition, one after the other,
-// until the member must give the partition away. All partitions of the member
-// share the channel of the subscription.
+// until the member must give the partition away. The partitions of the member
+// take turns.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
 	c := &claim{member: m, session: session, ended: m.endOf(session, from), topic: m.topics.generation(m.name)}
 	select {
@@ -57,7 +55,7 @@ func (c *claim) startsOver(from sarama.ConsumerGroupClaim) bool {
 	if c.topic.id == "" {
 		return false // the cluster does not say
 	}
-	offsets, err := c.topics.admin.ListConsumerGroupOffsets(c.subscriber.group.Name, map[string][]int32{from.Topic(): {from.Partition()}})
+	offsets, err := c.topics.admin.ListConsumerGroupOffsets(c.group.Name, map[string][]int32{from.Topic(): {from.Partition()}})
 	if err != nil {
 		c.warn("reading the offset of a partition failed", err)
 		return false
@@ -102,31 +100,33 @@ type claim struct {
 	topic   *generation // its id is committed with each offset
 }
 
-// pass delivers a message until it is acknowledged, and reports whether it was.
-// It waits for a delivered message even when the partition must be given away,
-// since it would be redelivered otherwise.
+// pass has a message handled until it is done, and reports whether it was. It
+// waits for the handler even when the partition must be given away, since the
+// message would be redelivered otherwise.
 func (c *claim) pass(r *sarama.ConsumerMessage) bool {
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
 	for !c.over() {
-		m := unmarshal(r)
-		m.SetContext(ctx)
 		select {
-		case c.messages <- m:
+		case c.turn <- struct{}{}:
 		case <-c.ended:
 			return false
 		case <-c.ctx.Done():
 			return false
 		}
-		if c.await(m) {
+		verdict := make(chan bool, 1)
+		go func() {
+			done := c.handle(unmarshal(r))
+			<-c.turn
+			verdict <- done
+		}()
+		done, inTime := c.await(verdict)
+		if !inTime {
+			return false
+		}
+		if done {
 			c.session.MarkMessage(r, c.topic.id)
 			return true
 		}
-		if isNacked(m) {
-			c.pause(resendAfter)
-			continue
-		}
-		return false
+		c.pause(resendAfter)
 	}
 	return false
 }
@@ -134,31 +134,22 @@ func (c *claim) pass(r *sarama.ConsumerMessage) bool {
 // resendAfter prevents a tight loop for a message that is rejected at once.
 const resendAfter = 100 * time.Millisecond
 
-// await reports whether a message was acknowledged. If that takes too long, the
-// member must leave the group.
-func (c *claim) await(m *message.Message) bool {
-	wait := c.subscriber.group.AckWait
-	timer := time.NewTimer(wait)
+// await returns the verdict on a message. If that takes too long, the member
+// must leave the group.
+func (c *claim) await(verdict <-chan bool) (done, inTime bool) {
+	timer := time.NewTimer(c.group.AckWait)
 	defer timer.Stop()
 	select {
-	case <-m.Acked():
-		return true
-	case <-m.Nacked():
-		return false
-	case <-c.ctx.Done():
+	case done := <-verdict:
+		return done, true
 	case <-timer.C:
 	}
-	if isAcked(m) { // select has chosen the other case
-		return true
+	c.warn("leaving the group until a handler ends", fmt.Errorf("a message was not acknowledged within %v", c.group.AckWait))
+	select {
+	case c.silent <- verdict:
+	default: // there already is one
 	}
-	if !isNacked(m) && c.ctx.Err() == nil {
-		c.warn("leaving the group until a handler ends", fmt.Errorf("a message was not acknowledged within %v", wait))
-		select {
-		case c.silent <- m:
-		default: // there already is one
-		}
-	}
-	return false
+	return false, false
 }
 
 // over reports whether the partition must be given away.
@@ -180,18 +171,5 @@ func (c *claim) pause(d time.Duration) {
 	case <-timer.C:
 	case <-c.ended:
 	case <-c.ctx.Done():
-	}
-}
-
-func isAcked(m *message.Message) bool { return isClosed(m.Acked()) }
-
-func isNacked(m *message.Message) bool { return isClosed(m.Nacked()) }
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -50,8 +49,8 @@ func TestTopicIsMadeAnew(t *testing.T) {
 			// Somebody else is quicker than whoever misses the topic.
 			other := brokerOf(t, c, 1)
 			for n := range 50 {
-				m := message.NewMessage(fmt.Sprint(n), nil)
-				require.Eventually(t, func() bool { return other.Publish("t", m) == nil }, time.Minute, 100*time.Millisecond)
+				m := &relay.Message{ID: fmt.Sprint(n)}
+				require.Eventually(t, func() bool { return other.Publish(t.Context(), "t", m) == nil }, time.Minute, 100*time.Millisecond)
 			}
 			if !tt.running {
 				s = subscriberOf(t, b, group, "t")
@@ -65,10 +64,10 @@ func TestTopicIsMadeAnew(t *testing.T) {
 				require.True(t, time.Now().Before(deadline), "not received: %v", missing)
 				select {
 				case m := <-messages:
-					delete(missing, m.UUID)
+					delete(missing, m.ID)
 					m.Ack()
 				case <-time.After(500 * time.Millisecond): // what a relay does now and then
-					require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize("t"))
+					require.NoError(t, s.Declare("t"))
 				}
 			}
 		})
@@ -130,9 +129,9 @@ func TestTooLarge(t *testing.T) {
 	c := cluster(t)
 	b := brokerOf(t, c, 1)
 	queue := relay.Group{Name: "steady.dead", Queue: true}
-	large := message.NewMessage("", []byte(strings.Repeat("x", 1_000_000)))
-	require.ErrorIs(t, b.Publish("t", large), relay.ErrTooLarge)
-	require.ErrorIs(t, b.Enqueue(queue, large), relay.ErrTooLarge)
+	large := &relay.Message{Body: []byte(strings.Repeat("x", 1_000_000))}
+	require.ErrorIs(t, b.Publish(t.Context(), "t", large), relay.ErrTooLarge)
+	require.ErrorIs(t, b.Enqueue(t.Context(), queue, large), relay.ErrTooLarge)
 	c.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		r := request.(*kmsg.ProduceRequest)
 		response := r.ResponseKind().(*kmsg.ProduceResponse)
@@ -148,8 +147,8 @@ func TestTooLarge(t *testing.T) {
 		}
 		return response, nil, true
 	})
-	require.ErrorIs(t, b.Publish("t", message.NewMessage("", []byte("larger than the topic allows"))), relay.ErrTooLarge)
-	require.NoError(t, b.Publish("t", message.NewMessage("", []byte("small"))))
+	require.ErrorIs(t, b.Publish(t.Context(), "t", &relay.Message{Body: []byte("larger than the topic allows")}), relay.ErrTooLarge)
+	require.NoError(t, b.Publish(t.Context(), "t", &relay.Message{Body: []byte("small")}))
 }
 
 // A cluster that takes what is sent and says nothing holds nobody up for long.
@@ -173,9 +172,9 @@ func TestSilentCluster(t *testing.T) {
 	}
 	for _, atOnce := range [][]call{
 		{
-			{"Publish", func() error { return b.Publish("t", message.NewMessage("", nil)) }},
-			{"Enqueue", func() error { return other.Enqueue(queue, message.NewMessage("", nil)) }},
-			{"SubscribeInitialize", func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("t") }},
+			{"Publish", func() error { return b.Publish(t.Context(), "t", &relay.Message{}) }},
+			{"Enqueue", func() error { return other.Enqueue(t.Context(), queue, &relay.Message{}) }},
+			{"SubscribeInitialize", func() error { return s.Declare("t") }},
 		},
 		{
 			{"Close of the subscriber", s.Close},

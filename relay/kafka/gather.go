@@ -3,6 +3,8 @@ package kafka
 import (
 	"sync"
 	"time"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // A gathering coordinates the start of the workers of a handler, for one topic.
@@ -12,8 +14,40 @@ import (
 type gathering struct {
 	once    sync.Once
 	mu      sync.Mutex
+	members int // that run; guarded by gatherings.mu
 	missing int
 	over    chan struct{} // closed at the end of the gathering
+}
+
+// gatherings are those of the groups that consume.
+type gatherings struct {
+	mu sync.Mutex
+	of map[[2]string]*gathering // by group and topic
+}
+
+// join returns the gathering for a new member.
+func (g *gatherings) join(group relay.Group, topic string) *gathering {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of == nil {
+		g.of = map[[2]string]*gathering{}
+	}
+	key := [2]string{group.Name, topic}
+	if g.of[key] == nil {
+		g.of[key] = newGathering(group.Workers)
+	}
+	g.of[key].members++
+	return g.of[key]
+}
+
+// leave forgets a gathering with its last member.
+func (g *gatherings) leave(group relay.Group, topic string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := [2]string{group.Name, topic}
+	if g.of[key].members--; g.of[key].members == 0 {
+		delete(g.of, key)
+	}
 }
 
 const (

@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/kafka"
 )
 
@@ -19,8 +19,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	use := func() {
 		b, err := kafka.New(kafka.Config{Addrs: c.ListenAddrs(), Topic: sarama.TopicDetail{NumPartitions: 2}})
 		require.NoError(t, err)
-		s, err := b.Subscriber(t.Context(), relay.Group{Name: "g", Workers: 2})
-		require.NoError(t, err)
+		s := brokertest.NewSubscriber(b, relay.Group{Name: "g", Workers: 2})
 		first, second := subscribe(t, s, "t"), subscribe(t, s, "t")
 		publish(t, b, "t", 4)
 		receive(t, first) // and says nothing
@@ -33,7 +32,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	closeEarly := func() { // while it connects
 		b, err := kafka.New(kafka.Config{Addrs: c.ListenAddrs()})
 		require.NoError(t, err)
-		go func() { _ = b.Publish("t", message.NewMessage("", nil)) }() // closed, or not
+		go func() { _ = b.Publish(t.Context(), "t", &relay.Message{}) }() // closed, or not
 		require.NoError(t, b.Close())
 	}
 	use() // the metrics of the client library have a goroutine that stays

@@ -7,24 +7,28 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // A member is one of the consumers in a group, for one topic. It has its own
 // connection: on a shared one, a JoinGroup that waits for other members would
 // delay the heartbeats.
 type member struct {
-	subscriber *subscriber
-	topics     *topics
-	name       string // of the topic
-	ctx        context.Context
-	messages   chan *message.Message
-	start      *gathering
-	arrived    bool // at the start
+	broker  *broker
+	topics  *topics
+	group   relay.Group
+	name    string // of the topic
+	ctx     context.Context
+	handle  func(*relay.Message) bool
+	turn    chan struct{} // full while handle runs
+	start   *gathering
+	arrived bool // at the start
 
-	// silent has a message that was kept for too long. Until it is answered,
-	// the member is not in the group: it would get the same partition again.
-	silent chan *message.Message
+	// silent has the verdict of a handler that takes too long. Until it is
+	// there, the member is not in the group: it would get the same partition
+	// again.
+	silent chan (<-chan bool)
 }
 
 // rejoinAfter is how long to wait before a retry.
@@ -38,12 +42,8 @@ func (m *member) run() {
 			pause(m.ctx, rejoinAfter)
 		}
 		select {
-		case kept := <-m.silent:
-			select {
-			case <-kept.Acked():
-			case <-kept.Nacked():
-			case <-m.ctx.Done():
-			}
+		case verdict := <-m.silent:
+			<-verdict
 		default:
 		}
 	}
@@ -52,8 +52,7 @@ func (m *member) run() {
 // join keeps the member in the group until ctx ends, or a message is kept too
 // long.
 func (m *member) join() (err error) {
-	s := m.subscriber
-	group, err := sarama.NewConsumerGroup(s.broker.config.Addrs, s.group.Name, consuming(s.broker.config.Client, s.group.AckWait))
+	group, err := sarama.NewConsumerGroup(m.broker.config.Addrs, m.group.Name, consuming(m.broker.config.Client, m.group.AckWait))
 	if err != nil {
 		return err
 	}
@@ -86,7 +85,7 @@ func (m *member) warn(what string, err error) {
 	if m.ctx.Err() != nil {
 		return // the errors of a member that is being closed
 	}
-	m.subscriber.broker.config.Logger.Warn("relay/kafka: "+what, slog.Any("error", err), slog.String("group", m.subscriber.group.Name), slog.String("topic", m.name))
+	m.broker.config.Logger.Warn("relay/kafka: "+what, slog.Any("error", err), slog.String("group", m.group.Name), slog.String("topic", m.name))
 }
 
 // pause waits for d, or until ctx ends.

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tidings-go/tidings/relay"
 )
@@ -20,29 +19,29 @@ const (
 	attributeHeader = "ce_"
 )
 
-func marshal(topic string, m *message.Message) *sarama.ProducerMessage {
+func marshal(topic string, m *relay.Message) *sarama.ProducerMessage {
 	headers := make([]sarama.RecordHeader, 0, 1+len(m.Metadata))
-	headers = append(headers, sarama.RecordHeader{Key: []byte(uuidHeader), Value: []byte(m.UUID)})
+	headers = append(headers, sarama.RecordHeader{Key: []byte(uuidHeader), Value: []byte(m.ID)})
 	for key, value := range m.Metadata {
 		if name, ok := strings.CutPrefix(key, attribute); ok {
 			key = attributeHeader + name
 		}
 		headers = append(headers, sarama.RecordHeader{Key: []byte(key), Value: []byte(value)})
 	}
-	p := &sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(m.Payload), Headers: headers}
-	if key := m.Metadata.Get(relay.PartitionKey); key != "" {
+	p := &sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(m.Body), Headers: headers}
+	if key := m.Metadata[relay.PartitionKey]; key != "" {
 		p.Key = sarama.StringEncoder(key) // without a key: any partition
 	}
 	return p
 }
 
 // unmarshal returns as much as possible of a message from any sender.
-func unmarshal(r *sarama.ConsumerMessage) *message.Message {
-	m := message.NewMessage("", r.Value)
+func unmarshal(r *sarama.ConsumerMessage) *relay.Message {
+	m := &relay.Message{Body: r.Value, Metadata: map[string]string{}}
 	for _, h := range r.Headers {
 		key := string(h.Key)
 		if key == uuidHeader {
-			m.UUID = string(h.Value)
+			m.ID = string(h.Value)
 			continue
 		}
 		if name, ok := strings.CutPrefix(key, attributeHeader); ok {

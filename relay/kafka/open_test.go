@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -29,6 +28,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/kafka"
 )
 
@@ -150,7 +150,8 @@ func TestNew(t *testing.T) {
 		topic := fmt.Sprintf("t%d", partitions)
 		publish(t, b, topic, 1)
 		require.Len(t, c.PartitionInfos(topic), int(cmp.Or(partitions, 6)), "six is the default")
-		_, err = b.Subscriber(t.Context(), relay.Group{})
+		require.ErrorContains(t, b.Declare(t.Context(), relay.Group{}, topic), "name")
+		_, err = b.Consume(t.Context(), relay.Group{}, topic, nil)
 		require.ErrorContains(t, err, "name")
 	}
 }
@@ -165,11 +166,10 @@ func TestNewConnectsAtFirstUse(t *testing.T) {
 		return b
 	}
 	b, unused, closed := newBroker(), newBroker(), newBroker()
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: "g"})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: "g"})
 	for _, use := range []func() error{
-		func() error { return b.Publish("t", message.NewMessage("1", nil)) },
-		func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("t") },
+		func() error { return b.Publish(t.Context(), "t", &relay.Message{ID: "1"}) },
+		func() error { return s.Declare("t") },
 	} {
 		begin := time.Now()
 		require.ErrorContains(t, use(), "connecting")
@@ -177,16 +177,16 @@ func TestNewConnectsAtFirstUse(t *testing.T) {
 	}
 	require.NoError(t, unused.Close())
 	require.NoError(t, closed.Close())
-	require.ErrorContains(t, closed.Publish("t", message.NewMessage("1", nil)), "closed")
+	require.ErrorContains(t, closed.Publish(t.Context(), "t", &relay.Message{ID: "1"}), "closed")
 
 	start(t, t.TempDir(), port)
 	var uses sync.WaitGroup
 	for range 10 {
-		uses.Go(func() { assert.NoError(t, b.Publish("t", message.NewMessage("1", nil))) })
+		uses.Go(func() { assert.NoError(t, b.Publish(t.Context(), "t", &relay.Message{ID: "1"})) })
 	}
 	messages := subscribe(t, s, "t")
 	uses.Wait()
-	require.Equal(t, "1", receive(t, messages).UUID)
+	require.Equal(t, "1", receive(t, messages).ID)
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 }

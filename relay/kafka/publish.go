@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,7 +9,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tidings-go/tidings/relay"
 )
@@ -43,13 +43,10 @@ func (c *connection) startProducer(logger *slog.Logger) (err error) {
 
 // Publish sends messages, and waits until the cluster has stored them.
 // Concurrent calls send their messages together.
-func (b *broker) Publish(topic string, messages ...*message.Message) error {
-	if len(messages) == 0 {
-		return nil
-	}
+func (b *broker) Publish(ctx context.Context, topic string, messages ...*relay.Message) error {
 	timeout := time.NewTimer(publishWithin)
 	defer timeout.Stop()
-	c, err := b.connect(messages[0].Context())
+	c, err := b.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,7 +57,7 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 	}
 	results := make([]chan error, len(messages))
 	for i, m := range messages {
-		if err := c.topics.ensure(m.Context(), topic); err != nil {
+		if err := c.topics.ensure(ctx, topic); err != nil {
 			return err
 		}
 		results[i] = make(chan error, 1) // buffered, since the publisher may no longer wait
@@ -68,14 +65,14 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 		p.Metadata = results[i]
 		select {
 		case c.producer.Input() <- p:
-		case <-m.Context().Done():
-			return notStored(topic, m.Context().Err())
+		case <-ctx.Done():
+			return notStored(topic, ctx.Err())
 		case <-timeout.C:
 			return notStored(topic, errTimeout)
 		}
 	}
 	var errs []error
-	for i, m := range messages {
+	for i := range messages {
 		select {
 		case err := <-results[i]:
 			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
@@ -84,8 +81,8 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 			if err != nil {
 				errs = append(errs, notStored(topic, err))
 			}
-		case <-m.Context().Done():
-			return notStored(topic, m.Context().Err())
+		case <-ctx.Done():
+			return notStored(topic, ctx.Err())
 		case <-timeout.C:
 			return notStored(topic, errTimeout)
 		}

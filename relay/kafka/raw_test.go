@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/kafka"
 )
 
@@ -34,16 +34,15 @@ func brokerOf(t *testing.T, c *kfake.Cluster, partitions int32) relay.Broker {
 }
 
 // subscriberOf opens a subscriber that is closed with the test.
-func subscriberOf(t *testing.T, b relay.Broker, group relay.Group, topic string) message.Subscriber {
+func subscriberOf(t *testing.T, b relay.Broker, group relay.Group, topic string) *brokertest.Subscriber {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), group)
-	require.NoError(t, err)
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	s := brokertest.NewSubscriber(b, group)
+	require.NoError(t, s.Declare(topic))
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
-func subscribe(t *testing.T, s message.Subscriber, topic string) <-chan *message.Message {
+func subscribe(t *testing.T, s *brokertest.Subscriber, topic string) <-chan *brokertest.Message {
 	t.Helper()
 	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), topic)
 	require.NoError(t, err)
@@ -51,7 +50,7 @@ func subscribe(t *testing.T, s message.Subscriber, topic string) <-chan *message
 }
 
 // receive returns the next message.
-func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
+func receive(t *testing.T, messages <-chan *brokertest.Message) *brokertest.Message {
 	t.Helper()
 	select {
 	case m, ok := <-messages:
@@ -63,7 +62,7 @@ func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
 	}
 }
 
-// foreign is a producer that knows nothing of Watermill.
+// foreign is a producer that knows nothing of tidings.
 func foreign(t *testing.T, c *kfake.Cluster) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
@@ -81,29 +80,29 @@ func TestForeignMessages(t *testing.T) {
 	tests := []struct {
 		reason string
 		record *kgo.Record
-		want   *message.Message
+		want   *relay.Message
 	}{
 		{
 			reason: "nothing but a body",
 			record: &kgo.Record{Value: []byte("body")},
-			want:   &message.Message{Payload: []byte("body")},
+			want:   &relay.Message{Body: []byte("body")},
 		},
 		{
 			reason: "an empty body",
 			record: &kgo.Record{Value: []byte{}},
-			want:   &message.Message{},
+			want:   &relay.Message{},
 		},
 		{
 			reason: "a tombstone, which has no body, only a key",
 			record: &kgo.Record{Key: []byte("key"), Value: nil},
-			want:   &message.Message{Metadata: message.Metadata{relay.PartitionKey: "key"}},
+			want:   &relay.Message{Metadata: map[string]string{relay.PartitionKey: "key"}},
 		},
 		{
 			reason: "binary all over, and headers without name, without value and twice",
 			record: &kgo.Record{Key: []byte{0, 255}, Value: []byte{0, 255, 10}, Headers: []kgo.RecordHeader{
 				{Key: "", Value: []byte{0, 255}}, {Key: "empty", Value: nil}, {Key: "twice", Value: []byte("1")}, {Key: "twice", Value: []byte("2")},
 			}},
-			want: &message.Message{Payload: []byte{0, 255, 10}, Metadata: message.Metadata{
+			want: &relay.Message{Body: []byte{0, 255, 10}, Metadata: map[string]string{
 				"": "\x00\xff", "empty": "", "twice": "2", relay.PartitionKey: "\x00\xff",
 			}},
 		},
@@ -112,12 +111,12 @@ func TestForeignMessages(t *testing.T) {
 			record: &kgo.Record{Key: []byte("other"), Value: []byte("{}"), Headers: []kgo.RecordHeader{
 				{Key: "ce_type", Value: []byte("a")}, {Key: "ce_partitionkey", Value: []byte("key")}, {Key: "content-type", Value: []byte("b")},
 			}},
-			want: &message.Message{Payload: []byte("{}"), Metadata: message.Metadata{"ce-type": "a", relay.PartitionKey: "key", "content-type": "b"}},
+			want: &relay.Message{Body: []byte("{}"), Metadata: map[string]string{"ce-type": "a", relay.PartitionKey: "key", "content-type": "b"}},
 		},
 		{
 			reason: "the adapter of Watermill has the UUID in a header",
 			record: &kgo.Record{Value: []byte("x"), Headers: []kgo.RecordHeader{{Key: "_watermill_message_uuid", Value: []byte("id")}}},
-			want:   &message.Message{UUID: "id", Payload: []byte("x")},
+			want:   &relay.Message{ID: "id", Body: []byte("x")},
 		},
 	}
 	client := foreign(t, c)
@@ -127,8 +126,8 @@ func TestForeignMessages(t *testing.T) {
 	}
 	for _, test := range tests {
 		m := receive(t, messages)
-		require.Equal(t, test.want.UUID, m.UUID, test.reason)
-		require.Equal(t, string(test.want.Payload), string(m.Payload), test.reason)
+		require.Equal(t, test.want.ID, m.ID, test.reason)
+		require.Equal(t, string(test.want.Body), string(m.Body), test.reason)
 		if len(test.want.Metadata) == 0 {
 			require.Empty(t, m.Metadata, test.reason)
 		} else {
@@ -144,9 +143,9 @@ func TestWrittenForOthers(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
 	b := brokerOf(t, c, 8)
-	m := message.NewMessage("id", []byte("body"))
-	m.Metadata = message.Metadata{"ce-type": "a", relay.PartitionKey: "customer 7", "content-type": "b"}
-	require.NoError(t, b.Publish("t", m))
+	m := &relay.Message{ID: "id", Body: []byte("body")}
+	m.Metadata = map[string]string{"ce-type": "a", relay.PartitionKey: "customer 7", "content-type": "b"}
+	require.NoError(t, b.Publish(t.Context(), "t", m))
 
 	client := foreign(t, c)
 	client.AddConsumeTopics("t")
@@ -184,6 +183,6 @@ func TestAbortedTransaction(t *testing.T) {
 		require.NoError(t, client.EndTransaction(t.Context(), end))
 	}
 	m := receive(t, messages)
-	require.Equal(t, "committed", string(m.Payload))
+	require.Equal(t, "committed", string(m.Body))
 	m.Ack()
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -41,7 +40,7 @@ func TestRestartOfCluster(t *testing.T) {
 	go func() {
 		for m := range messages {
 			mu.Lock()
-			if seen[m.UUID]++; len(seen) == n {
+			if seen[m.ID]++; len(seen) == n {
 				close(all)
 			}
 			mu.Unlock()
@@ -54,7 +53,7 @@ func TestRestartOfCluster(t *testing.T) {
 		for i := from; i < to; i++ {
 			for {
 				began := time.Now()
-				err := b.Publish("t", message.NewMessage(fmt.Sprint(i), nil))
+				err := b.Publish(t.Context(), "t", &relay.Message{ID: fmt.Sprint(i)})
 				slowest = max(slowest, time.Since(began))
 				if err == nil {
 					break
@@ -98,11 +97,11 @@ func TestClusterGone(t *testing.T) {
 	c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	m := message.NewMessageWithContext(ctx, "1", nil)
-	require.ErrorIs(t, b.Publish("t", m), context.DeadlineExceeded, "the ctx of the message counts, and not the attempts of five seconds")
+	m := &relay.Message{ID: "1"}
+	require.ErrorIs(t, b.Publish(ctx, "t", m), context.DeadlineExceeded, "the ctx counts, and not the attempts of five seconds")
 	for _, topic := range []string{"t", "new"} {
 		began := time.Now()
-		require.Error(t, b.Publish(topic, message.NewMessage("2", nil)))
+		require.Error(t, b.Publish(t.Context(), topic, &relay.Message{ID: "2"}))
 		require.Less(t, time.Since(began), soon)
 	}
 	began := time.Now()
@@ -111,5 +110,5 @@ func TestClusterGone(t *testing.T) {
 	began = time.Now()
 	require.NoError(t, b.Close())
 	require.Less(t, time.Since(began), soon)
-	require.ErrorContains(t, b.Publish("t", m), "closed")
+	require.ErrorContains(t, b.Publish(t.Context(), "t", m), "closed")
 }

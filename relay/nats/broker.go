@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -110,31 +109,27 @@ const (
 func (b *broker) Topic(name string) string { return subjectOf(name) }
 
 // Publish returns when the server has stored the messages, in order.
-func (b *broker) Publish(topic string, messages ...*message.Message) error {
-	return b.publish(topic, messages, func(ctx context.Context) error { return b.streams.ensure(ctx, topic) })
+func (b *broker) Publish(ctx context.Context, topic string, messages ...*relay.Message) error {
+	return b.publish(ctx, topic, messages, func(ctx context.Context) error { return b.streams.ensure(ctx, topic) })
 }
 
 // Enqueue is Publish to the queue of a group. It declares the group each time:
 // then the stream keeps the messages for it, whatever its retention.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+func (b *broker) Enqueue(ctx context.Context, group relay.Group, messages ...*relay.Message) error {
 	if !group.Queue {
 		return fmt.Errorf("relay/nats: Enqueue for the group %q, which has no queue of its own", group.Name)
 	}
-	s := newSubscriber(b, group)
-	defer s.close()
 	topic := b.Topic(group.Name)
-	return b.publish(topic, messages, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, answeredWithin)
-		defer cancel()
-		_, err := s.declare(ctx, topic)
+	return b.publish(ctx, topic, messages, func(ctx context.Context) error {
+		_, err := b.declare(ctx, group, topic, answeredWithin)
 		return err
 	})
 }
 
 // publish calls declare before each attempt.
-func (b *broker) publish(topic string, messages []*message.Message, declare func(context.Context) error) error {
+func (b *broker) publish(ctx context.Context, topic string, messages []*relay.Message, declare func(context.Context) error) error {
 	for _, m := range messages {
-		if err := b.publishOne(topic, m, declare); err != nil {
+		if err := b.publishOne(ctx, topic, m, declare); err != nil {
 			return fmt.Errorf("relay/nats: publishing to %q: %w", topic, err)
 		}
 	}
@@ -142,7 +137,7 @@ func (b *broker) publish(topic string, messages []*message.Message, declare func
 }
 
 // publishOne retries while that may help.
-func (b *broker) publishOne(topic string, m *message.Message, declare func(context.Context) error) error {
+func (b *broker) publishOne(ctx context.Context, topic string, m *relay.Message, declare func(context.Context) error) error {
 	if err := checkSubject(topic); err != nil {
 		return tidings.Permanent(err)
 	}
@@ -150,7 +145,7 @@ func (b *broker) publishOne(topic string, m *message.Message, declare func(conte
 	if err != nil {
 		return tidings.Permanent(err)
 	}
-	ctx, cancel := context.WithTimeout(m.Context(), tryFor+answeredWithin)
+	ctx, cancel := context.WithTimeout(ctx, tryFor+answeredWithin)
 	defer cancel()
 	var until time.Time
 	for {
@@ -246,13 +241,6 @@ func mayPass(err error) bool {
 		}
 	}
 	return hasCode(err, codeNoLeader)
-}
-
-func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
-	if group.AckWait <= 0 {
-		return nil, fmt.Errorf("relay/nats: the group %q has the AckWait %v, which must be positive", group.Name, group.AckWait)
-	}
-	return newSubscriber(b, group), nil
 }
 
 // Close lets acknowledgements reach the server before it closes the connection.

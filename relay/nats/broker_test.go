@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/internal/testhook"
 	relaynats "github.com/tidings-go/tidings/relay/nats"
 )
@@ -62,15 +62,14 @@ func queue(name string) relay.Group {
 }
 
 // subscriber returns a subscriber that is closed with the test.
-func subscriber(t testing.TB, b relay.Broker, g relay.Group) message.Subscriber {
+func subscriber(t testing.TB, b relay.Broker, g relay.Group) *brokertest.Subscriber {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), g)
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, g)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
-func subscribe(t testing.TB, s message.Subscriber, topic string) <-chan *message.Message {
+func subscribe(t testing.TB, s *brokertest.Subscriber, topic string) <-chan *brokertest.Message {
 	t.Helper()
 	messages, err := s.Subscribe(context.Background(), topic)
 	require.NoError(t, err)
@@ -78,7 +77,7 @@ func subscribe(t testing.TB, s message.Subscriber, topic string) <-chan *message
 }
 
 // receive returns the next message, unacknowledged.
-func receive(t testing.TB, messages <-chan *message.Message) *message.Message {
+func receive(t testing.TB, messages <-chan *brokertest.Message) *brokertest.Message {
 	t.Helper()
 	select {
 	case m, ok := <-messages:
@@ -94,7 +93,7 @@ func receive(t testing.TB, messages <-chan *message.Message) *message.Message {
 func publish(t testing.TB, b relay.Broker, topic string, from, to int) {
 	t.Helper()
 	for n := from; n <= to; n++ {
-		require.NoError(t, b.Publish(topic, message.NewMessage(fmt.Sprint("id-", n), []byte(fmt.Sprint(n)))))
+		require.NoError(t, b.Publish(t.Context(), topic, &relay.Message{ID: fmt.Sprint("id-", n), Body: []byte(fmt.Sprint(n))}))
 	}
 }
 
@@ -105,11 +104,11 @@ func TestStreams(t *testing.T) {
 	b := openBroker(t, s.url()+"?max_age=36h")
 	initialize := func(group, topic string) {
 		sub := subscriber(t, b, relay.Group{Name: group, AckWait: 45 * time.Second, Queue: topic == b.Topic(group)})
-		require.NoError(t, sub.(message.SubscribeInitializer).SubscribeInitialize(topic))
+		require.NoError(t, sub.Declare(topic))
 	}
 	initialize("mail", b.Topic("orders.placed"))
 	initialize("mail.retry", b.Topic("mail.retry"))
-	require.NoError(t, b.Publish(b.Topic("orders.paid"), message.NewMessage("1", nil)))
+	require.NoError(t, b.Publish(t.Context(), b.Topic("orders.paid"), &relay.Message{ID: "1"}))
 
 	stream := func(name string) jetstream.StreamConfig {
 		st, err := js.Stream(t.Context(), name)
@@ -228,7 +227,7 @@ func TestTopics(t *testing.T) {
 		require.NoError(t, err, c.reason)
 	}
 	for _, topic := range []string{"", "a b", "a..b", ".a", "a.*", "a.>"} {
-		require.ErrorContains(t, b.Publish(topic, message.NewMessage("1", nil)), "is not a valid NATS subject", "a topic that relay.WithTopics has set")
+		require.ErrorContains(t, b.Publish(t.Context(), topic, &relay.Message{ID: "1"}), "is not a valid NATS subject", "a topic that relay.WithTopics has set")
 	}
 }
 
@@ -263,9 +262,9 @@ func TestLongNames(t *testing.T) {
 	for _, name := range []string{long, long + "1", long + "2"} {
 		topic := b.Topic(name)
 		messages := subscribe(t, subscriber(t, b, group(name+".g")), topic)
-		require.NoError(t, b.Publish(topic, message.NewMessage(name, nil)))
+		require.NoError(t, b.Publish(t.Context(), topic, &relay.Message{ID: name}))
 		m := receive(t, messages)
-		require.Equal(t, name, m.UUID)
+		require.Equal(t, name, m.ID)
 		m.Ack()
 	}
 }

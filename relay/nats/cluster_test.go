@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/internal/testport"
+	"github.com/tidings-go/tidings/relay"
 )
 
 // Two of the three servers of a cluster stop, so that nothing there has a leader:
@@ -53,7 +53,7 @@ func TestClusterWithoutLeader(t *testing.T) {
 			return false
 		}
 		defer r.Close(t.Context())
-		return brokerOf(r).Publish("ready", message.NewMessage("1", nil)) == nil
+		return brokerOf(r).Publish(t.Context(), "ready", &relay.Message{ID: "1"}) == nil
 	}, 2*patience, 100*time.Millisecond)
 
 	b, other, third := openPlain(t, u), openPlain(t, u), openPlain(t, u)
@@ -71,10 +71,10 @@ func TestClusterWithoutLeader(t *testing.T) {
 	servers[2].stop()
 	var calls sync.WaitGroup
 	for what, call := range map[string]func() error{
-		"Publish":             func() error { return b.Publish("topic", message.NewMessage("2", []byte("2"))) },
-		"Publish, new":        func() error { return other.Publish("other", message.NewMessage("2", nil)) },
-		"Enqueue":             func() error { return third.Enqueue(queue("g.retry"), message.NewMessage("2", nil)) },
-		"SubscribeInitialize": func() error { return sub.(message.SubscribeInitializer).SubscribeInitialize("topic") },
+		"Publish":             func() error { return b.Publish(t.Context(), "topic", &relay.Message{ID: "2", Body: []byte("2")}) },
+		"Publish, new":        func() error { return other.Publish(t.Context(), "other", &relay.Message{ID: "2"}) },
+		"Enqueue":             func() error { return third.Enqueue(t.Context(), queue("g.retry"), &relay.Message{ID: "2"}) },
+		"SubscribeInitialize": func() error { return sub.Declare("topic") },
 	} {
 		calls.Go(func() {
 			began := time.Now()
@@ -90,7 +90,7 @@ func TestClusterWithoutLeader(t *testing.T) {
 	servers[1].start()
 	servers[2].start()
 	require.Eventually(t, func() bool {
-		return b.Publish("topic", message.NewMessage("3", []byte("3"))) == nil
+		return b.Publish(t.Context(), "topic", &relay.Message{ID: "3", Body: []byte("3")}) == nil
 	}, 2*time.Minute, 100*time.Millisecond)
 	for bodies(t, messages, 1)[0] != "3" { // which failed, and may be there
 	}

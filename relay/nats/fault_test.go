@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/internal/testproxy"
+	"github.com/tidings-go/tidings/relay"
 )
 
 // events is how many messages a test of faults has: few, or what
@@ -49,7 +49,7 @@ func (f *fault) run(t *testing.T, url string, happen func()) {
 			messages := subscribe(t, sub, "topic")
 			go func() {
 				for m := range messages {
-					f.handled.add(m.UUID)
+					f.handled.add(m.ID)
 					m.Ack()
 				}
 			}()
@@ -67,7 +67,7 @@ func (f *fault) run(t *testing.T, url string, happen func()) {
 				}
 				id := fmt.Sprint(p, "-", i)
 				isLater := over.Load()
-				err := b.Publish("topic", message.NewMessage(id, nil))
+				err := b.Publish(t.Context(), "topic", &relay.Message{ID: id})
 				switch {
 				case err != nil:
 					f.refused.Add(1)
@@ -135,7 +135,7 @@ func TestRestoredFromBackup(t *testing.T) {
 	require.NoError(t, os.CopyFS(backup, os.DirFS(s.options.StoreDir)))
 	s.start()
 	sub := subscriber(t, b, group("g"))
-	declared := func() bool { return sub.(message.SubscribeInitializer).SubscribeInitialize("topic") == nil }
+	declared := func() bool { return sub.Declare("topic") == nil }
 	require.Eventually(t, declared, time.Minute, 10*time.Millisecond)
 	messages := subscribe(t, sub, "topic")
 	publish(t, b, "topic", 3, 12)

@@ -9,13 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // openPlain opens a broker whose new groups get what comes from then on, as
@@ -31,7 +31,7 @@ func openPlain(t testing.TB, url string, opts ...relay.Option) relay.Broker {
 
 func initialize(t testing.TB, b relay.Broker, g relay.Group, topic string) {
 	t.Helper()
-	require.NoError(t, subscriber(t, b, g).(message.SubscribeInitializer).SubscribeInitialize(topic))
+	require.NoError(t, subscriber(t, b, g).Declare(topic))
 }
 
 func streamConfig(t testing.TB, js jetstream.JetStream, name string) jetstream.StreamConfig {
@@ -50,7 +50,7 @@ func TestQueueMadeAgain(t *testing.T) {
 	b := openPlain(t, s.url())
 	dead := queue("g.dead")
 	enqueue := func(body string) {
-		require.NoError(t, b.Enqueue(dead, message.NewMessage(body, []byte(body))))
+		require.NoError(t, b.Enqueue(t.Context(), dead, &relay.Message{ID: body, Body: []byte(body)}))
 	}
 	enqueue("1")
 	require.NoError(t, js.DeleteStream(t.Context(), "g~dead"))
@@ -67,7 +67,7 @@ func TestQueueMadeAgain(t *testing.T) {
 	enqueue("4")
 	require.Equal(t, []string{"2", "3", "4"}, bodies(t, subscribe(t, subscriber(t, openPlain(t, s.url()), dead), "g.dead"), 3),
 		"for a process that has not seen the queue before, and a consumer that was deleted")
-	require.Error(t, b.Enqueue(group("g.dead"), message.NewMessage("1", nil)), "no Queue")
+	require.Error(t, b.Enqueue(t.Context(), group("g.dead"), &relay.Message{ID: "1"}), "no Queue")
 }
 
 // A stream that is made again has the settings that it had, also those of an
@@ -159,7 +159,7 @@ func TestGroupsOfAStreamMadeAgain(t *testing.T) {
 			}
 			sub := subscriber(t, consumer, group("g"))
 			require.Eventually(t, func() bool { // once it is connected again
-				return sub.(message.SubscribeInitializer).SubscribeInitialize("topic") == nil
+				return sub.Declare("topic") == nil
 			}, time.Minute, 10*time.Millisecond)
 			messages := subscribe(t, sub, "topic")
 			publish(t, publisher, "topic", 4, 4)
@@ -192,15 +192,12 @@ func TestManyDeclareAtOnce(t *testing.T) {
 		for n, b := range all {
 			for range 4 {
 				declaring.Go(func() {
-					sub, err := b.Subscriber(context.Background(), group("g"))
+					err := b.Declare(t.Context(), group("g"), "topic")
 					if err == nil {
-						err = sub.(message.SubscribeInitializer).SubscribeInitialize("topic")
-					}
-					if err == nil {
-						err = b.Enqueue(queue("g.retry"), message.NewMessage("1", nil))
+						err = b.Enqueue(t.Context(), queue("g.retry"), &relay.Message{ID: "1"})
 					}
 					if err == nil && n == 0 {
-						err = b.Publish("topic", message.NewMessage("1", nil))
+						err = b.Publish(t.Context(), "topic", &relay.Message{ID: "1"})
 					}
 					if err != nil {
 						t.Error(err)
@@ -227,7 +224,7 @@ func TestWipedWithListener(t *testing.T) {
 			require.NoError(t, conn.Flush())
 			b := openPlain(t, s.url())
 			publish(t, b, "topic", 1, 1)
-			var messages <-chan *message.Message
+			var messages <-chan *brokertest.Message
 			if kind == "consumer" {
 				messages = subscribe(t, subscriber(t, b, group("g")), "topic")
 			}
@@ -240,10 +237,10 @@ func TestWipedWithListener(t *testing.T) {
 				}, time.Minute, 10*time.Millisecond)
 			}
 			require.Eventually(t, func() bool {
-				return b.Publish("topic", message.NewMessage("2", []byte("2"))) == nil
+				return b.Publish(t.Context(), "topic", &relay.Message{ID: "2", Body: []byte("2")}) == nil
 			}, time.Minute, 10*time.Millisecond)
 			if kind == "consumer" {
-				require.Equal(t, "2", string(receive(t, messages).Payload))
+				require.Equal(t, "2", string(receive(t, messages).Body))
 			}
 		})
 	}
@@ -262,7 +259,7 @@ func TestManyPublishersOfAStreamThatIsGone(t *testing.T) {
 	var publishing sync.WaitGroup
 	for range 1000 {
 		publishing.Go(func() {
-			if err := b.Publish("topic", message.NewMessage("2", nil)); err != nil {
+			if err := b.Publish(t.Context(), "topic", &relay.Message{ID: "2"}); err != nil {
 				t.Error(err)
 			}
 		})

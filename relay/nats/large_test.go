@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -40,10 +39,9 @@ func TestTooLarge(t *testing.T) {
 		{"small", 1001, 0, true, "more than that"},
 		{"small", 800, 500, true, "the headers count there, too"},
 	} {
-		m := message.NewMessage("1", bytes.Repeat([]byte("x"), c.body))
-		m.Metadata["key"] = strings.Repeat("x", c.metadata)
+		m := &relay.Message{ID: "1", Body: bytes.Repeat([]byte("x"), c.body), Metadata: map[string]string{"key": strings.Repeat("x", c.metadata)}}
 		began := time.Now()
-		err := b.Publish(c.topic, m)
+		err := b.Publish(t.Context(), c.topic, m)
 		require.Less(t, time.Since(began), atOnce, c.reason)
 		if c.tooLarge {
 			require.ErrorIs(t, err, relay.ErrTooLarge, c.reason)
@@ -51,9 +49,9 @@ func TestTooLarge(t *testing.T) {
 			require.NoError(t, err, c.reason)
 		}
 	}
-	err = b.Enqueue(queue("g.dead"), message.NewMessage("1", make([]byte, 200_001)))
+	err = b.Enqueue(t.Context(), queue("g.dead"), &relay.Message{ID: "1", Body: make([]byte, 200_001)})
 	require.ErrorIs(t, err, relay.ErrTooLarge)
-	require.NoError(t, b.Enqueue(queue("g.dead"), message.NewMessage("1", nil)), "the connection goes on")
+	require.NoError(t, b.Enqueue(t.Context(), queue("g.dead"), &relay.Message{ID: "1"}), "the connection goes on")
 }
 
 // The server comes back with a smaller max_payload.
@@ -61,12 +59,12 @@ func TestTooLargeAfterRestart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	b := openBroker(t, s.url())
-	large := message.NewMessage("1", make([]byte, 5000))
-	require.NoError(t, b.Publish("topic", large))
+	large := &relay.Message{ID: "1", Body: make([]byte, 5000)}
+	require.NoError(t, b.Publish(t.Context(), "topic", large))
 	s.stop()
 	s.options.MaxPayload = 1000
 	s.start()
-	require.ErrorIs(t, b.Publish("topic", large), relay.ErrTooLarge)
+	require.ErrorIs(t, b.Publish(t.Context(), "topic", large), relay.ErrTooLarge)
 	publish(t, b, "topic", 1, 1)
 }
 
@@ -76,7 +74,7 @@ func TestTopicTooLong(t *testing.T) {
 	b := openBroker(t, startServer(t).url())
 	publish(t, b, "topic", 1, 1)
 	began := time.Now()
-	err := b.Publish(strings.Repeat("x", 5000), message.NewMessage("1", nil))
+	err := b.Publish(t.Context(), strings.Repeat("x", 5000), &relay.Message{ID: "1"})
 	require.ErrorContains(t, err, "is not a valid NATS subject")
 	var permanent interface{ Permanent() bool }
 	require.ErrorAs(t, err, &permanent)

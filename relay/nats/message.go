@@ -4,8 +4,9 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 )
 
 // marshal returns the message for a topic. All metadata arrive unchanged.
-func marshal(topic string, m *message.Message) (*nats.Msg, error) {
+func marshal(topic string, m *relay.Message) (*nats.Msg, error) {
 	header := make(nats.Header, len(m.Metadata)+1)
 	var rest map[string]string
 	put := func(key, name, value string) {
@@ -31,7 +32,7 @@ func marshal(topic string, m *message.Message) (*nats.Msg, error) {
 		}
 		rest[key] = value
 	}
-	put(uuidHeader, uuidHeader, m.UUID)
+	put(uuidHeader, uuidHeader, m.ID)
 	for key, value := range m.Metadata {
 		put(key, headerOf(key), value)
 	}
@@ -42,7 +43,7 @@ func marshal(topic string, m *message.Message) (*nats.Msg, error) {
 		}
 		header[restHeader] = []string{string(text)}
 	}
-	return &nats.Msg{Subject: topic, Data: m.Payload, Header: header}, nil
+	return &nats.Msg{Subject: topic, Data: m.Body, Header: header}, nil
 }
 
 // headerOf returns the header for a key of metadata, or "" if it cannot be one:
@@ -74,8 +75,8 @@ var inNames = func() (in [256]bool) {
 }()
 
 // unmarshal returns the message in raw, from any sender.
-func unmarshal(raw *nats.Msg) *message.Message {
-	m := message.NewMessage(raw.Header.Get(uuidHeader), raw.Data)
+func unmarshal(raw *nats.Msg) *relay.Message {
+	m := &relay.Message{ID: raw.Header.Get(uuidHeader), Body: raw.Data, Metadata: map[string]string{}}
 	for name, values := range raw.Header {
 		if name != uuidHeader && name != restHeader {
 			m.Metadata[name] = strings.Join(values, ", ")
@@ -92,7 +93,7 @@ func unmarshal(raw *nats.Msg) *message.Message {
 	}
 	for key, value := range rest {
 		if key == uuidHeader {
-			m.UUID = value
+			m.ID = value
 		} else {
 			m.Metadata[key] = value
 		}

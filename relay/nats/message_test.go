@@ -6,11 +6,10 @@ import (
 	"net"
 	"testing"
 
-	wmjetstream "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/jetstream"
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // All metadata arrive, and none is a command to the server.
@@ -19,8 +18,8 @@ func TestMetadata(t *testing.T) {
 	s := startServer(t)
 	b := openBroker(t, s.url())
 	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
-	sent := message.NewMessage("the id", []byte{0, 1, 0xff, '\r', '\n'})
-	sent.Metadata = message.Metadata{
+	sent := &relay.Message{ID: "the id", Body: []byte{0, 1, 0xff, '\r', '\n'}}
+	sent.Metadata = map[string]string{
 		"ce-id":                       "1",
 		"Mixed-Case":                  "a",
 		"mixed-case":                  "b",
@@ -40,18 +39,18 @@ func TestMetadata(t *testing.T) {
 		"_watermill_message_uuid":     "another",
 	}
 	for range 2 {
-		require.NoError(t, b.Publish("topic", sent))
+		require.NoError(t, b.Publish(t.Context(), "topic", sent))
 		got := receive(t, messages)
-		require.Equal(t, "another", got.UUID, "which is what the metadata say")
+		require.Equal(t, "another", got.ID, "which is what the metadata say")
 		delete(got.Metadata, "_watermill_message_uuid")
-		want := message.Metadata{}
+		want := map[string]string{}
 		for k, v := range sent.Metadata {
 			if k != "_watermill_message_uuid" {
 				want[k] = v
 			}
 		}
 		require.Equal(t, want, got.Metadata)
-		require.Equal(t, sent.Payload, got.Payload)
+		require.Equal(t, sent.Body, got.Body)
 		got.Ack()
 	}
 }
@@ -71,23 +70,23 @@ func TestForeignMessages(t *testing.T) {
 		reason   string
 		send     func()
 		body     []byte
-		metadata message.Metadata
+		metadata map[string]string
 	}{
-		{"nothing", func() { send(nil, nil) }, nil, message.Metadata{}},
-		{"binary", func() { send([]byte{0xff, 0}, nil) }, []byte{0xff, 0}, message.Metadata{}},
-		{"several values", func() { send(nil, nats.Header{"k": {"1", "2"}, "e": {""}}) }, nil, message.Metadata{"k": "1, 2", "e": ""}},
-		{"looks like a word of the server", func() { send(nil, nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}) }, nil, message.Metadata{"Status": "409", "Description": "Consumer Deleted"}},
-		{"a header of ours that is not", func() { send(nil, nats.Header{"tidings-metadata": {"[1]"}}) }, nil, message.Metadata{"tidings-metadata": "[1]"}},
-		{"without an answer", func() { require.NoError(t, conn.Publish("topic", []byte("x"))) }, []byte("x"), message.Metadata{}},
-		{"headers that cannot be read", func() { sendRaw(t, s, "topic", "NATS/1.0\r\nno colon\r\n\r\n", "x") }, []byte("x"), message.Metadata{}},
+		{"nothing", func() { send(nil, nil) }, nil, map[string]string{}},
+		{"binary", func() { send([]byte{0xff, 0}, nil) }, []byte{0xff, 0}, map[string]string{}},
+		{"several values", func() { send(nil, nats.Header{"k": {"1", "2"}, "e": {""}}) }, nil, map[string]string{"k": "1, 2", "e": ""}},
+		{"looks like a word of the server", func() { send(nil, nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}) }, nil, map[string]string{"Status": "409", "Description": "Consumer Deleted"}},
+		{"a header of ours that is not", func() { send(nil, nats.Header{"tidings-metadata": {"[1]"}}) }, nil, map[string]string{"tidings-metadata": "[1]"}},
+		{"without an answer", func() { require.NoError(t, conn.Publish("topic", []byte("x"))) }, []byte("x"), map[string]string{}},
+		{"headers that cannot be read", func() { sendRaw(t, s, "topic", "NATS/1.0\r\nno colon\r\n\r\n", "x") }, []byte("x"), map[string]string{}},
 	} {
 		c.send()
 		m := receive(t, messages)
-		require.True(t, bytes.Equal(c.body, m.Payload), c.reason)
+		require.True(t, bytes.Equal(c.body, m.Body), c.reason)
 		require.Equal(t, c.metadata, m.Metadata, c.reason)
-		require.Empty(t, m.UUID, c.reason)
+		require.Empty(t, m.ID, c.reason)
 
-		require.NoError(t, b.Publish("topic", message.NewMessage(m.UUID, m.Payload)), "it can be passed on")
+		require.NoError(t, b.Publish(t.Context(), "topic", &relay.Message{ID: m.ID, Body: m.Body}), "it can be passed on")
 		m.Ack()
 		receive(t, messages).Ack()
 	}
@@ -107,41 +106,3 @@ func sendRaw(t *testing.T, s *natsServer, subject, header, body string) {
 	}
 	require.NoError(t, conn.Close())
 }
-
-// The format is that of Watermill's adapter, both ways.
-func TestFormatOfWatermill(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	b := openBroker(t, s.url())
-	conn, js := s.client()
-	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
-
-	adapter, err := wmjetstream.NewPublisher(wmjetstream.PublisherConfig{Conn: conn})
-	require.NoError(t, err)
-	sent := message.NewMessage("id", []byte("body"))
-	sent.Metadata.Set("k", "v")
-	require.NoError(t, adapter.Publish("topic", sent))
-	got := receive(t, messages)
-	require.True(t, sent.Equals(got))
-	got.Ack()
-
-	require.NoError(t, b.Publish("topic", sent))
-	receive(t, messages).Ack()
-	stream, err := js.Stream(t.Context(), "topic")
-	require.NoError(t, err)
-	raw, err := stream.GetMsg(t.Context(), 2)
-	require.NoError(t, err)
-	read, err := wmjetstream.DefaultUnmarshaler{}.Unmarshal(stored{data: raw.Data, header: raw.Header})
-	require.NoError(t, err)
-	require.True(t, sent.Equals(read))
-}
-
-// stored is a message as a stream has it.
-type stored struct {
-	jetstream.Msg
-	data   []byte
-	header nats.Header
-}
-
-func (s stored) Data() []byte         { return s.data }
-func (s stored) Headers() nats.Header { return s.header }

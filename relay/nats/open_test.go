@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
@@ -123,6 +122,6 @@ func TestPermissions(t *testing.T) {
 	g.AckWait = 45 * time.Second // which is set anew
 	publish(t, b, "orders.placed", 1, 1)
 	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, openBroker(t, "nats://shop:secret@"+s.host()), g), "orders.placed"), 1))
-	require.NoError(t, b.Enqueue(queue("g.dead"), message.NewMessage("1", []byte("1"))))
+	require.NoError(t, b.Enqueue(t.Context(), queue("g.dead"), &relay.Message{ID: "1", Body: []byte("1")}))
 	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, b, queue("g.dead")), "g.dead"), 1))
 }

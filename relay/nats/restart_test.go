@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	relaynats "github.com/tidings-go/tidings/relay/nats"
 )
 
@@ -36,7 +37,7 @@ func TestRestart(t *testing.T) {
 				select {
 				case m := <-messages:
 					select {
-					case arrived <- m.UUID:
+					case arrived <- m.ID:
 						m.Ack()
 					case <-stop:
 						return
@@ -51,7 +52,7 @@ func TestRestart(t *testing.T) {
 	for p := range publishers {
 		publishing.Go(func() {
 			for n := range each {
-				if err := b.Publish("topic", message.NewMessage(fmt.Sprint(p, "-", n), []byte("body"))); err != nil {
+				if err := b.Publish(t.Context(), "topic", &relay.Message{ID: fmt.Sprint(p, "-", n), Body: []byte("body")}); err != nil {
 					t.Errorf("publishing: %v", err)
 				}
 			}
@@ -107,9 +108,8 @@ func TestKeptWithoutConsumers(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	r := mustOpen(t, s.url())
-	sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
-	require.NoError(t, err)
-	require.NoError(t, sub.(message.SubscribeInitializer).SubscribeInitialize("topic"))
+	sub := brokertest.NewSubscriber(brokerOf(r), group("g"))
+	require.NoError(t, sub.Declare("topic"))
 	require.NoError(t, sub.Close())
 	publish(t, brokerOf(r), "topic", 1, 3)
 	require.NoError(t, r.Close(context.Background()))
@@ -133,10 +133,10 @@ func TestPublishWithoutServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	err := b.Publish("topic", message.NewMessageWithContext(ctx, "with a context", nil))
+	err := b.Publish(ctx, "topic", &relay.Message{ID: "with a context"})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
-	err = b.Publish("topic", message.NewMessage("without", nil))
+	err = b.Publish(t.Context(), "topic", &relay.Message{ID: "without"})
 	require.ErrorContains(t, err, "the connection to the server is lost")
 	require.Less(t, time.Since(began), patience)
 
@@ -161,7 +161,7 @@ func TestFailedPublishIsNotSentLater(t *testing.T) {
 			publishing.Go(func() {
 				for range 50 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-					err := b.Publish("topic", message.NewMessageWithContext(ctx, "failed", nil))
+					err := b.Publish(ctx, "topic", &relay.Message{ID: "failed"})
 					cancel()
 					assert.Error(t, err)
 				}
@@ -197,8 +197,7 @@ func TestCloseWithoutServer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	r := mustOpen(t, s.url())
-	sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
-	require.NoError(t, err)
+	sub := brokertest.NewSubscriber(brokerOf(r), group("g"))
 	messages := subscribe(t, sub, "topic")
 	publish(t, brokerOf(r), "topic", 1, 1)
 	receive(t, messages)
@@ -223,7 +222,7 @@ func TestSilentServer(t *testing.T) {
 	for n := range each * each {
 		publishing.Go(func() {
 			topic := fmt.Sprint("topic-", n%each)
-			if err := b.Publish(topic, message.NewMessage("1", nil)); err == nil {
+			if err := b.Publish(t.Context(), topic, &relay.Message{ID: "1"}); err == nil {
 				t.Error("a server that says nothing has stored a message")
 			}
 		})

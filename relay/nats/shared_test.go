@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -34,12 +33,12 @@ func TestStreamOfManyTopics(t *testing.T) {
 
 	// So is the queue of a handler, if its name is one of the stream's.
 	retry := queue("orders.bill.retry")
-	require.NoError(t, b.Enqueue(retry, message.NewMessage("7", []byte("7"))))
+	require.NoError(t, b.Enqueue(t.Context(), retry, &relay.Message{ID: "7", Body: []byte("7")}))
 	require.Equal(t, numbers(7, 7), bodies(t, subscribe(t, subscriber(t, b, retry), "orders.bill.retry"), 1))
 	// In it, what was handled stays. When somebody deletes the consumer of letters,
 	// a process that has not seen it gets all nonetheless.
 	dead := queue("orders.bill.dead")
-	require.NoError(t, b.Enqueue(dead, message.NewMessage("8", []byte("8"))))
+	require.NoError(t, b.Enqueue(t.Context(), dead, &relay.Message{ID: "8", Body: []byte("8")}))
 	require.NoError(t, js.DeleteConsumer(t.Context(), "ORDERS", "orders~bill~dead@orders~bill~dead"))
 	require.Equal(t, numbers(8, 8), bodies(t, subscribe(t, subscriber(t, openPlain(t, s.url()), dead), "orders.bill.dead"), 1))
 
@@ -54,7 +53,7 @@ func TestStreamOfManyTopics(t *testing.T) {
 	require.NoError(t, js.DeleteStream(t.Context(), "ORDERS"))
 	publish(t, b, "orders.paid", 8, 8)
 	publish(t, b, "orders.placed", 9, 9)
-	require.NoError(t, b.Enqueue(retry, message.NewMessage("10", []byte("10"))))
+	require.NoError(t, b.Enqueue(t.Context(), retry, &relay.Message{ID: "10", Body: []byte("10")}))
 	require.Equal(t, numbers(8, 8), bodies(t, paid, 1))
 	require.Equal(t, numbers(9, 9), bodies(t, placed, 1))
 	require.Equal(t, numbers(9, 9), bodies(t, placedToo, 1))
@@ -95,7 +94,7 @@ func TestStreamWithoutTheSubject(t *testing.T) {
 	_, js := s.client()
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "topic", Subjects: []string{"another"}})
 	require.NoError(t, err)
-	err = openPlain(t, s.url()).Publish("topic", message.NewMessage("1", nil))
+	err = openPlain(t, s.url()).Publish(t.Context(), "topic", &relay.Message{ID: "1"})
 	require.ErrorContains(t, err, `does not have the subject "topic": add that`)
 }
 
@@ -121,7 +120,7 @@ func TestRetentionOfTheOperator(t *testing.T) {
 
 	// One that keeps only what a consumer wants keeps letters nonetheless.
 	dead := queue("interest.g.dead")
-	require.NoError(t, b.Enqueue(dead, message.NewMessage("1", []byte("1"))))
+	require.NoError(t, b.Enqueue(t.Context(), dead, &relay.Message{ID: "1", Body: []byte("1")}))
 	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, openPlain(t, s.url()), dead), "interest.g.dead"), 1))
 
 	// And when it was gone, takes nothing that the groups would not get.
@@ -133,13 +132,13 @@ func TestRetentionOfTheOperator(t *testing.T) {
 	require.NoError(t, js.DeleteStream(t.Context(), "INTEREST"))
 	began := time.Now()
 	require.Eventually(t, func() bool { // a busy server may not answer within five seconds
-		err = b.Publish("interest.a", message.NewMessage("2", nil))
+		err = b.Publish(t.Context(), "interest.a", &relay.Message{ID: "2"})
 		return !errors.Is(err, jetstream.ErrAsyncPublishTimeout)
 	}, patience, time.Millisecond)
 	require.ErrorContains(t, err, `the stream "INTEREST" was deleted`)
-	initialize := sub.(message.SubscribeInitializer).SubscribeInitialize // as a relay does every few seconds
+	initialize := sub.Declare // as a relay does every few seconds
 	require.Eventually(t, func() bool {
-		return initialize("interest.a") == nil && b.Publish("interest.a", message.NewMessage("3", []byte("accepted"))) == nil
+		return initialize("interest.a") == nil && b.Publish(t.Context(), "interest.a", &relay.Message{ID: "3", Body: []byte("accepted")}) == nil
 	}, time.Minute, 100*time.Millisecond)
 	require.GreaterOrEqual(t, time.Since(began), relay.DeclareEvery)
 	require.Equal(t, []string{"accepted"}, bodies(t, messages, 1))

@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // A subscription serves one worker. It requests messages from the server,
@@ -24,15 +25,16 @@ import (
 // with the header "Status" and an empty body as a status of the server, so no
 // worker would ever get that message.
 type subscription struct {
-	*subscriber
+	*broker
 	ctx    context.Context
+	group  relay.Group
 	topic  string
+	handle func(*relay.Message) bool
 	next   string // subject for requests, from declare
 	sub    *nats.Subscription
 	input  chan *nats.Msg
-	output chan *message.Message // closed only by run
 	window window
-	held   *nats.Msg   // the worker's message when the subscription ends
+	held   *nats.Msg   // the message that was being handled when ctx ended, and is not done
 	due    int         // messages that the request may still bring
 	stale  *time.Timer // while a message is handled: when to return those that wait
 	look   *time.Timer // while there is none: when to check whether the server is there
@@ -70,19 +72,20 @@ func requestFor(batch int) []byte {
 	return body
 }
 
-func newSubscription(ctx context.Context, s *subscriber, topic string, consumer *jetstream.ConsumerInfo) (*subscription, error) {
+func newSubscription(ctx context.Context, b *broker, group relay.Group, topic string, consumer *jetstream.ConsumerInfo, handle func(*relay.Message) bool) (*subscription, error) {
 	n := &subscription{
-		subscriber: s,
-		ctx:        ctx,
-		topic:      topic,
-		next:       nextOf(s.js, consumer),
-		input:      make(chan *nats.Msg, inputSize),
-		output:     make(chan *message.Message),
-		stale:      time.NewTimer(time.Hour),
-		look:       time.NewTimer(time.Hour),
+		broker: b,
+		ctx:    ctx,
+		group:  group,
+		topic:  topic,
+		handle: handle,
+		next:   nextOf(b.js, consumer),
+		input:  make(chan *nats.Msg, inputSize),
+		stale:  time.NewTimer(time.Hour),
+		look:   time.NewTimer(time.Hour),
 	}
 	var err error
-	n.sub, err = s.conn.ChanSubscribe(s.conn.NewInbox(), n.input)
+	n.sub, err = b.conn.ChanSubscribe(b.conn.NewInbox(), n.input)
 	return n, err
 }
 
@@ -104,21 +107,23 @@ func apiPrefix(js jetstream.JetStream) string {
 	return strings.TrimSuffix(prefix, ".") + "."
 }
 
-func (n *subscription) run() {
-	defer close(n.output)
+// run handles messages until ctx ends, or the connection is closed.
+func (n *subscription) run() error {
 	defer n.leave()
 	defer n.stale.Stop()
 	defer n.look.Stop()
 	for raw := n.fetch(); raw != nil; raw = n.fetch() {
-		if !n.pass(raw) {
-			return
-		}
+		n.pass(raw)
 	}
+	if n.ctx.Err() != nil {
+		return nil
+	}
+	return nats.ErrConnectionClosed
 }
 
 // fetch returns the next message, or nil when the subscription has ended.
 func (n *subscription) fetch() *nats.Msg {
-	for {
+	for n.ctx.Err() == nil {
 		if len(n.input) == 0 && n.due == 0 && !n.ask() {
 			return nil
 		}
@@ -131,6 +136,7 @@ func (n *subscription) fetch() *nats.Msg {
 		}
 		n.due = 0
 	}
+	return nil
 }
 
 // ask requests messages as soon as there is a connection.
@@ -146,7 +152,7 @@ func (n *subscription) ask() bool {
 			}
 			n.log().Warn("relay/nats: requesting a message failed", slog.Any("error", err))
 		}
-		if n.conn.IsClosed() || !n.pause(n.ctx, troubleFor) {
+		if n.conn.IsClosed() || !pause(n.ctx, troubleFor) {
 			return false
 		}
 	}
@@ -160,8 +166,6 @@ func (n *subscription) answer() (raw *nats.Msg, ok bool) {
 			n.look.Reset(lookEvery)
 		}
 		select {
-		case <-n.closing.Done():
-			return nil, false
 		case <-n.ctx.Done():
 			return nil, false
 		case raw := <-n.input:
@@ -202,7 +206,7 @@ func (n *subscription) isForgotten() bool {
 func (n *subscription) amend(raw *nats.Msg) bool {
 	n.log().Debug("relay/nats: the server has no message",
 		slog.String("status", raw.Header.Get("Status")), slog.String("description", raw.Header.Get("Description")))
-	if !n.pause(n.ctx, troubleFor) {
+	if !pause(n.ctx, troubleFor) {
 		return false
 	}
 	n.declareAgain()
@@ -211,10 +215,7 @@ func (n *subscription) amend(raw *nats.Msg) bool {
 
 // declareAgain creates the consumer again, if it is missing.
 func (n *subscription) declareAgain() {
-	ctx, cancel := context.WithTimeout(n.ctx, answerWithin)
-	defer cancel()
-	defer context.AfterFunc(n.closing, cancel)()
-	consumer, err := n.declare(ctx, n.topic)
+	consumer, err := n.declare(n.ctx, n.group, n.topic, answerWithin)
 	if err != nil {
 		n.log().Warn("relay/nats: declaring a consumer again failed", slog.Any("error", err))
 		return
@@ -222,43 +223,24 @@ func (n *subscription) declareAgain() {
 	n.next = nextOf(n.js, consumer)
 }
 
-// pass delivers a message and waits for the verdict. It reports whether the
-// subscription continues.
-func (n *subscription) pass(raw *nats.Msg) bool {
-	m := unmarshal(raw)
-	m.SetContext(n.ctx)
-	output := n.output
-	n.stale.Reset(n.hold())
+// pass handles a message. If that takes long, those that wait behind it go
+// back.
+func (n *subscription) pass(raw *nats.Msg) {
+	done := make(chan bool, 1)
+	go func() { done <- n.handle(unmarshal(raw)) }()
 	for {
+		n.stale.Reset(n.hold())
 		select {
-		case output <- m:
-			output = nil
-		case <-m.Acked():
-			n.answerTo(raw, ack)
-			return true
-		case <-m.Nacked():
-			n.answerTo(raw, nak)
-			return true
+		case done := <-done:
+			if !done && n.ctx.Err() != nil {
+				n.held = raw
+			} else {
+				n.answerTo(raw, verdictOf(done))
+			}
+			return
 		case <-n.stale.C:
 			n.giveBack()
-			n.stale.Reset(n.hold())
-		case <-n.closing.Done():
-			n.cutOff(raw, m)
-			return false
-		case <-n.ctx.Done():
-			n.cutOff(raw, m)
-			return false
 		}
-	}
-}
-
-// cutOff handles a message that the worker may have when the subscription ends.
-func (n *subscription) cutOff(raw *nats.Msg, m *message.Message) {
-	select {
-	case <-m.Acked():
-		n.answerTo(raw, ack)
-	default:
-		n.held = raw
 	}
 }
 
@@ -296,12 +278,19 @@ const (
 	nak = "-NAK"
 )
 
+func verdictOf(done bool) string {
+	if done {
+		return ack
+	}
+	return nak
+}
+
 // answerTo sends a verdict as soon as there is a connection, and does not wait
 // until the server has it: if the verdict is lost, the message is redelivered.
 func (n *subscription) answerTo(raw *nats.Msg, verdict string) {
 	for {
 		err := n.conn.Publish(raw.Reply, []byte(verdict))
-		if errors.Is(err, nats.ErrReconnectBufExceeded) && n.pause(n.ctx, publishPause) {
+		if errors.Is(err, nats.ErrReconnectBufExceeded) && pause(n.ctx, publishPause) {
 			continue
 		}
 		if err != nil {

@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/internal/testproxy"
+	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // Whatever has become of a connection after it was used, each call ends within
@@ -28,15 +29,13 @@ func TestEveryWaitEnds(t *testing.T) {
 			p := testproxy.Start(t, s.host(), nil)
 			r := mustOpen(t, "nats://"+p.Addr())
 			b := brokerOf(r)
-			sub, err := b.Subscriber(t.Context(), group("g"))
-			require.NoError(t, err)
-			closing, err := b.Subscriber(t.Context(), group("closing"))
-			require.NoError(t, err)
+			sub := brokertest.NewSubscriber(b, group("g"))
+			closing := brokertest.NewSubscriber(b, group("closing"))
 			messages := subscribe(t, closing, "topic")
 			subscribe(t, closing, "idle")
 			subscribe(t, sub, "topic")
 			publish(t, b, "topic", 1, 2)
-			require.NoError(t, b.Enqueue(queue("g.retry"), message.NewMessage("1", nil)))
+			require.NoError(t, b.Enqueue(t.Context(), queue("g.retry"), &relay.Message{ID: "1"}))
 			receive(t, messages) // and does not answer
 			silence.begin(p)
 
@@ -54,23 +53,23 @@ func TestEveryWaitEnds(t *testing.T) {
 					return err
 				})
 			}
-			large := message.NewMessage("1", bytes.Repeat([]byte("x"), 1<<19))
+			large := &relay.Message{ID: "1", Body: bytes.Repeat([]byte("x"), 1<<19)}
 			var calls sync.WaitGroup
 			for range 60 { // which fill the buffers of a connection that nobody reads
-				calls.Go(func() { fails("Publish", func() error { return b.Publish("topic", large) }) })
+				calls.Go(func() { fails("Publish", func() error { return b.Publish(t.Context(), "topic", large) }) })
 			}
 			for n := range 4 {
 				calls.Go(func() {
-					fails("Publish to a new topic", func() error { return b.Publish(fmt.Sprint("topic-", n), large) })
+					fails("Publish to a new topic", func() error { return b.Publish(t.Context(), fmt.Sprint("topic-", n), large) })
 				})
 				calls.Go(func() {
-					fails("Enqueue", func() error { return b.Enqueue(queue("g.retry"), large) })
+					fails("Enqueue", func() error { return b.Enqueue(t.Context(), queue("g.retry"), large) })
 				})
 				calls.Go(func() {
-					fails("Enqueue to a new queue", func() error { return b.Enqueue(queue(fmt.Sprint("g.dead-", n)), large) })
+					fails("Enqueue to a new queue", func() error { return b.Enqueue(t.Context(), queue(fmt.Sprint("g.dead-", n)), large) })
 				})
 				calls.Go(func() {
-					fails("SubscribeInitialize", func() error { return sub.(message.SubscribeInitializer).SubscribeInitialize("topic") })
+					fails("SubscribeInitialize", func() error { return sub.Declare("topic") })
 				})
 				calls.Go(func() {
 					fails("Subscribe", func() error { _, err := sub.Subscribe(context.Background(), "topic"); return err })
@@ -92,8 +91,7 @@ func TestCloseEnds(t *testing.T) {
 			t.Parallel()
 			p := testproxy.Start(t, startServer(t).host(), nil)
 			r := mustOpen(t, "nats://"+p.Addr())
-			sub, err := brokerOf(r).Subscriber(t.Context(), group("g"))
-			require.NoError(t, err)
+			sub := brokertest.NewSubscriber(brokerOf(r), group("g"))
 			messages := subscribe(t, sub, "topic")
 			publish(t, brokerOf(r), "topic", 1, 2)
 			held := receive(t, messages)
@@ -120,7 +118,7 @@ func TestContextEndsPublish(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		began := time.Now()
-		err := b.Publish("topic", message.NewMessageWithContext(ctx, "1", nil))
+		err := b.Publish(ctx, "topic", &relay.Message{ID: "1"})
 		require.True(t, errors.Is(err, context.Canceled), "%v", err)
 		quickest = min(quickest, time.Since(began))
 	}

@@ -2,14 +2,12 @@ package redis
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/tidings-go/tidings/relay"
@@ -90,20 +88,7 @@ func newBroker(c Config) *broker {
 // Topic returns name: keys and groups of Redis may contain any bytes.
 func (b *broker) Topic(name string) string { return name }
 
-// Subscriber returns a subscriber that shares the connections of b, which it
-// does not close.
-func (b *broker) Subscriber(_ context.Context, group relay.Group) (message.Subscriber, error) {
-	if group.Name == "" {
-		return nil, errors.New("relay/redis: a group without a name")
-	}
-	if group.AckWait <= 0 {
-		group.AckWait = time.Minute
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	return &subscriber{broker: b, group: group.Name, ackWait: group.AckWait, queue: group.Queue, closing: ctx, stop: cancel}, nil
-}
-
-// Close ends the connections. Close the subscribers before.
+// Close ends the connections.
 func (b *broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.trimmer.close()

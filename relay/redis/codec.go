@@ -3,8 +3,9 @@ package redis
 import (
 	"maps"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // The fields of an entry are those of Watermill's adapter for Redis streams, so
@@ -16,18 +17,18 @@ const (
 )
 
 // fieldsOf returns the entry for m.
-func fieldsOf(m *message.Message) []any {
-	return []any{idField, m.UUID, metadataField, encodeMetadata(m.Metadata), payloadField, []byte(m.Payload)}
+func fieldsOf(m *relay.Message) []any {
+	return []any{idField, m.ID, metadataField, encodeMetadata(m.Metadata), payloadField, m.Body}
 }
 
 // messageOf returns the message in an entry, and never fails: an entry of
 // another producer, which may have any fields, becomes a message with the ID of
 // the entry and its fields as metadata, so that a dead letter shows them. (The
 // adapter would end the subscription.)
-func messageOf(entry goredis.XMessage) *message.Message {
-	m := message.NewMessage(text(entry.Values[idField]), message.Payload(text(entry.Values[payloadField])))
-	if m.UUID == "" {
-		m.UUID = entry.ID
+func messageOf(entry goredis.XMessage) *relay.Message {
+	m := &relay.Message{ID: text(entry.Values[idField]), Body: []byte(text(entry.Values[payloadField])), Metadata: map[string]string{}}
+	if m.ID == "" {
+		m.ID = entry.ID
 	}
 	for name, value := range entry.Values {
 		switch name {

@@ -1,16 +1,12 @@
 package redis_test
 
 import (
-	"context"
 	"maps"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
-	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -32,20 +28,20 @@ func TestEntriesOfOthers(t *testing.T) {
 		fields   []any
 		id       string // "" for the entry's
 		body     string
-		metadata message.Metadata
+		metadata map[string]string
 	}{
-		{"nothing of ours", []any{"order", "7"}, "", "", message.Metadata{"order": "7"}},
-		{"no ID", []any{payloadField, "x"}, "", "x", message.Metadata{}},
-		{"an empty ID", []any{idField, "", payloadField, "x"}, "", "x", message.Metadata{}},
-		{"no body", []any{idField, "a"}, "a", "", message.Metadata{}},
-		{"a binary body", []any{idField, "a", payloadField, "\x00\xff\r\n"}, "a", "\x00\xff\r\n", message.Metadata{}},
-		{"empty names and values", []any{"", ""}, "", "", message.Metadata{"": ""}},
-		{"metadata that are no MessagePack", []any{idField, "a", metadataField, "{\"a\":1}"}, "a", "", message.Metadata{metadataField: "{\"a\":1}"}},
-		{"metadata that end early", []any{idField, "a", metadataField, "\x82\xa1a\xa1b\xa1"}, "a", "", message.Metadata{"a": "b", metadataField: "\x82\xa1a\xa1b\xa1"}},
-		{"metadata that promise too much", []any{metadataField, "\xdf\xff\xff\xff\xff"}, "", "", message.Metadata{metadataField: "\xdf\xff\xff\xff\xff"}},
-		{"values that are no strings", []any{metadataField, "\x84\xa1i\x07\xa1n\xc0\xa1b\xc3\xa1m\xff"}, "", "", message.Metadata{"i": "7", "n": "", "b": "true", "m": "-1"}},
-		{"a list in the metadata", []any{metadataField, "\x82\xa1a\xa1b\xa1l\x91\x01"}, "", "", message.Metadata{"a": "b", metadataField: "\x82\xa1a\xa1b\xa1l\x91\x01"}},
-		{"a field named like metadata", []any{metadataField, "\x81\xa1a\xa1b", "a", "c", "d", "e"}, "", "", message.Metadata{"a": "b", "d": "e"}},
+		{"nothing of ours", []any{"order", "7"}, "", "", map[string]string{"order": "7"}},
+		{"no ID", []any{payloadField, "x"}, "", "x", map[string]string{}},
+		{"an empty ID", []any{idField, "", payloadField, "x"}, "", "x", map[string]string{}},
+		{"no body", []any{idField, "a"}, "a", "", map[string]string{}},
+		{"a binary body", []any{idField, "a", payloadField, "\x00\xff\r\n"}, "a", "\x00\xff\r\n", map[string]string{}},
+		{"empty names and values", []any{"", ""}, "", "", map[string]string{"": ""}},
+		{"metadata that are no MessagePack", []any{idField, "a", metadataField, "{\"a\":1}"}, "a", "", map[string]string{metadataField: "{\"a\":1}"}},
+		{"metadata that end early", []any{idField, "a", metadataField, "\x82\xa1a\xa1b\xa1"}, "a", "", map[string]string{"a": "b", metadataField: "\x82\xa1a\xa1b\xa1"}},
+		{"metadata that promise too much", []any{metadataField, "\xdf\xff\xff\xff\xff"}, "", "", map[string]string{metadataField: "\xdf\xff\xff\xff\xff"}},
+		{"values that are no strings", []any{metadataField, "\x84\xa1i\x07\xa1n\xc0\xa1b\xc3\xa1m\xff"}, "", "", map[string]string{"i": "7", "n": "", "b": "true", "m": "-1"}},
+		{"a list in the metadata", []any{metadataField, "\x82\xa1a\xa1b\xa1l\x91\x01"}, "", "", map[string]string{"a": "b", metadataField: "\x82\xa1a\xa1b\xa1l\x91\x01"}},
+		{"a field named like metadata", []any{metadataField, "\x81\xa1a\xa1b", "a", "c", "d", "e"}, "", "", map[string]string{"a": "b", "d": "e"}},
 	}
 	eachServer(t, func(t *testing.T, url string) {
 		b, client := newBroker(t, url)
@@ -59,52 +55,10 @@ func TestEntriesOfOthers(t *testing.T) {
 			if want == "" {
 				want = id
 			}
-			require.Equal(t, want, m.UUID, test.reason)
-			require.Equal(t, test.body, string(m.Payload), test.reason)
+			require.Equal(t, want, m.ID, test.reason)
+			require.Equal(t, test.body, string(m.Body), test.reason)
 			require.Equal(t, test.metadata, m.Metadata, test.reason)
 			require.True(t, m.Ack())
-		}
-	})
-}
-
-// Programs with Watermill's adapter may be at the other end.
-func TestAdapter(t *testing.T) {
-	t.Parallel()
-	messages := map[string]message.Metadata{
-		"none": {},
-		"few":  {"a": "b", "": "", "long": strings.Repeat("x", 300), "longer": strings.Repeat("y", 70_000)},
-		"many": {},
-	}
-	for n := range 40 {
-		messages["many"][strings.Repeat("k", n+1)] = strings.Repeat("v", n)
-	}
-	eachServer(t, func(t *testing.T, url string) {
-		b, client := newBroker(t, url)
-		topic := topicName(t)
-
-		publisher, err := redisstream.NewPublisher(redisstream.PublisherConfig{Client: client}, watermill.NopLogger{})
-		require.NoError(t, err)
-		ours := newConsumer(t, b, "ours", topic, time.Minute)
-		theirs, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: client, ConsumerGroup: "theirs"}, watermill.NopLogger{})
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		received, err := theirs.Subscribe(ctx, topic)
-		require.NoError(t, err)
-
-		for id, metadata := range messages {
-			for _, p := range []message.Publisher{publisher, b} {
-				sent := message.NewMessage(id, []byte("body of "+id))
-				maps.Copy(sent.Metadata, metadata)
-				require.NoError(t, p.Publish(topic, sent))
-				for _, got := range []*message.Message{ours.next(), (&consumer{t, theirs, received}).next()} {
-					require.True(t, got.Equals(sent), "%v", got)
-					require.True(t, got.Ack())
-				}
-			}
-		}
-		require.Eventually(t, func() bool { return pending(t, client, topic, "theirs") == 0 }, patience, 10*time.Millisecond)
-		cancel()
-		for range received { // its goroutines use the client
 		}
 	})
 }

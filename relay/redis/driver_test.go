@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	goredis "github.com/redis/go-redis/v9"
@@ -22,6 +21,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/redis"
 )
 
@@ -147,7 +147,8 @@ func TestNew(t *testing.T) {
 	require.ErrorContains(t, err, "MaxLen -1")
 
 	b, _ := newBroker(t, "redis://"+miniredis.RunT(t).Addr())
-	_, err = b.Subscriber(t.Context(), relay.Group{})
+	nameless := brokertest.NewSubscriber(b, relay.Group{})
+	_, err = nameless.Subscribe(t.Context(), "topic")
 	require.ErrorContains(t, err, "without a name")
 	name := "az.AZ_09/:-" + strings.Repeat("x", 200)
 	require.Equal(t, name, b.Topic(name))
@@ -166,7 +167,7 @@ func TestFewRights(t *testing.T) {
 	require.NoError(t, opened(t, "redis://carrier:secret@"+s.addr))
 	b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{s.addr}, Username: "carrier", Password: "secret"}})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, b.Close()) }()
+	t.Cleanup(func() { require.NoError(t, b.Close()) }) // after the consumers
 	redis.SetTrim(b, 0, time.Minute)
 	c := newConsumer(t, b, "group", "orders", time.Minute)
 	for range 300 {
@@ -185,7 +186,7 @@ func TestFewRights(t *testing.T) {
 	consumers, err := client.XInfoConsumers(t.Context(), "orders", "group").Result()
 	require.NoError(t, err)
 	require.LessOrEqual(t, len(consumers), 2)
-	require.ErrorContains(t, b.Publish("secrets", message.NewMessage("z", nil)), "NOPERM")
+	require.ErrorContains(t, b.Publish(t.Context(), "secrets", &relay.Message{ID: "z"}), "NOPERM")
 	log, err := client.ACLLog(t.Context(), 10).Result()
 	require.NoError(t, err)
 	for _, entry := range log {

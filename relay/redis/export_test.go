@@ -14,12 +14,12 @@ var (
 )
 
 // Trim does what a broker does every few seconds.
-func Trim(ctx context.Context, b relay.Broker, stream string) { b.(*broker).trimmer.trim(ctx, stream) }
+func Trim(ctx context.Context, b relay.Broker, stream string) { brokerOf(b).trimmer.trim(ctx, stream) }
 
 // SetTrim sets how long a broker watches a stream before it trims it, and how
 // long it waits for a group that is missing.
 func SetTrim(b relay.Broker, settle, missed time.Duration) {
-	t := b.(*broker).trimmer
+	t := brokerOf(b).trimmer
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.settle, t.missedFor = settle, missed
@@ -27,14 +27,16 @@ func SetTrim(b relay.Broker, settle, missed time.Duration) {
 
 // Trims reports whether a broker trims a stream.
 func Trims(b relay.Broker, stream string) bool {
-	_, ok := b.(*broker).trimmer.streams.Load(stream)
+	_, ok := brokerOf(b).trimmer.streams.Load(stream)
 	return ok
 }
 
 // CheckSize does what a broker does before it sends that much.
 func CheckSize(ctx context.Context, b relay.Broker, fields ...any) error {
-	return b.(*broker).checkSize(ctx, fields)
+	return brokerOf(b).checkSize(ctx, fields)
 }
+
+func brokerOf(b relay.Broker) *broker { return b.(*broker) }
 
 // Limits.
 const (

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -50,22 +51,24 @@ const (
 var errNoGroup = errors.New("NOGROUP the stream has no such group")
 
 // declare creates the group if it is missing, and records its position.
-func (s *subscriber) declare(ctx context.Context, topic string) error {
+func (s *member) declare(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	s.broker.evictions.warn(ctx)
-	key := groupKey{topic, s.group}
+	key := groupKey{s.topic, s.group}
 	err := s.look(ctx, key)
 	if err == nil || !isForgotten(err) {
 		return wrapDeclare(err, key)
 	}
 	_, known := s.broker.positions.get(key)
-	err = s.broker.writes.XGroupCreateMkStream(ctx, topic, s.group, s.beginning(ctx, key)).Err()
+	err = s.broker.writes.XGroupCreateMkStream(ctx, s.topic, s.group, s.beginning(ctx, key)).Err()
 	switch {
 	case err == nil && known:
-		s.broker.logger.Warn("relay/redis: the server has lost a group, which is created again", slog.Any("error", errNoGroup), slog.String("topic", topic), slog.String("group", s.group))
+		s.broker.logger.Warn("relay/redis: the server has lost a group, which is created again", slog.Any("error", errNoGroup), slog.String("topic", s.topic), slog.String("group", s.group))
 	case err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP"): // another process was faster
 		return wrapDeclare(err, key)
 	}
-	s.broker.streams.Store(topic, true)
+	s.broker.streams.Store(s.topic, true)
 	return wrapDeclare(s.look(ctx, key), key)
 }
 
@@ -77,7 +80,7 @@ func wrapDeclare(err error, key groupKey) error {
 }
 
 // look reads the position of the group.
-func (s *subscriber) look(ctx context.Context, key groupKey) error {
+func (s *member) look(ctx context.Context, key groupKey) error {
 	pipe := s.broker.writes.Pipeline()
 	infos := pipe.XInfoGroups(ctx, key.topic)
 	pending := pipe.XPending(ctx, key.topic, key.group)
@@ -101,7 +104,7 @@ func (s *subscriber) look(ctx context.Context, key groupKey) error {
 // where it was if the stream is the same one, which it is if it still has the
 // entry. If not, the stream is another one, or was trimmed beyond that entry:
 // all its entries are new to the group.
-func (s *subscriber) beginning(ctx context.Context, key groupKey) string {
+func (s *member) beginning(ctx context.Context, key groupKey) string {
 	position, known := s.broker.positions.get(key)
 	switch {
 	case s.queue:

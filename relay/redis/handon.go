@@ -5,60 +5,22 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 )
 
 // handOn passes an entry to the handler, and decides what happens to it.
 func (s *subscription) handOn(ctx context.Context, entry goredis.XMessage) {
-	since := time.Now() // when the server began to count, or slightly later
-	msgCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	for {
-		m := messageOf(entry)
-		m.SetContext(msgCtx)
-		if !s.offer(ctx, m, entry.ID, &since) {
-			return
-		}
-		select {
-		case <-m.Acked():
+		since := time.Now() // when the server began to count, or slightly later
+		switch {
+		case s.handle(messageOf(entry)):
 			s.acked = entry.ID
 			return
-		case <-m.Nacked():
-		case <-ctx.Done():
-			// An acknowledgement before the end counts: select chooses at
-			// random.
-			select {
-			case <-m.Acked():
-				s.acked = entry.ID
-			default:
-				s.release(ctx, entry.ID, since)
-			}
+		case ctx.Err() != nil:
+			s.release(ctx, entry.ID, since)
 			return
-		}
-		if !s.renew(ctx, entry.ID, since) {
+		case !s.renew(ctx, entry.ID, since):
 			return
-		}
-		since = time.Now()
-	}
-}
-
-// offer waits until a worker takes a message, and renews its time meanwhile.
-func (s *subscription) offer(ctx context.Context, m *message.Message, id string, since *time.Time) bool {
-	tick := time.NewTicker(s.ackWait / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case s.messages <- m:
-			return true
-		case <-tick.C:
-			if !s.renew(ctx, id, *since) {
-				return false
-			}
-			*since = time.Now()
-		case <-ctx.Done():
-			s.release(ctx, id, *since)
-			return false
 		}
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/redis"
 )
 
@@ -58,9 +58,8 @@ func newLogged(t *testing.T, client *goredis.Client, l *logs) relay.Broker {
 // declare is what a relay does every few seconds.
 func declare(t *testing.T, b relay.Broker, group relay.Group, topic string) {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), group)
-	require.NoError(t, err)
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	s := brokertest.NewSubscriber(b, group)
+	require.NoError(t, s.Declare(topic))
 	require.NoError(t, s.Close())
 }
 
@@ -69,7 +68,7 @@ func (c *consumer) drain(last string) (bodies []string) {
 	c.t.Helper()
 	for {
 		m := c.next()
-		bodies = append(bodies, string(m.Payload))
+		bodies = append(bodies, string(m.Body))
 		require.True(c.t, m.Ack())
 		if bodies[len(bodies)-1] == last {
 			return bodies
@@ -166,8 +165,7 @@ func TestBeginningOfAGroup(t *testing.T) {
 // subscribe returns a consumer of a group.
 func subscribe(t *testing.T, b relay.Broker, group relay.Group, topic string) *consumer {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), group)
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, group)
 	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), topic)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -189,7 +187,7 @@ func TestQueue(t *testing.T) {
 		enqueue := func(from int) {
 			for n := range messages {
 				body := fmt.Sprint(from + n)
-				require.NoError(t, b.Enqueue(queue, message.NewMessage(body, []byte(body))))
+				require.NoError(t, b.Enqueue(t.Context(), queue, &relay.Message{ID: body, Body: []byte(body)}))
 			}
 		}
 		length := func() int64 { return client.XLen(t.Context(), queue.Name).Val() }
@@ -323,7 +321,7 @@ func TestLossIsLogged(t *testing.T) {
 		redis.Trim(t.Context(), subscriber, topic)
 		require.Len(t, l.warnings("had not handled", "group=group", "topic="+topic), 1)
 		group.AckWait = 100 * time.Millisecond
-		require.Equal(t, "6", string(subscribe(t, subscriber, group, topic).next().Payload))
+		require.Equal(t, "6", string(subscribe(t, subscriber, group, topic).next().Body))
 		require.NotEmpty(t, l.warnings("deleted before it was handled", "entry="+ids[1].ID))
 	})
 }

@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/tidings-go/tidings/relay"
 )
 
 // Publish appends the messages to the stream, in order, and stops at the first
-// that the server does not accept. The adapter's publisher does the same, but
-// without the ctx of the message and without a time limit.
-func (b *broker) Publish(topic string, messages ...*message.Message) error {
+// that the server does not accept.
+func (b *broker) Publish(ctx context.Context, topic string, messages ...*relay.Message) error {
 	for _, m := range messages {
-		if err := b.append(topic, m, b.maxLen); err != nil {
+		if err := b.append(ctx, topic, m, b.maxLen); err != nil {
 			return fmt.Errorf("relay/redis: publishing to %q: %w", topic, err)
 		}
 		b.trimmer.mark(topic)
@@ -28,10 +26,10 @@ func (b *broker) Publish(topic string, messages ...*message.Message) error {
 // Enqueue appends the messages to a group's own stream. The group need not
 // exist: it begins at the start of the stream whenever it is declared, and no
 // trimmer and no limit removes entries there.
-func (b *broker) Enqueue(group relay.Group, messages ...*message.Message) error {
+func (b *broker) Enqueue(ctx context.Context, group relay.Group, messages ...*relay.Message) error {
 	topic := b.Topic(group.Name)
 	for _, m := range messages {
-		if err := b.append(topic, m, 0); err != nil {
+		if err := b.append(ctx, topic, m, 0); err != nil {
 			return fmt.Errorf("relay/redis: putting a message into the queue %q: %w", topic, err)
 		}
 	}
@@ -42,8 +40,8 @@ var errNoStream = errors.New("the stream does not exist any more")
 
 // append adds an entry, and creates the stream if it does not exist. It logs
 // that if this process knows that the stream existed.
-func (b *broker) append(topic string, m *message.Message, maxLen int64) error {
-	ctx, cancel := context.WithTimeout(m.Context(), publishTimeout)
+func (b *broker) append(ctx context.Context, topic string, m *relay.Message, maxLen int64) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	fields := fieldsOf(m)
 	if err := b.checkSize(ctx, fields); err != nil {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
 	goredis "github.com/redis/go-redis/v9"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/tidings-go/tidings/internal/testport"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/redis"
 	"github.com/tidings-go/tidings/relay/relaytest"
 )
@@ -141,14 +141,13 @@ func topicName(t *testing.T) string {
 // A consumer is a subscriber with one subscription.
 type consumer struct {
 	t          *testing.T
-	subscriber message.Subscriber
-	messages   <-chan *message.Message
+	subscriber *brokertest.Subscriber
+	messages   <-chan *brokertest.Message
 }
 
 func newConsumer(t *testing.T, b relay.Broker, group, topic string, ackWait time.Duration) *consumer {
 	t.Helper()
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: group, AckWait: ackWait, Workers: 1})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: group, AckWait: ackWait, Workers: 1})
 	messages, err := s.Subscribe(context.WithoutCancel(t.Context()), topic)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -159,7 +158,7 @@ func newConsumer(t *testing.T, b relay.Broker, group, topic string, ackWait time
 // that it decides is when a test that hangs has failed.
 const patience = time.Minute
 
-func (c *consumer) next() *message.Message {
+func (c *consumer) next() *brokertest.Message {
 	c.t.Helper()
 	select {
 	case m, ok := <-c.messages:
@@ -187,7 +186,7 @@ func (c *consumer) close() {
 func publish(t *testing.T, b relay.Broker, topic string, bodies ...string) {
 	t.Helper()
 	for _, body := range bodies {
-		require.NoError(t, b.Publish(topic, message.NewMessage(body, []byte(body))))
+		require.NoError(t, b.Publish(t.Context(), topic, &relay.Message{ID: body, Body: []byte(body)}))
 	}
 }
 

@@ -6,18 +6,18 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/tidings-go/tidings/relay"
 )
 
 // A subscription is one consumer of a group. It runs on one goroutine, which
 // holds one entry at a time: an entry's time runs from when it is read, so it
 // reads none before a worker is free.
 type subscription struct {
-	*subscriber
-	topic    string
+	*member
+	handle   func(*relay.Message) bool
 	consumer string
-	messages chan *message.Message
 
 	acked     string        // an entry to acknowledge with the next read
 	block     time.Duration // how long the next read waits
@@ -47,14 +47,13 @@ const (
 func (s *subscription) lookInterval() time.Duration { return min(longestLook, s.ackWait/4) }
 
 // run fetches and passes on entries until ctx ends.
-func (s *subscription) run(ctx context.Context) {
-	defer close(s.messages)
+func (s *subscription) run(ctx context.Context) error {
 	defer s.leave(ctx)
 	for ctx.Err() == nil {
 		entry, err := s.next(ctx)
 		switch {
 		case errors.Is(err, goredis.ErrClosed):
-			return
+			return err
 		case err != nil:
 			s.repair(ctx, err)
 		case entry != nil:
@@ -64,6 +63,7 @@ func (s *subscription) run(ctx context.Context) {
 			s.failures = 0
 		}
 	}
+	return nil
 }
 
 // next returns an entry: an overdue one, one whose answer got lost, or a new
@@ -231,9 +231,7 @@ func (s *subscription) repair(ctx context.Context, err error) {
 	}
 	pause := min(firstPause<<min(s.failures-1, 10), longestPause)
 	if isForgotten(err) {
-		declareCtx, cancel := context.WithTimeout(ctx, commandTimeout)
-		defer cancel()
-		err = s.declare(declareCtx, s.topic)
+		err = s.declare(ctx, commandTimeout)
 		if err == nil && s.failures == 1 {
 			return
 		}

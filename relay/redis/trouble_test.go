@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/internal/testproxy"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/redis"
 )
 
@@ -36,8 +36,8 @@ func TestServerIsKilled(t *testing.T) {
 			if n == messages/3 {
 				close(third)
 			}
-			m := message.NewMessage(fmt.Sprint(n), nil)
-			for b.Publish("topic", m) != nil { // which waits by itself
+			m := &relay.Message{ID: fmt.Sprint(n)}
+			for b.Publish(t.Context(), "topic", m) != nil { // which waits by itself
 				if t.Context().Err() != nil {
 					return
 				}
@@ -53,7 +53,7 @@ func TestServerIsKilled(t *testing.T) {
 	got := map[string]bool{}
 	for len(got) < messages {
 		m := c.next()
-		got[m.UUID] = true
+		got[m.ID] = true
 		require.True(t, m.Ack())
 	}
 	killer.Wait()
@@ -74,7 +74,7 @@ func TestServerForgets(t *testing.T) {
 		server.start()
 	}
 	publish(t, b, "topic", "after")
-	require.Equal(t, "after", string(c.next().Payload))
+	require.Equal(t, "after", string(c.next().Body))
 }
 
 // The same, with the connection intact.
@@ -87,11 +87,11 @@ func TestGroupIsDestroyed(t *testing.T) {
 		require.NoError(t, client.Del(t.Context(), topic).Err())
 		publish(t, b, topic, "after")
 		m := c.next()
-		require.Equal(t, "after", string(m.Payload))
+		require.Equal(t, "after", string(m.Body))
 		require.NoError(t, client.Del(t.Context(), topic).Err())
 		require.True(t, m.Ack())
 		publish(t, b, topic, "again")
-		require.Equal(t, "again", string(c.next().Payload))
+		require.Equal(t, "again", string(c.next().Body))
 	})
 }
 
@@ -115,7 +115,7 @@ func TestLostAnswer(t *testing.T) {
 		swallow.Store(true)
 		publish(t, direct, "topic", fmt.Sprint(n))
 		m := c.next()
-		require.Equal(t, fmt.Sprint(n), string(m.Payload))
+		require.Equal(t, fmt.Sprint(n), string(m.Body))
 		require.False(t, swallow.Load(), "no answer was lost")
 		require.True(t, m.Ack())
 	}
@@ -138,12 +138,12 @@ func TestServerHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	since := time.Now()
-	require.ErrorContains(t, b.Publish("topic", message.NewMessageWithContext(ctx, "short", nil)), `relay/redis: publishing to "topic"`)
+	require.ErrorContains(t, b.Publish(ctx, "topic", &relay.Message{ID: "short"}), `relay/redis: publishing to "topic"`)
 	require.Less(t, time.Since(since), redis.PublishTimeout, "the message's ctx counts")
 
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if err := b.Publish("topic", message.NewMessage("long", nil)); err == nil {
+		if err := b.Publish(t.Context(), "topic", &relay.Message{ID: "long"}); err == nil {
 			t.Error("published to a server that hangs")
 		}
 	})
@@ -164,7 +164,7 @@ func TestServerHangs(t *testing.T) {
 	for {
 		m := again.next()
 		require.True(t, m.Ack())
-		if string(m.Payload) == "afterwards" {
+		if string(m.Body) == "afterwards" {
 			return
 		}
 	}
@@ -175,8 +175,7 @@ func TestCloseWithoutServer(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
 	b, _ := newBroker(t, "redis://"+server.Addr())
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: "group"})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: "group"})
 	messages, err := s.Subscribe(t.Context(), "topic")
 	require.NoError(t, err)
 	publish(t, b, "topic", "in flight")
@@ -186,7 +185,7 @@ func TestCloseWithoutServer(t *testing.T) {
 	require.True(t, m.Ack())
 	c.close()
 	require.NoError(t, b.Close())
-	require.Error(t, b.Publish("topic", message.NewMessage("late", nil)))
+	require.Error(t, b.Publish(t.Context(), "topic", &relay.Message{ID: "late"}))
 	_, err = s.Subscribe(t.Context(), "topic")
 	require.Error(t, err)
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	goredis "github.com/redis/go-redis/v9"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/tidings-go/tidings/internal/testproxy"
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 	"github.com/tidings-go/tidings/relay/redis"
 )
 
@@ -60,8 +60,7 @@ func TestEveryWaitEnds(t *testing.T) {
 			leaving := newPatient(t, p.Addr())
 			leaves := subscribe(t, leaving, relay.Group{Name: "leaves"}, "topic")
 			other := subscribe(t, leaving, relay.Group{Name: "leaves"}, "other topic")
-			another, err := leaving.Subscriber(t.Context(), relay.Group{Name: "another"})
-			require.NoError(t, err)
+			another := brokertest.NewSubscriber(leaving, relay.Group{Name: "another"})
 			publish(t, staying, "topic", "before")
 			require.True(t, stays.next().Ack())
 			held := leaves.next()
@@ -81,11 +80,11 @@ func TestEveryWaitEnds(t *testing.T) {
 					}
 				})
 			}
-			call("Publish", func() error { return staying.Publish("topic", message.NewMessage("lost", nil)) })
-			call("Enqueue", func() error { return staying.Enqueue(queue, message.NewMessage("lost", nil)) })
+			call("Publish", func() error { return staying.Publish(t.Context(), "topic", &relay.Message{ID: "lost"}) })
+			call("Enqueue", func() error { return staying.Enqueue(t.Context(), queue, &relay.Message{ID: "lost"}) })
 			call("Open", func() error { return opened(t, url) })
 			call("SubscribeInitialize of a new topic", func() error {
-				return another.(message.SubscribeInitializer).SubscribeInitialize("new topic")
+				return another.Declare("new topic")
 			})
 			call("Subscribe", func() error { _, err := another.Subscribe(t.Context(), "new topic"); return err })
 			calls.Wait()
@@ -99,10 +98,10 @@ func TestEveryWaitEnds(t *testing.T) {
 
 			unblock()
 			require.Eventually(t, func() bool {
-				return staying.Publish("topic", message.NewMessage("after", []byte("after"))) == nil
+				return staying.Publish(t.Context(), "topic", &relay.Message{ID: "after", Body: []byte("after")}) == nil
 			}, 2*patience, 10*time.Millisecond)
 			stays.drain("after")
-			require.NoError(t, staying.Enqueue(queue, message.NewMessage("after", []byte("after"))))
+			require.NoError(t, staying.Enqueue(t.Context(), queue, &relay.Message{ID: "after", Body: []byte("after")}))
 			subscribe(t, staying, queue, queue.Name).drain("after")
 		})
 	}
@@ -184,23 +183,22 @@ func refusedFor(t *testing.T, url, answer string, refuse, accept func()) {
 	publish(t, b, "topic", "1", "2", "3")
 	first := events.next()
 	refuse()
-	require.ErrorContains(t, b.Publish("topic", message.NewMessage("refused", nil)), answer)
-	err := b.Enqueue(queue, message.NewMessage("refused", nil))
+	require.ErrorContains(t, b.Publish(t.Context(), "topic", &relay.Message{ID: "refused"}), answer)
+	err := b.Enqueue(t.Context(), queue, &relay.Message{ID: "refused"})
 	require.ErrorContains(t, err, answer)
 	require.NotErrorIs(t, err, relay.ErrTooLarge)
 	require.True(t, first.Ack())
 	declareErr := func() error {
-		s, err := b.Subscriber(t.Context(), relay.Group{Name: "group"})
-		require.NoError(t, err)
+		s := brokertest.NewSubscriber(b, relay.Group{Name: "group"})
 		defer func() { require.NoError(t, s.Close()) }()
-		return s.(message.SubscribeInitializer).SubscribeInitialize("topic")
+		return s.Declare("topic")
 	}
 	require.NoError(t, declareErr(), "what is there need not be made again")
 	accept()
-	require.Eventually(t, func() bool { return b.Publish("topic", message.NewMessage("4", []byte("4"))) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return b.Publish(t.Context(), "topic", &relay.Message{ID: "4", Body: []byte("4")}) == nil }, patience, 10*time.Millisecond)
 	got := events.drain("4")
 	require.Subset(t, got, []string{"2", "3", "4"})
-	require.NoError(t, b.Enqueue(queue, message.NewMessage("5", []byte("5"))))
+	require.NoError(t, b.Enqueue(t.Context(), queue, &relay.Message{ID: "5", Body: []byte("5")}))
 	require.Equal(t, []string{"5"}, retries.drain("5"))
 }
 
@@ -226,13 +224,13 @@ func TestTooLarge(t *testing.T) {
 			t.Parallel()
 			s := newChild(t, test.settings...)
 			b, _ := newBroker(t, s.url())
-			m := message.NewMessage("large", make([]byte, test.size))
+			m := &relay.Message{ID: "large", Body: make([]byte, test.size)}
 			for _, tt := range []struct {
 				name string
 				err  error
 			}{
-				{"Publish", b.Publish("topic", m)},
-				{"Enqueue", b.Enqueue(relay.Group{Name: "queue", Queue: true}, m)},
+				{"Publish", b.Publish(t.Context(), "topic", m)},
+				{"Enqueue", b.Enqueue(t.Context(), relay.Group{Name: "queue", Queue: true}, m)},
 			} {
 				if test.tooLarge {
 					require.ErrorIs(t, tt.err, relay.ErrTooLarge, tt.name)
@@ -251,8 +249,8 @@ func TestTooLarge(t *testing.T) {
 		b, err := redis.New(redis.Config{Client: &goredis.UniversalOptions{Addrs: []string{s.addr}, Username: "carrier", Password: "secret"}})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, b.Close()) })
-		require.ErrorIs(t, b.Publish("topic", message.NewMessage("large", make([]byte, 5*mb))), relay.ErrTooLarge)
+		require.ErrorIs(t, b.Publish(t.Context(), "topic", &relay.Message{ID: "large", Body: make([]byte, 5*mb)}), relay.ErrTooLarge)
 		require.NoError(t, client.ConfigSet(t.Context(), "proto-max-bulk-len", "8mb").Err())
-		require.NoError(t, b.Publish("topic", message.NewMessage("large", make([]byte, 5*mb))))
+		require.NoError(t, b.Publish(t.Context(), "topic", &relay.Message{ID: "large", Body: make([]byte, 5*mb)}))
 	})
 }

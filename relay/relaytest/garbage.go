@@ -3,7 +3,6 @@ package relaytest
 import (
 	"strings"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -40,8 +39,8 @@ func checkGarbage(r *rig) {
 	p.send(1, 3)
 	for i, g := range garbage {
 		require.NotEqual(r, known, g.body, "the replacement in number %d has no effect", i)
-		m := message.NewMessage("", []byte(g.body)) // as from a program that does not use Watermill
-		require.NoError(r, p.broker().Publish(topic, m), "%.40q", g.body)
+		m := &relay.Message{Body: []byte(g.body)} // as from a program that has no such IDs
+		require.NoError(r, p.broker().Publish(r.Context(), topic, m), "%.40q", g.body)
 	}
 	p.send(4, 6)
 	got.wantEach(1, 6)

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
@@ -109,47 +108,54 @@ func checkConsumerDies(r *rig) {
 	p := r.open()
 	group := relay.Group{Name: r.prefix + "mortal", AckWait: 2 * time.Second, Workers: 1}
 	topic := p.topic("mortal")
-	consumer := func() (message.Subscriber, <-chan *message.Message) {
+	// consume returns the messages of a consumer, and what ends it. It keeps
+	// each message until done says whether it is.
+	consume := func(done func(context.Context) bool) (messages chan *relay.Message, end func() error) {
 		r.Helper()
-		s, err := p.broker().Subscriber(r.Context(), group)
+		require.NoError(r, p.broker().Declare(r.Context(), group, topic))
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+		messages = make(chan *relay.Message)
+		ended, err := p.broker().Consume(ctx, group, topic, func(m *relay.Message) bool {
+			select {
+			case messages <- m:
+				return done(ctx)
+			case <-ctx.Done():
+				return false
+			}
+		})
 		require.NoError(r, err)
-		if i, ok := s.(message.SubscribeInitializer); ok {
-			require.NoError(r, i.SubscribeInitialize(topic))
+		return messages, func() error {
+			cancel()
+			select {
+			case err := <-ended:
+				return err
+			case <-time.After(r.Features.Patience):
+				r.Fatal("a consumer does not end")
+				return nil
+			}
 		}
-		messages, err := s.Subscribe(context.WithoutCancel(r.Context()), topic)
-		require.NoError(r, err)
-		return s, messages
 	}
-	first, messages := consumer()
+	messages, end := consume(func(ctx context.Context) bool { <-ctx.Done(); return false })
 	want := map[string]bool{"one": true, "two": true, "three": true}
 	for _, body := range []string{"one", "two", "three"} {
-		require.NoError(r, p.broker().Publish(topic, message.NewMessage(body, []byte(body))))
+		require.NoError(r, p.broker().Publish(r.Context(), topic, &relay.Message{ID: body, Body: []byte(body)}))
 	}
 	select {
-	case m := <-messages: // neither acknowledged nor rejected
-		require.True(r, want[string(m.Payload)])
+	case m := <-messages:
+		require.True(r, want[string(m.Body)])
 	case <-time.After(r.Features.Patience):
 		r.Fatal("no message has arrived")
 	}
-	closed := make(chan error, 1)
-	go func() { closed <- first.Close() }()
-	select {
-	case err := <-closed:
-		require.NoError(r, err)
-	case <-time.After(r.Features.Patience):
-		r.Fatal("Close of a Subscriber waits for a message that is in flight")
-	}
-	second, messages := consumer()
+	require.NoError(r, end())
+	messages, end = consume(func(context.Context) bool { return true })
 	deadline := time.After(r.Redelivery + r.Features.Patience)
 	for len(want) > 0 {
 		select {
-		case m, ok := <-messages:
-			require.True(r, ok, "the subscription has ended")
-			delete(want, string(m.Payload))
-			require.True(r, m.Ack())
+		case m := <-messages:
+			delete(want, string(m.Body))
 		case <-deadline:
 			r.Fatalf("not delivered again: %v", want)
 		}
 	}
-	require.NoError(r, second.Close())
+	require.NoError(r, end())
 }

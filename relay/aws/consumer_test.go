@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/aws"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // In all of these AckWait is an hour: what comes again was given back.
@@ -100,8 +100,7 @@ func TestEndOfContextEndsSubscription(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t)
 	g := group(t)
-	s, err := b.Subscriber(t.Context(), g)
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, g)
 	defer s.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	messages, err := s.Subscribe(ctx, topic)
@@ -130,11 +129,11 @@ func TestSlowWorkerKeepsNothing(t *testing.T) {
 	seen := map[string]bool{}
 	for len(seen) < 40 { // any of them: what this worker gives back on a slow machine loses its place
 		m := next(t, first)
-		seen[string(m.Payload)] = true
+		seen[string(m.Body)] = true
 		m.Ack()
 	}
 	held := next(t, first)
-	seen[string(held.Payload)] = true
+	seen[string(held.Body)] = true
 	_, second := subscribe(t, b, g, topic)
 	wantBodies(t, second, slices.DeleteFunc(bodies, func(body string) bool { return seen[body] })...)
 	require.True(t, held.Ack())
@@ -212,7 +211,7 @@ func TestTopicIsDeleted(t *testing.T) {
 	var warned warnings
 	b, err := aws.New(aws.Config{SNS: toSNS, SQS: toSQS, Logger: slog.New(slog.NewTextHandler(&warned, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, b.Close()) }()
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	other, topic := newBroker(t)
 	s, messages := subscribe(t, other, group(t), topic)
 	publish(t, b, topic, "before")
@@ -220,9 +219,9 @@ func TestTopicIsDeleted(t *testing.T) {
 	removeTopic(t, toSNS, topic)
 
 	begin := time.Now()
-	refused := b.Publish(topic, message.NewMessage("", []byte("into the void")))
+	refused := b.Publish(t.Context(), topic, &relay.Message{Body: []byte("into the void")})
 	require.ErrorContains(t, refused, "NotFound")
-	err = b.Publish(topic, message.NewMessage("", []byte("into the void")))
+	err = b.Publish(t.Context(), topic, &relay.Message{Body: []byte("into the void")})
 	var later interface{ RetryAfter() time.Duration }
 	require.ErrorAs(t, err, &later)
 	require.ErrorContains(t, err, fmt.Sprintf("the topic was deleted, and messages are accepted again in %v", later.RetryAfter().Round(time.Second)))
@@ -231,14 +230,14 @@ func TestTopicIsDeleted(t *testing.T) {
 	require.EqualValues(t, 1, warned.Load())
 
 	// What a relay does every few seconds; this process does not know of the loss.
-	initialize := s.(message.SubscribeInitializer).SubscribeInitialize
+	initialize := s.Declare
 	deadline := time.Now().Add(aws.SettleFor + patience)
-	for err = refused; err != nil; err = b.Publish(topic, message.NewMessage("", []byte("after"))) {
+	for err = refused; err != nil; err = b.Publish(t.Context(), topic, &relay.Message{Body: []byte("after")}) {
 		require.NoError(t, initialize(topic))
 		require.True(t, time.Now().Before(deadline), "it does not accept messages again: %v", err)
 		time.Sleep(time.Second)
 	}
-	require.Equal(t, "after", string(next(t, messages).Payload))
+	require.Equal(t, "after", string(next(t, messages).Body))
 }
 
 // The process that finds out has its own groups look at once.
@@ -248,11 +247,11 @@ func TestTopicIsDeletedAndSubscribedAgainAtOnce(t *testing.T) {
 	s, messages := subscribe(t, b, group(t), topic)
 	toSNS, _ := clients(t, server(t))
 	removeTopic(t, toSNS, topic)
-	require.ErrorContains(t, b.Publish(topic, message.NewMessage("", []byte("into the void"))), "NotFound")
-	require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
+	require.ErrorContains(t, b.Publish(t.Context(), topic, &relay.Message{Body: []byte("into the void")}), "NotFound")
+	require.NoError(t, s.Declare(topic))
 	other, _ := newBroker(t) // which does not know either, and for which it works
 	publish(t, other, topic, "again")
-	require.Equal(t, "again", string(next(t, messages).Payload))
+	require.Equal(t, "again", string(next(t, messages).Body))
 }
 
 // A message for a queue of a handler's own is in that queue, whatever somebody
@@ -265,20 +264,18 @@ func TestEnqueue(t *testing.T) {
 	g.Queue = true
 	topic := b.Topic(g.Name)
 	name := aws.QueueName(g.Name, topic)
-	m := message.NewMessage(uuid.NewString(), []byte("first"))
-	m.Metadata.Set("tidings-reason", "a reason")
-	require.NoError(t, b.Enqueue(g, m))
+	m := &relay.Message{ID: uuid.NewString(), Body: []byte("first"), Metadata: map[string]string{"tidings-reason": "a reason"}}
+	require.NoError(t, b.Enqueue(t.Context(), g, m))
 	removeQueue(t, toSQS, name)
-	m = m.Copy()
-	m.Payload = []byte("second")
-	require.NoError(t, b.Enqueue(g, m))
+	m = &relay.Message{ID: m.ID, Body: []byte("second"), Metadata: m.Metadata}
+	require.NoError(t, b.Enqueue(t.Context(), g, m))
 	require.Equal(t, "1209600", attributesOf(t, g, topic, sqstypes.QueueAttributeNameAll)["MessageRetentionPeriod"])
 
 	// The group begins with what is there.
 	_, messages := subscribe(t, b, g, topic)
 	got := next(t, messages)
-	require.Equal(t, "second", string(got.Payload))
-	require.Equal(t, m.UUID, got.UUID)
+	require.Equal(t, "second", string(got.Body))
+	require.Equal(t, m.ID, got.ID)
 	require.Equal(t, m.Metadata, got.Metadata)
 	require.True(t, got.Ack())
 
@@ -295,13 +292,12 @@ func TestTooLargeForTheServer(t *testing.T) {
 	b, topic := newBroker(t)
 	g := group(t)
 	g.Queue = true
-	large := message.NewMessage("", []byte(strings.Repeat("x", 256<<10)))
-	err := b.Publish(topic, large)
+	large := &relay.Message{Body: []byte(strings.Repeat("x", 256<<10))}
+	err := b.Publish(t.Context(), topic, large)
 	require.ErrorIs(t, err, relay.ErrTooLarge)
-	require.ErrorIs(t, b.Enqueue(g, large), relay.ErrTooLarge)
-	failed := large.Copy()
-	failed.Metadata.Set("tidings-attempt", "5")
-	require.ErrorIs(t, b.Enqueue(g, failed), relay.ErrTooLarge)
+	require.ErrorIs(t, b.Enqueue(t.Context(), g, large), relay.ErrTooLarge)
+	failed := &relay.Message{Body: large.Body, Metadata: map[string]string{"tidings-attempt": "5"}}
+	require.ErrorIs(t, b.Enqueue(t.Context(), g, failed), relay.ErrTooLarge)
 
 	_, toSQS := clients(t, server(t))
 	_, err = toSQS.CreateQueue(t.Context(), &sqs.CreateQueueInput{
@@ -309,8 +305,8 @@ func TestTooLargeForTheServer(t *testing.T) {
 		Attributes: map[string]string{"MaximumMessageSize": "2048"},
 	})
 	require.NoError(t, err)
-	require.ErrorIs(t, b.Enqueue(g, message.NewMessage("", []byte(strings.Repeat("x", 4096)))), relay.ErrTooLarge)
-	require.NoError(t, b.Enqueue(g, message.NewMessage("", []byte("small"))))
+	require.ErrorIs(t, b.Enqueue(t.Context(), g, &relay.Message{Body: []byte(strings.Repeat("x", 4096))}), relay.ErrTooLarge)
+	require.NoError(t, b.Enqueue(t.Context(), g, &relay.Message{Body: []byte("small")}))
 }
 
 // A server that takes connections and says nothing holds nobody up for long.
@@ -324,17 +320,16 @@ func TestSilentServer(t *testing.T) {
 	require.NoError(t, err)
 	g := group(t)
 	own := relay.Group{Name: g.Name + ".retry", AckWait: time.Minute, Workers: 1, Queue: true}
-	s, err := b.Subscriber(t.Context(), g)
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, g)
 	var calls sync.WaitGroup
 	for _, tt := range []struct {
 		name string
 		call func() error
 	}{
-		{"Publish", func() error { return b.Publish("topic", message.NewMessage("", []byte("x"))) }},
-		{"Enqueue", func() error { return b.Enqueue(own, message.NewMessage("", []byte("x"))) }},
+		{"Publish", func() error { return b.Publish(t.Context(), "topic", &relay.Message{Body: []byte("x")}) }},
+		{"Enqueue", func() error { return b.Enqueue(t.Context(), own, &relay.Message{Body: []byte("x")}) }},
 		{"Subscribe", func() error { _, err := s.Subscribe(context.Background(), "topic"); return err }},
-		{"SubscribeInitialize", func() error { return s.(message.SubscribeInitializer).SubscribeInitialize("other") }},
+		{"SubscribeInitialize", func() error { return s.Declare("other") }},
 	} {
 		calls.Go(func() { assert.ErrorIs(t, tt.call(), context.DeadlineExceeded, tt.name) })
 	}
@@ -355,10 +350,17 @@ func TestSilentServer(t *testing.T) {
 func TestGroupsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	b, _ := newBroker(t)
-	_, err := b.Subscriber(t.Context(), relay.Group{})
-	require.ErrorContains(t, err, "without a name")
-	_, err = b.Subscriber(t.Context(), relay.Group{Name: "g", AckWait: 12 * time.Hour})
-	require.ErrorContains(t, err, "shorten relay.Timeout")
+	for _, tt := range []struct {
+		group relay.Group
+		want  string
+	}{
+		{relay.Group{}, "without a name"},
+		{relay.Group{Name: "g", AckWait: 12 * time.Hour}, "shorten relay.Timeout"},
+	} {
+		require.ErrorContains(t, b.Declare(t.Context(), tt.group, "topic"), tt.want)
+		_, err := b.Consume(t.Context(), tt.group, "topic", nil)
+		require.ErrorContains(t, err, tt.want)
+	}
 }
 
 // Not parallel: it looks at all goroutines.
@@ -367,9 +369,8 @@ func TestNoGoroutinesAfterClose(t *testing.T) {
 	b, err := aws.New(aws.Config{SNS: toSNS, SQS: toSQS})
 	require.NoError(t, err)
 	topic := b.Topic("t" + uuid.NewString())
-	s, err := b.Subscriber(t.Context(), group(t))
-	require.NoError(t, err)
-	var channels []<-chan *message.Message
+	s := brokertest.NewSubscriber(b, group(t))
+	var channels []<-chan *brokertest.Message
 	for range 5 {
 		messages, err := s.Subscribe(t.Context(), topic)
 		require.NoError(t, err)

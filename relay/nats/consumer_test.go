@@ -10,20 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 // bodies receives and acknowledges n messages, and returns their bodies.
-func bodies(t testing.TB, messages <-chan *message.Message, n int) []string {
+func bodies(t testing.TB, messages <-chan *brokertest.Message, n int) []string {
 	t.Helper()
 	var got []string
 	for range n {
 		m := receive(t, messages)
-		got = append(got, string(m.Payload))
+		got = append(got, string(m.Body))
 		m.Ack()
 	}
 	return got
@@ -43,18 +43,17 @@ func TestCloseGivesBack(t *testing.T) {
 	t.Parallel()
 	b := openBroker(t, startServer(t).url())
 	publish(t, b, "topic", 1, 200)
-	leaving, err := b.Subscriber(t.Context(), group("g")) // AckWait is long
-	require.NoError(t, err)
+	leaving := brokertest.NewSubscriber(b, group("g")) // AckWait is long
 	messages := subscribe(t, leaving, "topic")
 	require.Equal(t, numbers(1, 50), bodies(t, messages, 50)) // so quick that it has more at hand
 	inFlight := receive(t, messages)
-	require.Equal(t, "51", string(inFlight.Payload))
+	require.Equal(t, "51", string(inFlight.Body))
 	require.NoError(t, leaving.Close())
 	require.NoError(t, leaving.Close(), "a second time")
 	_, ok := <-messages
 	require.False(t, ok)
 	inFlight.Ack() // too late, and harmless
-	_, err = leaving.Subscribe(t.Context(), "topic")
+	_, err := leaving.Subscribe(t.Context(), "topic")
 	require.ErrorContains(t, err, "closed")
 
 	publish(t, b, "topic", 201, 201) // the connection and the publisher go on
@@ -74,7 +73,7 @@ func TestContextEndsSubscription(t *testing.T) {
 	require.False(t, ok)
 	messages := subscribe(t, s, "topic")
 	publish(t, b, "topic", 1, 1)
-	require.Equal(t, "1", string(receive(t, messages).Payload))
+	require.Equal(t, "1", string(receive(t, messages).Body))
 }
 
 // A worker that was quick and becomes slow leaves what it has at hand to others.
@@ -85,7 +84,7 @@ func TestSlowWorkerGivesBack(t *testing.T) {
 	slow := subscribe(t, subscriber(t, b, group("g")), "topic")
 	bodies(t, slow, 100)
 	held := receive(t, slow)
-	require.Equal(t, "101", string(held.Payload))
+	require.Equal(t, "101", string(held.Body))
 
 	quick := subscribe(t, subscriber(t, b, group("g")), "topic")
 	require.ElementsMatch(t, numbers(102, 300), bodies(t, quick, 199))
@@ -110,7 +109,7 @@ func TestOrderAfterGivingBack(t *testing.T) {
 	messages := subscribe(t, subscriber(t, b, group("g")), "topic")
 	require.Equal(t, numbers(1, 100), bodies(t, messages, 100))
 	held := receive(t, messages)
-	require.Equal(t, "101", string(held.Payload))
+	require.Equal(t, "101", string(held.Body))
 	require.Eventually(t, func() bool { // the handler takes until all but this one are back
 		c, err := js.Consumer(t.Context(), "topic", "g")
 		return err == nil && int64(c.CachedInfo().NumAckPending) == back.Load()+1
@@ -129,7 +128,7 @@ func TestAckWait(t *testing.T) {
 	publish(t, b, "topic", 1, 1)
 	silent := receive(t, subscribe(t, subscriber(t, b, g), "topic"))
 	other := receive(t, subscribe(t, subscriber(t, b, g), "topic"))
-	require.Equal(t, silent.UUID, other.UUID)
+	require.Equal(t, silent.ID, other.ID)
 	other.Ack()
 }
 
@@ -140,7 +139,7 @@ func TestNackBringsItBack(t *testing.T) {
 	publish(t, b, "topic", 1, 1)
 	for range 3 {
 		m := receive(t, messages)
-		require.Equal(t, "id-1", m.UUID)
+		require.Equal(t, "id-1", m.ID)
 		m.Nack()
 	}
 	receive(t, messages).Ack()
@@ -152,7 +151,7 @@ func TestWorkersRunInParallel(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	const each = 20
-	var messages []<-chan *message.Message
+	var messages []<-chan *brokertest.Message
 	var publisher relay.Broker
 	for range 2 {
 		publisher = openBroker(t, s.url())
@@ -164,10 +163,10 @@ func TestWorkersRunInParallel(t *testing.T) {
 		}
 	}
 	publish(t, publisher, "topic", 1, 2*each)
-	held := map[string]*message.Message{}
+	held := map[string]*brokertest.Message{}
 	for _, c := range messages {
 		m := receive(t, c) // and do not acknowledge
-		held[m.UUID] = m
+		held[m.ID] = m
 	}
 	require.Len(t, held, 2*each)
 	for _, m := range held {
@@ -211,21 +210,20 @@ func TestDeliver(t *testing.T) {
 	s := startServer(t)
 	all, fresh := openBroker(t, s.url()), openBroker(t, s.url()+"?deliver=new")
 	publish(t, all, "topic", 1, 3)
-	require.NoError(t, subscriber(t, fresh, group("fresh")).(message.SubscribeInitializer).SubscribeInitialize("topic"))
+	require.NoError(t, subscriber(t, fresh, group("fresh")).Declare("topic"))
 	publish(t, all, "topic", 4, 5)
 	for _, b := range []relay.Broker{fresh, all} {
 		g := group("fresh")
 		g.AckWait = time.Second // may be changed
-		sub, err := b.Subscriber(t.Context(), g)
-		require.NoError(t, err)
+		sub := brokertest.NewSubscriber(b, g)
 		m := receive(t, subscribe(t, sub, "topic"))
-		require.Equal(t, "4", string(m.Payload))
+		require.Equal(t, "4", string(m.Body))
 		require.NoError(t, sub.Close())
 	}
 	require.Equal(t, numbers(1, 5), bodies(t, subscribe(t, subscriber(t, all, group("all")), "topic"), 5))
 
 	// What is to be tried again is never left out.
-	require.NoError(t, all.Enqueue(queue("g.retry"), message.NewMessage("1", []byte("1"))))
+	require.NoError(t, all.Enqueue(t.Context(), queue("g.retry"), &relay.Message{ID: "1", Body: []byte("1")}))
 	require.Equal(t, numbers(1, 1), bodies(t, subscribe(t, subscriber(t, fresh, queue("g.retry")), "g.retry"), 1))
 }
 
@@ -244,10 +242,9 @@ func closeWhileBusy(t *testing.T, s *natsServer) {
 	r := mustOpen(t, s.url())
 	b := brokerOf(r)
 	var done sync.WaitGroup
-	var subs []message.Subscriber
+	var subs []*brokertest.Subscriber
 	for _, g := range []string{"a", "b"} {
-		sub, err := b.Subscriber(t.Context(), group(g))
-		require.NoError(t, err)
+		sub := brokertest.NewSubscriber(b, group(g))
 		subs = append(subs, sub)
 		for range 4 {
 			messages := subscribe(t, sub, "topic")

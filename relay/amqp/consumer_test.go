@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings/relay"
 	"github.com/tidings-go/tidings/relay/amqp"
+	"github.com/tidings-go/tidings/relay/internal/brokertest"
 )
 
 func TestGroups(t *testing.T) {
@@ -22,14 +22,14 @@ func TestGroups(t *testing.T) {
 	first, second := subscribe(t, one, topic), subscribe(t, same, topic)
 	publish(t, b, topic, "a", "b")
 	a, c := receive(t, first), receive(t, second) // at the same time
-	require.ElementsMatch(t, []string{"a", "b"}, []string{string(a.Payload), string(c.Payload)})
+	require.ElementsMatch(t, []string{"a", "b"}, []string{string(a.Body), string(c.Body)})
 	a.Ack()
 	c.Ack()
 	receiveNone(t, first)
 	kept := subscribe(t, other, topic)
 	for _, body := range []string{"a", "b"} {
 		m := receive(t, kept)
-		require.Equal(t, body, string(m.Payload))
+		require.Equal(t, body, string(m.Body))
 		m.Ack()
 	}
 }
@@ -38,14 +38,14 @@ func TestWorkersAreParallel(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t, serverURL(t), amqp.Config{}), newName()
 	s := subscriber(t, b, "group")
-	var workers []<-chan *message.Message
+	var workers []<-chan *brokertest.Message
 	for range 4 {
 		workers = append(workers, subscribe(t, s, topic))
 	}
 	publish(t, b, topic, "a", "b", "c", "d")
 	seen := map[string]bool{}
 	for _, messages := range workers {
-		seen[string(receive(t, messages).Payload)] = true // and not acknowledged
+		seen[string(receive(t, messages).Body)] = true // and not acknowledged
 	}
 	require.Len(t, seen, 4)
 }
@@ -67,7 +67,7 @@ func TestCloseGivesBack(t *testing.T) {
 			seen := map[string]bool{}
 			for range 2 {
 				m := receive(t, rest)
-				seen[string(m.Payload)] = true
+				seen[string(m.Body)] = true
 				m.Ack()
 			}
 			require.Equal(t, map[string]bool{"in flight": true, "waits": true}, seen)
@@ -77,7 +77,7 @@ func TestCloseGivesBack(t *testing.T) {
 			require.NoError(t, s.Close(), "twice")
 			_, err := s.Subscribe(t.Context(), topic)
 			require.ErrorContains(t, err, "closed")
-			require.ErrorContains(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic), "closed")
+			require.ErrorContains(t, s.Declare(topic), "closed")
 			publish(t, b, topic, "others go on")
 			receive(t, rest).Ack()
 		})
@@ -93,7 +93,7 @@ func TestCloseAfterAck(t *testing.T) {
 		messages := subscribe(t, s, topic)
 		publish(t, b, topic, fmt.Sprint(i))
 		m := receive(t, messages)
-		require.Equal(t, fmt.Sprint(i), string(m.Payload))
+		require.Equal(t, fmt.Sprint(i), string(m.Body))
 		m.Ack()
 		require.NoError(t, s.Close())
 	}
@@ -129,8 +129,7 @@ func TestNack(t *testing.T) {
 func TestSilentConsumer(t *testing.T) {
 	t.Parallel()
 	b, topic := newBroker(t, serverURL(t), amqp.Config{}), newName()
-	s, err := b.Subscriber(t.Context(), relay.Group{Name: "group", AckWait: 2 * time.Second, Workers: 2})
-	require.NoError(t, err)
+	s := brokertest.NewSubscriber(b, relay.Group{Name: "group", AckWait: 2 * time.Second, Workers: 2})
 	defer func() { require.NoError(t, s.Close()) }()
 	messages := subscribe(t, s, topic)
 	publish(t, b, topic, "stuck", "fetched with it")
@@ -139,7 +138,7 @@ func TestSilentConsumer(t *testing.T) {
 	seen := map[string]bool{}
 	for len(seen) < 2 {
 		m := receive(t, others)
-		seen[string(m.Payload)] = true
+		seen[string(m.Body)] = true
 		m.Ack()
 	}
 	require.Equal(t, map[string]bool{"stuck": true, "fetched with it": true}, seen)
@@ -175,7 +174,7 @@ func TestNames(t *testing.T) {
 		messages := subscribe(t, subscriber(t, b, test.group), topic)
 		publish(t, b, topic, test.topic)
 		m := receive(t, messages)
-		require.Equal(t, test.topic, string(m.Payload), test.reason)
+		require.Equal(t, test.topic, string(m.Body), test.reason)
 		m.Ack()
 		receiveNone(t, messages)
 		if test.queue != "" {
@@ -184,8 +183,8 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for _, topic := range []string{"", strings.Repeat("x", 256), "amq.mine"} {
-		require.ErrorContains(t, b.Publish(topic, message.NewMessage("", nil)), "relay/amqp: publishing to ")
-		require.ErrorContains(t, subscriber(t, b, "g").(message.SubscribeInitializer).SubscribeInitialize(topic), "relay/amqp: the group ")
+		require.ErrorContains(t, b.Publish(t.Context(), topic, &relay.Message{}), "relay/amqp: publishing to ")
+		require.ErrorContains(t, subscriber(t, b, "g").Declare(topic), "relay/amqp: the group ")
 	}
-	require.NoError(t, b.Publish(""), "nothing to publish")
+	require.NoError(t, b.Publish(t.Context(), ""), "nothing to publish")
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,8 +67,8 @@ type redrive struct {
 	began       time.Time
 	redelivered int
 
-	// The letters, by their own IDs, that were moved so late that the broker
-	// may have redelivered them, and those that stay where they are.
+	// The letters, by their own IDs, that were moved so late that the broker may
+	// have redelivered them, and those that stay where they are.
 	moved, left map[string]bool
 }
 
@@ -153,7 +154,7 @@ func (d *redrive) take(ctx context.Context, m *delivery) (isNew bool, err error)
 func (d *redrive) isDone(ctx context.Context, m *delivery) bool {
 	id := m.Metadata[letterKey]
 	switch {
-	case m.Metadata[redriveKey] == d.run, id != "" && d.left[id]:
+	case m.Metadata[redriveKey] == d.run, d.left[identity(m.Message)]:
 		// Kept, or failed again meanwhile. If the broker keeps the order, there
 		// are no others behind it; if it has partitions, another one may still
 		// have some.
@@ -164,6 +165,16 @@ func (d *redrive) isDone(ctx context.Context, m *delivery) bool {
 		return true
 	}
 	return false
+}
+
+// identity returns the own ID of a letter. One that no relay has put into the
+// queue has none, and is what it contains.
+func identity(m *Message) string {
+	if id := m.Metadata[letterKey]; id != "" {
+		return id
+	}
+	sum := sha256.Sum256(m.Body)
+	return m.ID + string(sum[:])
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -201,7 +212,7 @@ func (d *redrive) settle(ctx context.Context, m *delivery) error {
 	err := await(ctx, func() error { return d.relay.enqueue(ctx, d.consumer.queue(queue), next) })
 	if errors.Is(err, ErrTooLarge) {
 		d.warn(ctx, m, "relay: a dead letter is kept, since the broker does not accept it again", slog.Any("error", err))
-		d.left[id] = true
+		d.left[identity(m.Message)] = true
 		return nil
 	}
 	if err != nil {

@@ -301,3 +301,44 @@ func TestTooLargeToPostpone(t *testing.T) {
 		require.Equal(t, 1, letters[0].Attempts)
 	})
 }
+
+// A letter that no relay has written has no ID of its own. Redrive asks for it
+// once, also if the broker refuses to take it again and delivers it again and
+// again.
+func TestRedriveOfStrangeLetterThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		group := relay.Group{Name: "failing.dead", AckWait: time.Minute, Workers: 1, Queue: true}
+		for _, m := range []*relay.Message{newMessage("", nil), newMessage("1", nil), newMessage("", []byte("x"))} {
+			require.NoError(t, g.broker.Broker.Enqueue(t.Context(), group, m))
+		}
+		g.broker.set(func() { g.broker.onPublish = func(string, *relay.Message) error { return relay.ErrTooLarge } })
+		r, err := relay.New(&rotating{broker: g.broker}, newRegistry())
+		require.NoError(t, err)
+		asked := map[string]int{}
+		n, err := r.Redrive(t.Context(), "failing", func(d relay.DeadLetter) relay.Verdict {
+			asked[d.ID+string(d.Body)]++
+			return relay.Redeliver
+		})
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.Equal(t, map[string]int{"": 1, "1": 1, "x": 1}, asked)
+		require.NoError(t, r.Close(t.Context()))
+		g.broker.set(func() { g.broker.onPublish = nil })
+		require.Len(t, newRigOn(t, g.broker).letters("failing"), 3)
+	})
+}
+
+// A rotating broker delivers what is not done again when all others have been
+// delivered.
+type rotating struct{ *broker }
+
+func (b *rotating) Consume(ctx context.Context, group relay.Group, topic string, handle func(*relay.Message) bool) (<-chan error, error) {
+	return b.broker.Consume(ctx, group, topic, func(m *relay.Message) bool {
+		if handle(m) {
+			return true
+		}
+		return ctx.Err() == nil && b.broker.Broker.Enqueue(ctx, group, m) == nil
+	})
+}

@@ -2,11 +2,13 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
@@ -297,4 +299,43 @@ func TestSilentBrokerEndsNoContext(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A broker that has messages at hand when Close begins may deliver them
+// nonetheless: no handler gets one.
+func TestNothingIsHandledAfterClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, err := relay.New(&tardy{broker: newBroker(t)}, newRegistry())
+		require.NoError(t, err)
+		handled := 0
+		tidings.Subscribe(tidings.New(), func(context.Context, ordered) error {
+			handled++
+			return nil
+		}, tidings.Named("h"), tidings.Via(r))
+		require.NoError(t, r.Start(t.Context()))
+		require.NoError(t, r.Close(t.Context()))
+		require.Zero(t, handled)
+	})
+}
+
+// A tardy broker delivers messages when the consuming ends.
+type tardy struct{ *broker }
+
+func (b *tardy) Consume(ctx context.Context, _ relay.Group, _ string, handle func(*relay.Message) bool) (<-chan error, error) {
+	body, err := newRegistry().Encode(tidings.Stamp(ctx, ordered{}))
+	if err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		for range 50 { // whether it gets one is chosen at random
+			if handle(newMessage(uuid.NewString(), body)) {
+				err = errors.New("it was done")
+			}
+		}
+		ended <- err
+	}()
+	return ended, nil
 }

@@ -60,6 +60,31 @@ func TestCloseGivesBack(t *testing.T) {
 	require.Equal(t, numbers(51, 201), bodies(t, subscribe(t, subscriber(t, b, group("g")), "topic"), 151))
 }
 
+// What is being handled at the end goes back with a request, which the server
+// answers when it has it, even if there is nothing behind it. So what is
+// published later does not overtake it, whatever server of a cluster has it.
+func TestCloseWaitsForTheReturn(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	conn, _ := s.client()
+	verdicts := make(chan *nats.Msg, 10)
+	_, err := conn.ChanSubscribe("$JS.ACK.topic.g.>", verdicts)
+	require.NoError(t, err)
+	require.NoError(t, conn.Flush())
+	b := openBroker(t, s.url())
+	leaving := brokertest.NewSubscriber(b, group("g"))
+	messages := subscribe(t, leaving, "topic")
+	publish(t, b, "topic", 1, 1)
+	receive(t, messages)
+	require.NoError(t, leaving.Close())
+	publish(t, b, "topic", 2, 2)
+	require.Equal(t, numbers(1, 2), bodies(t, subscribe(t, subscriber(t, b, group("g")), "topic"), 2))
+	returned := <-verdicts
+	require.Equal(t, "-NAK", string(returned.Data))
+	require.NotEmpty(t, returned.Reply, "the server answers")
+	require.Equal(t, "+ACK", string((<-verdicts).Data), "there is one return")
+}
+
 // The context of a subscription ends that one alone.
 func TestContextEndsSubscription(t *testing.T) {
 	t.Parallel()

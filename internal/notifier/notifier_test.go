@@ -44,6 +44,7 @@ func TestNotifier(t *testing.T) {
 		time.Sleep(time.Minute)
 		n.Notify(run, "d")
 		time.Sleep(time.Minute)
+		synctest.Wait() // orders the read of calls after the last write
 		require.Equal(t, []call{{0, []string{"a"}}, {7 * time.Second, []string{"a", "b", "c"}}, {63 * time.Second, []string{"d"}}}, calls)
 	})
 }

@@ -310,7 +310,7 @@ func TestAsyncContext(t *testing.T) {
 			require.Nil(t, ctx.Done(), "not its cancellation")
 			_, ok := ctx.Deadline()
 			require.False(t, ok)
-			_, ok = tidings.TxFrom[string](ctx)
+			_, ok = tidings.TxFrom[string](ctx, txtest.Database)
 			require.False(t, ok, "nor its transaction")
 			from, ok := tidings.EventFrom(ctx)
 			require.True(t, ok)
@@ -325,7 +325,7 @@ func TestAsyncContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "tenant 7"), time.Hour)
 		ctx = tidings.WithCorrelationID(ctx, uuid.New())
 		require.NoError(t, tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
-			return tidings.Publish(tidings.WithTx(ctx, "the transaction"), bus, clientCreated{})
+			return tidings.Publish(tidings.WithTx(ctx, txtest.Database, "the transaction"), bus, clientCreated{})
 		}))
 		cancel()
 		require.NoError(t, bus.Close(t.Context()))

@@ -187,9 +187,9 @@ func TestAMillionEventsInOneTransaction(t *testing.T) {
 		return nil
 	})
 	tidings.Subscribe(bus, func(context.Context, txtest.Event) error { dropped++; return nil }, tidings.AfterRollback)
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	for s := range scopes {
-		inner, innerHook := tidings.NewTxHook(ctx)
+		inner, innerHook := tidings.NewTxHook(ctx, txtest.Database)
 		for i := range each {
 			if err := tidings.Publish(inner, bus, txtest.Event{N: s/2*each + i}); err != nil {
 				t.Fatal(err)
@@ -215,7 +215,7 @@ func TestCostOfAQueuedEvent(t *testing.T) {
 	}
 	bus := tidings.New()
 	tidings.Subscribe(bus, func(context.Context, txWide) error { return nil })
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	defer hook.Rollback(ctx)
 	e := tidings.Stamp(t.Context(), txWide{})
 

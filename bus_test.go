@@ -369,7 +369,7 @@ func TestAsyncAfterClose(t *testing.T) {
 		for _, opts := range [][]tidings.SubscribeOption{{tidings.Async()}, {tidings.Async(), tidings.Named("clients.onboard")}} {
 			tidings.Subscribe(bus, onAny[clientCreated], opts...)
 		}
-		ctx, hook := tidings.NewTxHook(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 		require.NoError(t, tidings.Publish(ctx, bus, clientCreated{}))
 		require.NoError(t, hook.Prepare(ctx))
 		require.NoError(t, bus.Close(t.Context()))

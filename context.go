@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -50,10 +51,22 @@ func (n *node) Value(key any) any {
 // boxed returns a copy of the handler's event, which the caller may keep.
 func (n *node) boxed() Event { return n.topic.event.copyOf(n.header) }
 
-// transactions returns the transactions that n is in, innermost first, or nil.
+// transactions returns the transactions that n is in, innermost first, or nil. For a
+// context that a TxFunc was given, and that its library has kept, these are the ones of
+// the body that runs.
 func (n *node) transactions() *txState {
 	if n == nil {
 		return nil
+	}
+	for s := n.tx; s != nil; s = s.next {
+		if s.pending != nil {
+			if inside := s.pending.inside.Load(); inside != nil {
+				return inside.tx
+			}
+		}
+		if s.pending != nil || s.value == nil {
+			break
+		}
 	}
 	return n.tx
 }
@@ -146,14 +159,16 @@ func depthError(n *node, event *eventType, limit int) error {
 }
 
 // A txState is one entry of the transactions in a context: a value that WithTx added,
-// a scope that a TxFunc is about to open, or a scope that was entered.
+// the scope of a transaction that a TxFunc is about to begin (pending), or a scope that
+// was entered. Each belongs to a database.
 type txState struct {
-	value     any // for TxFrom; InTx also sets the next three fields
-	db        *sql.DB
+	db        any
+	value     any // for TxFrom; for the *sql.Tx of InTx, the next two fields are set too
 	isolation sql.IsolationLevel
 	fate      *savepoint.Fate
-	pending   *txScope // for a TxFunc that itself calls InTx or Transact
-	scope     *txScope // the innermost one that was entered so far; events are added to it
+	pending   *transaction
+	own       *txScope // of a pending or entered scope
+	scope     *txScope // the innermost one; events are added to it
 	next      *txState
 }
 
@@ -169,6 +184,7 @@ func enter(ctx context.Context, state txState) *node { return new(step).enter(ct
 
 func (s *step) enter(ctx context.Context, state txState) *node {
 	s.node = node{Context: ctx, up: nodeFrom(ctx), tx: &s.state}
+	state.scope = state.own
 	if outer := s.node.up.transactions(); outer != nil {
 		state.next = outer
 		if state.scope == nil {
@@ -179,23 +195,37 @@ func (s *step) enter(ctx context.Context, state txState) *node {
 	return &s.node
 }
 
-// WithTx returns a context in which [TxFrom] finds the transaction tx. It returns ctx
-// itself if tx is nil. Call it in a [TxFunc], and after [NewTxHook]. WithTx alone
-// does not make Publish wait for the commit.
-func WithTx(ctx context.Context, tx any) context.Context {
+// WithTx returns a context in which [TxFrom] finds tx, a transaction of db. It returns ctx
+// itself if tx is nil. Call it in a [TxFunc], and after [NewTxHook], with the same db as
+// there. WithTx alone does not make Publish wait for the commit.
+//
+// db stands for the database: the value that all code with this database has, such as the
+// *sql.DB or the *pgxpool.Pool. It is compared with ==. WithTx panics if db is nil or
+// cannot be compared. A transaction may be added in several forms, as a *gorm.DB and as
+// the *sql.Tx behind it.
+func WithTx(ctx context.Context, db, tx any) context.Context {
+	mustBeDatabase(db, "WithTx")
 	if tx == nil {
 		return ctx
 	}
-	return enter(ctx, txState{value: tx})
+	return enter(ctx, txState{db: db, value: tx})
 }
 
-// TxFrom returns the innermost transaction of type T that ctx carries, and whether
-// there is one. Handlers in the phases InTransaction and BeforeCommit call it to
-// write in the publisher's transaction; so can any other code that runs inside a
-// transaction.
-func TxFrom[T any](ctx context.Context) (T, bool) {
-	if n := nodeFrom(ctx); n != nil {
-		for s := n.tx; s != nil; s = s.next {
+// mustBeDatabase panics unless db can stand for a database.
+func mustBeDatabase(db any, function string) {
+	mustNotBeNil(db == nil, function, "database")
+	if !reflect.TypeOf(db).Comparable() {
+		panic(fmt.Sprintf("tidings: %s with a %T for the database, which cannot be compared: pass a pointer", function, db))
+	}
+}
+
+// TxFrom returns the innermost transaction of db that ctx is in and that has type T, and
+// whether there is one. db stands for the database as in [WithTx]. Handlers in the phases
+// InTransaction and BeforeCommit call it to write in the publisher's transaction; so can
+// any other code that runs inside a transaction.
+func TxFrom[T any](ctx context.Context, db any) (T, bool) {
+	for s := nodeFrom(ctx).transactions(); s != nil; s = s.next {
+		if s.db == db && s.value != nil {
 			if tx, ok := s.value.(T); ok {
 				return tx, true
 			}
@@ -205,19 +235,23 @@ func TxFrom[T any](ctx context.Context) (T, bool) {
 	return none, false
 }
 
-// HasTx reports whether ctx is in a transaction, so that events published with it
-// wait for the commit: inside [InTx] and [Transact], and between [NewTxHook] and the
-// end of its scope. It may return true although [TxFrom] finds no transaction of a
-// certain type, since the TxFunc decides which values TxFrom finds. A transport that
-// finds no transaction calls HasTx before it writes outside one.
-func HasTx(ctx context.Context) bool {
-	s := nodeFrom(ctx).scope()
-	return s != nil && !s.Queue().Implicit
+// TxDatabase returns the database of the innermost transaction that ctx is in, and
+// whether it is in one: inside [InTx] and [Transact], and between [NewTxHook] and the end
+// of its scope. Events that are published with ctx wait for the commit. Code that joins
+// transactions of its own database calls it where [TxFrom] finds none, to refuse the
+// transaction of another one: what it wrote beside that would stay if that rolls back.
+func TxDatabase(ctx context.Context) (db any, ok bool) {
+	for s := nodeFrom(ctx).transactions(); s != nil; s = s.next {
+		if s.own != nil && !s.own.Queue().Implicit {
+			return s.db, true
+		}
+	}
+	return nil, false
 }
 
-// newScope returns a node on top of ctx in which events are added to a new scope. The
-// scope is nested in parent, or is outermost if parent is nil.
-func newScope(ctx context.Context, parent *txScope) *node {
+// newScope returns a node on top of ctx in which events are added to a new scope, of a
+// transaction of db. The scope is nested in parent, or is outermost if parent is nil.
+func newScope(ctx context.Context, db any, parent *txScope) *node {
 	if parent == nil {
 		s := &struct {
 			scope txScope
@@ -225,67 +259,35 @@ func newScope(ctx context.Context, parent *txScope) *node {
 			step
 		}{}
 		s.scope.Init(&s.queue)
-		return s.enter(ctx, txState{scope: &s.scope})
+		return s.enter(ctx, txState{db: db, own: &s.scope})
 	}
 	s := &struct {
 		scope txScope
 		step
 	}{}
 	s.scope.Nest(parent)
-	return s.enter(ctx, txState{scope: &s.scope})
-}
-
-// openScope returns the scope in which a new scope is nested, or nil if there is
-// none.
-func (n *node) openScope() (*txScope, error) {
-	s := n.enclosingScope()
-	switch {
-	case s == nil:
-		return nil, nil
-	case !s.Open():
-		return nil, ErrTxDone
-	case s.Queue().Implicit:
-		return nil, nil // there is no database transaction to be part of
-	}
-	return s, nil
-}
-
-// enclosingScope returns the innermost scope, entered or pending.
-func (n *node) enclosingScope() *txScope {
-	if n == nil {
-		return nil
-	}
-	if pending := n.tx.pendingScope(); pending != nil {
-		return pending
-	}
-	return n.scope()
-}
-
-// pendingScope returns the innermost scope if it is pending, which means that no body
-// has entered it yet.
-func (s *txState) pendingScope() *txScope {
-	for ; s != nil && (s.pending != nil || s.value != nil); s = s.next {
-		if s.pending != nil {
-			return s.pending
-		}
-	}
-	return nil
+	return s.enter(ctx, txState{db: db, own: &s.scope})
 }
 
 // scopeOn returns the scope in which a transaction of db is nested, or nil if there
-// is none.
-func (n *node) scopeOn(db *sql.DB) (*txScope, error) {
-	innermost, err := n.openScope()
-	if err != nil || innermost == nil {
-		return nil, err
+// is none. It returns an error if ctx belongs to a transaction that has ended.
+func (n *node) scopeOn(db any) (*txScope, error) {
+	innermost := n.scope()
+	if innermost == nil {
+		return nil, nil
 	}
-	if outer := n.tx.of(db); outer != nil {
-		return n.tx.scopeIn(outer), nil
+	if !innermost.Open() {
+		return nil, ErrTxDone
 	}
-	if innermost == n.tx.pendingScope() {
-		return innermost, nil // the caller is a TxFunc
+	for s := n.transactions(); s != nil; s = s.next {
+		if s.own != nil && s.db == db {
+			if !s.own.Open() {
+				return nil, ErrTxDone
+			}
+			return s.own, nil
+		}
 	}
-	return nil, nil
+	return nil, nil // of another database
 }
 
 // scopeWithin returns the innermost scope if it is inside outer, and outer otherwise.
@@ -296,29 +298,19 @@ func (n *node) scopeWithin(outer *txScope) *txScope {
 	return outer
 }
 
-// of returns the innermost state that holds a transaction of db, or nil.
-func (s *txState) of(db *sql.DB) *txState {
-	for ; s != nil; s = s.next {
-		if s.db == db {
-			return s
+// of returns the innermost state with a *sql.Tx of db, or nil, and whether a scope of db
+// was entered.
+func (s *txState) of(db *sql.DB) (tx *txState, entered bool) {
+	for ; s != nil && (tx == nil || !entered); s = s.next {
+		if s.db != any(db) {
+			continue
+		}
+		entered = entered || s.own != nil && s.pending == nil
+		if _, ok := s.value.(*sql.Tx); ok && tx == nil {
+			tx = s
 		}
 	}
-	return nil
-}
-
-// scopeIn returns the innermost scope of the transaction that outer holds. outer is
-// further out than s; scopes of other databases may be in between.
-func (s *txState) scopeIn(outer *txState) *txScope {
-	entered := s // after the loop: the one next to outer
-	for t := s; t != outer; t = t.next {
-		if t.value == nil && t.pending == nil {
-			entered = t
-		}
-	}
-	for s.scope.Queue() != entered.scope.Queue() {
-		s = s.next
-	}
-	return s.scope
+	return tx, entered
 }
 
 // outside returns the context for handlers that run after the end of a transaction.
@@ -351,7 +343,7 @@ func withBase(ctx context.Context, parent *txScope) context.Context {
 		bases = append(bases, b)
 	}
 	for _, b := range slices.Backward(bases) {
-		ctx = WithTx(ctx, b.Tx)
+		ctx = WithTx(ctx, b.DB, b.Tx)
 	}
 	return ctx
 }

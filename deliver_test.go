@@ -123,7 +123,7 @@ func TestDeliverInATransaction(t *testing.T) {
 	type arrived struct{ tidings.DomainEvent }
 	for _, phase := range []tidings.Phase{tidings.AfterCommit, tidings.InTransaction, tidings.BeforeCommit, tidings.AfterRollback} {
 		tidings.Subscribe(r.Bus, func(ctx context.Context, _ arrived) error {
-			tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+			tx, ok := tidings.TxFrom[*sql.Tx](ctx, r.DB)
 			if !ok {
 				return errors.New("not in a transaction")
 			}

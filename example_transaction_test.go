@@ -126,10 +126,10 @@ func ExampleNewTxHook() {
 		if err != nil {
 			return err
 		}
-		ctx, hook := tidings.NewTxHook(ctx)
+		ctx, hook := tidings.NewTxHook(ctx, db)
 		defer hook.Rollback(ctx) // does nothing after hook.Commit
 		defer tx.Rollback()      // runs before hook.Rollback: the database rolls back first
-		ctx = tidings.WithTx(ctx, tx)
+		ctx = tidings.WithTx(ctx, db, tx)
 
 		if _, err := tx.ExecContext(ctx, "INSERT INTO orders (id) VALUES (?)", id); err != nil {
 			return err
@@ -162,7 +162,7 @@ func ExampleTxFrom() {
 	db := openShop()
 	bus := tidings.New()
 	tidings.Subscribe(bus, func(ctx context.Context, e OrderPlaced) error {
-		tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+		tx, ok := tidings.TxFrom[*sql.Tx](ctx, db)
 		if !ok {
 			return errors.New("orders are placed in a transaction")
 		}

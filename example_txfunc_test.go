@@ -12,14 +12,14 @@ import (
 // body with the transaction in its context, and commits or rolls back. Most libraries
 // have a function that does most of this.
 func ExampleTxFunc() {
-	var db shopDB
-	inTx := func(ctx context.Context, body func(context.Context) error) error {
-		outer, ok := tidings.TxFrom[*shopTx](ctx)
-		if ok {
-			return outer.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, tx)) })
+	db := &shopDB{}
+	shop := tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
+		run := func(tx *shopTx) error { return body(tidings.WithTx(ctx, db, tx)) }
+		if outer, ok := tidings.TxFrom[*shopTx](ctx, db); ok {
+			return outer.Transaction(run)
 		}
-		return db.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, tx)) })
-	}
+		return db.Transaction(run)
+	}}
 
 	type OrderPlaced struct {
 		tidings.DomainEvent
@@ -32,13 +32,13 @@ func ExampleTxFunc() {
 	})
 	place := func(id int) func(context.Context) error {
 		return func(ctx context.Context) error {
-			tx, _ := tidings.TxFrom[*shopTx](ctx)
+			tx, _ := tidings.TxFrom[*shopTx](ctx, db)
 			tx.Exec("INSERT INTO orders")
 			return tidings.Publish(ctx, bus, OrderPlaced{OrderID: id})
 		}
 	}
-	err := tidings.Transact(context.Background(), inTx, func(ctx context.Context) error {
-		return errors.Join(tidings.Transact(ctx, inTx, place(1)), tidings.Transact(ctx, inTx, place(2)))
+	err := tidings.Transact(context.Background(), shop, func(ctx context.Context) error {
+		return errors.Join(tidings.Transact(ctx, shop, place(1)), tidings.Transact(ctx, shop, place(2)))
 	})
 	fmt.Println(err)
 	// Output:
@@ -59,15 +59,15 @@ func ExampleTxFunc() {
 // dropped.
 func ExampleTxFunc_retry() {
 	errConflict := errors.New("serialization failure")
-	var db shopDB
-	retrying := func(ctx context.Context, body func(context.Context) error) error {
+	db := &shopDB{}
+	retrying := tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
 		for attempt := 1; ; attempt++ {
-			err := db.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, tx)) })
+			err := db.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, db, tx)) })
 			if attempt == 3 || !errors.Is(err, errConflict) {
 				return err
 			}
 		}
-	}
+	}}
 
 	type StockReserved struct {
 		tidings.DomainEvent
@@ -102,11 +102,11 @@ func ExampleTxFunc_retry() {
 // A shopDB is a database library that prints its statements. As in many libraries,
 // its method Transaction commits if its argument returns nil, and a transaction has
 // the same method for savepoints.
-type shopDB struct{}
+type shopDB struct{ _ int }
 
 type shopTx struct{}
 
-func (shopDB) Transaction(fn func(*shopTx) error) error {
+func (*shopDB) Transaction(fn func(*shopTx) error) error {
 	return printTx("BEGIN", "COMMIT", "ROLLBACK", fn)
 }
 

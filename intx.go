@@ -28,25 +28,36 @@ func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.
 	if db == nil || fn == nil {
 		return errors.New("tidings: InTx with a nil database or function")
 	}
-	parent, err := nodeFrom(ctx).scopeOn(db)
-	if err != nil {
-		return err
-	}
-	return transact(ctx, parent, sqlTx(db, opts), func(ctx context.Context) error {
-		return fn(ctx, nodeFrom(ctx).tx.of(db).value.(*sql.Tx))
+	return transact(ctx, Transactor{db, sqlTx(db, opts)}, func(ctx context.Context) error {
+		outer, _ := nodeFrom(ctx).tx.of(db)
+		return fn(ctx, outer.value.(*sql.Tx))
 	})
+}
+
+// SQL returns the [Transactor] of a database/sql database: its transactions are as those
+// of [InTx] without options. It panics if db is nil.
+func SQL(db *sql.DB) Transactor {
+	mustNotBeNil(db == nil, "SQL", "*sql.DB")
+	return Transactor{db, sqlTx(db, nil)}
 }
 
 // sqlTx returns the TxFunc of InTx.
 func sqlTx(db *sql.DB, opts *sql.TxOptions) TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
-		if outer := nodeFrom(ctx).tx.of(db); outer != nil {
+		outer, entered := nodeFrom(ctx).transactions().of(db)
+		switch {
+		case outer != nil && entered:
 			return outer.savepoint(ctx, opts, body)
+		case entered:
+			return errors.New("tidings: InTx inside a transaction of this database whose *sql.Tx is not in ctx: let the TxFunc, or the code that calls NewTxHook, add it with WithTx")
 		}
 		for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 			if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
 				return inTest(ctx, b, &txState{value: tx, db: db, fate: &savepoint.Fate{}}, body)
 			}
+		}
+		if outer != nil {
+			return errors.New("tidings: InTx with a *sql.Tx of this database in ctx, added by WithTx without NewTxHook: events would be delivered although that may roll back")
 		}
 		return begin(ctx, db, opts, body)
 	}
@@ -102,6 +113,9 @@ func (outer *txState) savepoint(ctx context.Context, opts *sql.TxOptions, body f
 		},
 		Broken: func(_ context.Context, err error) error {
 			err = fmt.Errorf("tidings: rolling back to a savepoint failed, so the transaction cannot commit: %w", err)
+			if outer.fate == nil { // begun by another library, which may commit it
+				return errors.Join(err, tx.Rollback())
+			}
 			outer.fate.Doom(err)
 			return err
 		},
@@ -127,10 +141,7 @@ func inTest(ctx context.Context, b *testhook.Base, outer *txState, body func(con
 
 func init() {
 	testhook.WithTx = func(ctx context.Context, db, tx any) (context.Context, func() error) {
-		s := txState{value: tx, fate: &savepoint.Fate{}}
-		if tx, ok := tx.(*sql.Tx); ok && tx != nil {
-			s.db, _ = db.(*sql.DB)
-		}
+		s := txState{db: db, value: tx, fate: &savepoint.Fate{}}
 		return enter(ctx, s), s.fate.Check
 	}
 }

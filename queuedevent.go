@@ -87,7 +87,7 @@ func (q *queuedEvent) enqueue(ctx context.Context, n *node) error {
 	if !q.handlers.early {
 		return nil
 	}
-	if err := joined(q.run(ctx, InTransaction, n.tx)); err != nil {
+	if err := joined(q.run(ctx, InTransaction, n.transactions())); err != nil {
 		return err
 	}
 	out, err := q.dispatch(InTransaction, nil)
@@ -101,7 +101,7 @@ func (q *queuedEvent) enqueue(ctx context.Context, n *node) error {
 // the commit. It treats q, and the events that these handlers publish, as one
 // transaction.
 func (q *queuedEvent) publishAlone(ctx context.Context) error {
-	inside := newScope(ctx, nil)
+	inside := newScope(ctx, nil, nil)
 	hook := TxHook{inside.tx.scope}
 	hook.scope.Queue().Implicit = true
 	ended := false

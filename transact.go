@@ -3,6 +3,9 @@ package tidings
 import (
 	"context"
 	"errors"
+	"fmt"
+	"reflect"
+	"sync/atomic"
 )
 
 // A TxFunc runs body inside a database transaction. It begins a transaction, calls
@@ -16,24 +19,32 @@ import (
 // context of the outer transaction may not have ended. Use [context.WithoutCancel]
 // for that if the library does not.
 //
-// [InTx] is built on a TxFunc for database/sql. This is a TxFunc for GORM, whose
-// Transaction method sets the savepoints:
+// This is a TxFunc for bun, whose RunInTx method sets the savepoints:
 //
 //	func(ctx context.Context, body func(context.Context) error) error {
-//		tx, ok := tidings.TxFrom[*gorm.DB](ctx)
-//		if !ok {
-//			tx = db.WithContext(ctx)
+//		run := func(_ context.Context, tx bun.Tx) error { return body(tidings.WithTx(ctx, db, tx)) }
+//		if tx, ok := tidings.TxFrom[bun.Tx](ctx, db); ok {
+//			return tx.RunInTx(context.WithoutCancel(ctx), nil, run)
 //		}
-//		return tx.Transaction(func(tx *gorm.DB) error { return body(tidings.WithTx(ctx, tx)) })
+//		return db.RunInTx(ctx, nil, run)
 //	}
 type TxFunc func(ctx context.Context, body func(context.Context) error) error
 
-// Transact runs fn inside a transaction that run begins and ends. Events that fn
+// A Transactor runs transactions of one database. [SQL] returns one for database/sql.
+type Transactor struct {
+	DB  any    // stands for the database, as in [WithTx]
+	Run TxFunc // begins and ends the transactions, and adds them with [WithTx] for DB
+}
+
+// Transact runs fn inside a transaction that t begins and ends. Events that fn
 // publishes with its ctx are delivered after the commit, and dropped if the
-// transaction rolls back. Inside another Transact, they wait for the outermost
-// commit. Transact cannot see which database run uses, so nest calls only on one
-// database; for a separate transaction on another database, use a ctx from outside
-// the first.
+// transaction rolls back. Inside another transaction of the same database, they wait
+// for the outermost commit. Inside a transaction of another database, the new one is
+// separate.
+//
+// An event belongs to the transaction or savepoint that was begun last on the database
+// of its context, whichever context of that transaction it is published with: also with
+// one that a library has kept, such as the Statement.Context of GORM in a model hook.
 //
 // Transact returns nil if and only if the transaction has committed, or has joined
 // the outer one. It does not return the errors of handlers that run after the commit;
@@ -47,21 +58,22 @@ type TxFunc func(ctx context.Context, body func(context.Context) error) error
 // of the earlier attempt count as rolled back.
 //
 // Transact is safe to call concurrently and inside a handler.
-func Transact(ctx context.Context, run TxFunc, fn func(context.Context) error) error {
-	if run == nil || fn == nil {
+func Transact(ctx context.Context, t Transactor, fn func(context.Context) error) error {
+	if t.Run == nil || fn == nil {
 		return errors.New("tidings: Transact with a nil function")
 	}
-	parent, err := nodeFrom(ctx).openScope()
+	if t.DB == nil || !reflect.TypeOf(t.DB).Comparable() {
+		return fmt.Errorf("tidings: Transact with a Transactor whose DB is %T: set what stands for the database, such as the *sql.DB", t.DB)
+	}
+	return transact(ctx, t, fn)
+}
+
+func transact(ctx context.Context, of Transactor, fn func(context.Context) error) error {
+	parent, err := nodeFrom(ctx).scopeOn(of.DB)
 	if err != nil {
 		return err
 	}
-	return transact(ctx, parent, run, fn)
-}
-
-// transact is Transact with the enclosing scope parent; nil makes the new one the
-// outermost.
-func transact(ctx context.Context, parent *txScope, run TxFunc, fn func(context.Context) error) error {
-	t := newTransaction(parent, fn)
+	t := newTransaction(of.DB, parent, fn)
 	defer func() {
 		if !t.committed { // an error, or fn is panicking or ending the goroutine
 			t.whole.scope.Rollback()
@@ -70,7 +82,7 @@ func transact(ctx context.Context, parent *txScope, run TxFunc, fn func(context.
 			t.whole.finish(outside(ctx), report)
 		}
 	}()
-	if err := run(withBase(t.pending.enter(ctx, txState{pending: t.whole.scope}), parent), t.body); err != nil {
+	if err := of.Run(withBase(t.pending.enter(ctx, txState{db: of.DB, pending: t, own: t.whole.scope}), parent), t.body); err != nil {
 		return err
 	}
 	return t.commit()
@@ -78,8 +90,10 @@ func transact(ctx context.Context, parent *txScope, run TxFunc, fn func(context.
 
 // A transaction is the state of one call of transact.
 type transaction struct {
-	whole     TxHook // the scope; each attempt is a scope inside it
-	pending   step   // the step that the TxFunc sees
+	db        any
+	whole     TxHook               // the scope; each attempt is a scope inside it
+	inside    atomic.Pointer[node] // in which fn runs; nil before and after
+	pending   step                 // the step that the TxFunc sees
 	fn        func(context.Context) error
 	attempt   *txScope // the latest one
 	returned  bool     // fn has, in the latest attempt
@@ -87,7 +101,7 @@ type transaction struct {
 	committed bool
 }
 
-func newTransaction(parent *txScope, fn func(context.Context) error) *transaction {
+func newTransaction(db any, parent *txScope, fn func(context.Context) error) *transaction {
 	if parent == nil {
 		t := &struct {
 			transaction
@@ -95,7 +109,7 @@ func newTransaction(parent *txScope, fn func(context.Context) error) *transactio
 			queue txQueue
 		}{}
 		t.scope.Init(&t.queue)
-		t.whole, t.fn = TxHook{&t.scope}, fn
+		t.db, t.whole, t.fn = db, TxHook{&t.scope}, fn
 		return &t.transaction
 	}
 	t := &struct {
@@ -103,7 +117,7 @@ func newTransaction(parent *txScope, fn func(context.Context) error) *transactio
 		scope txScope
 	}{}
 	t.scope.Nest(parent)
-	t.whole, t.fn = TxHook{&t.scope}, fn
+	t.db, t.whole, t.fn = db, TxHook{&t.scope}, fn
 	return &t.transaction
 }
 
@@ -115,8 +129,10 @@ func (t *transaction) body(ctx context.Context) error {
 			t.whole.scope.Queue().Reopen()
 		}
 	}
-	inside := newScope(ctx, nodeFrom(ctx).scopeWithin(t.whole.scope))
+	inside := newScope(ctx, t.db, nodeFrom(ctx).scopeWithin(t.whole.scope))
 	t.attempt, t.returned = inside.tx.scope, false
+	t.inside.Store(inside)
+	defer t.inside.Store(nil)
 	t.err = t.fn(inside)
 	if t.err == nil && t.whole.scope.Outermost() {
 		t.err = t.whole.prepare(inside)

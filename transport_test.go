@@ -192,7 +192,7 @@ func TestSendIsCalledOncePerTransactionWithAllItsEvents(t *testing.T) {
 			c := &courier{phase: tt.phase}
 			bus := tidings.New(tidings.WithTransport(c))
 			tidings.Subscribe(bus, onAny[clientCreated], tidings.Named("a"))
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			require.NoError(t, tidings.Publish(ctx, bus, clientCreated{}))
 			require.NoError(t, tidings.Publish(ctx, bus, projectCreated{}))
 			require.NoError(t, tidings.Publish(ctx, bus, clientCreated{}))

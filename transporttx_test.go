@@ -86,7 +86,7 @@ func TestTransportsInEveryPhase(t *testing.T) {
 			t.Parallel()
 			var inTx bool
 			s := newTxTransport(c.phase, func(ctx context.Context, _ []tidings.Outgoing) error {
-				_, inTx = tidings.TxFrom[txtest.Handle](ctx)
+				_, inTx = tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 				return ctx.Err()
 			})
 			s.MustPublish(t.Context(), t, 1)
@@ -94,11 +94,11 @@ func TestTransportsInEveryPhase(t *testing.T) {
 			require.False(t, inTx)
 
 			ctx, cancel := context.WithCancel(t.Context())
-			require.NoError(t, tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
+			require.NoError(t, tidings.Transact(ctx, txtest.On(func(ctx context.Context, body func(context.Context) error) error {
 				err := s.Run(ctx, body)
 				cancel() // the client hangs up
 				return err
-			}, func(ctx context.Context) error {
+			}), func(ctx context.Context) error {
 				s.MustPublish(ctx, t, 1)
 				require.ErrorIs(t, s.Transact(ctx, func(ctx context.Context) error {
 					s.MustPublish(ctx, t, 2)
@@ -330,14 +330,14 @@ func TestTransportContextAfterTheCommit(t *testing.T) {
 	sends := 0
 	s = newTxTransport(tidings.AfterCommit, func(ctx context.Context, _ []tidings.Outgoing) error {
 		sends++
-		_, inTx := tidings.TxFrom[txtest.Handle](ctx)
+		_, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 		require.False(t, inTx)
-		_, inTx = tidings.TxFrom[*sql.Tx](ctx)
+		_, inTx = tidings.TxDatabase(ctx)
 		require.False(t, inTx)
 		return tidings.Publish(ctx, s.Bus, txtest.Other{})
 	})
-	ctx, hook := tidings.NewTxHook(t.Context())
-	ctx = tidings.WithTx(ctx, txtest.Handle{})
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
+	ctx = tidings.WithTx(ctx, txtest.Database, txtest.Handle{})
 	s.MustPublish(ctx, t, 1)
 	require.NoError(t, hook.Prepare(ctx))
 	require.NoError(t, hook.Commit(ctx))
@@ -379,7 +379,7 @@ func TestAsyncInATransaction(t *testing.T) {
 		r := txtest.NewRig()
 		key := new(int)
 		tidings.Subscribe(r.Bus, func(ctx context.Context, e txtest.Event) error {
-			_, inTx := tidings.TxFrom[txtest.Handle](ctx)
+			_, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 			r.Note("A%d value=%v tx=%v err=%v", e.N, ctx.Value(key), inTx, ctx.Err())
 			return tidings.Publish(ctx, r.Bus, txtest.Other{N: e.N})
 		}, tidings.Async())

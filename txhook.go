@@ -12,12 +12,12 @@ import (
 // A TxHook tells the bus about a transaction that your own code begins and commits.
 // With [Transact] or [InTx] you do not need it:
 //
-//	ctx, hook := tidings.NewTxHook(ctx)
+//	ctx, hook := tidings.NewTxHook(ctx, pool)
 //	defer hook.Rollback(ctx)
 //	tx, err := pool.Begin(ctx)
 //	...
 //	defer tx.Rollback(ctx)
-//	ctx = tidings.WithTx(ctx, tx)
+//	ctx = tidings.WithTx(ctx, pool, tx)
 //	...                                        // publish with ctx
 //	if err := hook.Prepare(ctx); err != nil {  // BeforeCommit handlers
 //		return err
@@ -30,13 +30,16 @@ import (
 // Its methods are safe to call concurrently, and so is publishing in the transaction.
 type TxHook struct{ scope *txScope }
 
-// NewTxHook opens the scope of a transaction: events that are published with the
-// returned context wait for [TxHook.Commit]. Inside another scope, the new scope
-// becomes part of it. If ctx belongs to a finished transaction, Publish with the
-// returned context fails with [ErrTxDone].
-func NewTxHook(ctx context.Context) (context.Context, *TxHook) {
-	parent, err := nodeFrom(ctx).openScope()
-	inside := newScope(ctx, parent)
+// NewTxHook opens the scope of a transaction of db, which stands for the database as in
+// [WithTx]: events that are published with the returned context wait for [TxHook.Commit].
+// Inside another scope of the same database, the new scope becomes part of it, as a
+// savepoint: until it ends, events that are published with the outer context are in it
+// too. If ctx belongs to a finished transaction, Publish with the returned context fails
+// with [ErrTxDone]. NewTxHook panics if db is nil or cannot be compared.
+func NewTxHook(ctx context.Context, db any) (context.Context, *TxHook) {
+	mustBeDatabase(db, "NewTxHook")
+	parent, err := nodeFrom(ctx).scopeOn(db)
+	inside := newScope(ctx, db, parent)
 	if err != nil {
 		inside.tx.scope.Rollback()
 	}
@@ -58,7 +61,7 @@ func (h *TxHook) Prepare(ctx context.Context) error {
 	}
 	n := nodeFrom(ctx)
 	if n.scope() != h.scope {
-		n = enter(ctx, txState{scope: h.scope})
+		n = enter(ctx, txState{own: h.scope})
 	}
 	return h.prepare(n)
 }

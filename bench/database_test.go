@@ -112,7 +112,7 @@ func onSQL(d *database[*sql.Tx]) *database[*sql.Tx] {
 // onPgx is Postgres without database/sql.
 func onPgx(b *testing.B) *database[pgx.Tx] {
 	pool := openPostgres(b)
-	log, run := pgxlog.Postgres(pool), pgxlog.TxFunc(pool)
+	log, run := pgxlog.Postgres(pool), pgxlog.Transactor(pool)
 	check(eventlog.Migrate(context.Background(), log))
 	return &database[pgx.Tx]{
 		postgres: true, sql: stdlib.OpenDBFromPool(pool), pool: pool, log: log,
@@ -128,7 +128,8 @@ func onPgx(b *testing.B) *database[pgx.Tx] {
 }
 
 func txFrom[TTx any](ctx context.Context) TTx {
-	tx, ok := tidings.TxFrom[TTx](ctx)
+	db, _ := tidings.TxDatabase(ctx)
+	tx, ok := tidings.TxFrom[TTx](ctx, db)
 	if !ok {
 		panic("no transaction in the context")
 	}

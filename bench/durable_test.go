@@ -22,6 +22,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
+	"github.com/tidings-go/tidings/eventlog/pgxlog"
 )
 
 const (
@@ -35,20 +36,20 @@ const (
 func jobsOnSQLite(synchronous string) func(*testing.B) *jobDB[*sql.Tx] {
 	return func(b *testing.B) *jobDB[*sql.Tx] {
 		d := onSQLite(synchronous)(b)
-		return migrated(&jobDB[*sql.Tx]{d, riversqlite.New(d.sql), durable.InTx(d.sql)}, "INTEGER PRIMARY KEY")
+		return migrated(&jobDB[*sql.Tx]{d, riversqlite.New(d.sql), tidings.SQL(d.sql)}, "INTEGER PRIMARY KEY")
 	}
 }
 
 func jobsOnPgx(b *testing.B) *jobDB[pgx.Tx] {
 	d := onPgx(b)
-	return migrated(&jobDB[pgx.Tx]{d, riverpgxv5.New(d.pool), durable.Transact(d.inTx)}, "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
+	return migrated(&jobDB[pgx.Tx]{d, riverpgxv5.New(d.pool), pgxlog.Transactor(d.pool)}, "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
 }
 
 // A jobDB is a new database with River's tables, and one for what handlers write.
 type jobDB[TTx any] struct {
 	*database[TTx]
-	driver   riverdriver.Driver[TTx]
-	transact durable.Transactor
+	driver     riverdriver.Driver[TTx]
+	transactor tidings.Transactor
 }
 
 func migrated[TTx any](d *jobDB[TTx], id string) *jobDB[TTx] {
@@ -71,7 +72,7 @@ func (d *jobDB[TTx]) client(config *river.Config) *river.Client[TTx] {
 // durably subscribes the handler on a new bus. The tables have the indexes of
 // Jobs.Migrate then.
 func (d *jobDB[TTx]) durably(config *river.Config, handler func(context.Context, billed) error) (*tidings.EventBus, *durable.Jobs) {
-	jobs := must(durable.New(d.client(config), config.Workers, d.transact, newRegistry()))
+	jobs := must(durable.New(d.client(config), config.Workers, d.transactor, newRegistry()))
 	check(jobs.Migrate(context.Background()))
 	bus := tidings.New()
 	tidings.Subscribe(bus, handler, tidings.Named(jobKind), tidings.Via(jobs))
@@ -124,7 +125,7 @@ func BenchmarkDurablePublish(b *testing.B) {
 		// cannot insert.
 		publishTidings(b, "db=postgres-pgx", "tidings-stdlib", func(b *testing.B) *jobDB[pgx.Tx] {
 			d := jobsOnPgx(b)
-			d.transact = durable.InTx(d.sql)
+			d.transact = tidings.SQL(d.sql)
 			return d
 		}, events)
 	}

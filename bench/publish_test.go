@@ -145,14 +145,14 @@ func BenchmarkSubscribe(b *testing.B) {
 // it queues them; committed, it gives them to a handler as well.
 func BenchmarkQueue(b *testing.B) {
 	undo := errors.New("undo")
-	run := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+	none := tidings.Transactor{DB: "none", Run: func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }}
 	for _, events := range sizes([]int{10, 1_000}, 1_000_000) {
 		for end, outcome := range map[string]error{"rollback": undo, "commit": nil} {
 			b.Run(fmt.Sprintf("events=%d/end=%s", events, end), func(b *testing.B) {
 				bus := tidings.New()
 				tidings.Subscribe(bus, handle)
 				transact := func(queued func()) {
-					err := tidings.Transact(context.Background(), run, func(ctx context.Context) error {
+					err := tidings.Transact(context.Background(), none, func(ctx context.Context) error {
 						for range events {
 							if err := tidings.Publish(ctx, bus, orders[0]); err != nil {
 								return err

@@ -59,7 +59,7 @@ func (j *Jobs) change(ctx context.Context, selected Selection, c change) (n int,
 		return j.changeIn(ctx, tx, selected, c)
 	}
 	err = j.transact(ctx, func(ctx context.Context) error {
-		tx, err := j.txOf(ctx)
+		tx, err := j.engine.tx(ctx)
 		if err != nil {
 			return err
 		}

@@ -14,32 +14,6 @@ import (
 	"github.com/tidings-go/tidings/internal/notifier"
 )
 
-// A Transactor runs fn in a database transaction: it commits if fn returns nil,
-// and rolls back otherwise. Events published with fn's ctx wait for that.
-type Transactor func(ctx context.Context, fn func(context.Context) error) error
-
-// InTx is the [Transactor] for database/sql: it calls [tidings.InTx] on db. A
-// handler that calls it again gets a savepoint of the same transaction.
-func InTx(db *sql.DB) Transactor {
-	if db == nil {
-		panic("durable: InTx(nil): pass the *sql.DB of the application")
-	}
-	return func(ctx context.Context, fn func(context.Context) error) error {
-		return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })
-	}
-}
-
-// Transact is the [Transactor] for other libraries: it calls [tidings.Transact]
-// with run, which must add its transaction to ctx with [tidings.WithTx].
-func Transact(run tidings.TxFunc) Transactor {
-	if run == nil {
-		panic("durable: Transact(nil): pass the tidings.TxFunc of the application")
-	}
-	return func(ctx context.Context, fn func(context.Context) error) error {
-		return tidings.Transact(ctx, run, fn)
-	}
-}
-
 // A querier runs SQL that returns one row.
 type querier interface {
 	row(ctx context.Context, query string, args []any, dest ...any) error
@@ -88,13 +62,14 @@ type transaction interface {
 type riverEngine[TTx any] struct {
 	client *river.Client[TTx]
 	driver riverdriver.Driver[TTx]
+	db     any              // stands for the database, as in tidings.WithTx
 	clock  func() time.Time // nil: the database's
 
 	notifier notifier.Notifier[string] // by queue
 }
 
-func newEngine[TTx any](client *river.Client[TTx], clock func() time.Time) engine {
-	return &riverEngine[TTx]{client: client, driver: client.Driver(), clock: clock}
+func newEngine[TTx any](client *river.Client[TTx], db any, clock func() time.Time) engine {
+	return &riverEngine[TTx]{client: client, driver: client.Driver(), db: db, clock: clock}
 }
 
 func (e *riverEngine[TTx]) onSQLite() bool {
@@ -110,20 +85,21 @@ func (e *riverEngine[TTx]) exec(ctx context.Context, query string) error {
 }
 
 func (e *riverEngine[TTx]) tx(ctx context.Context) (transaction, error) {
-	if tx, ok := tidings.TxFrom[TTx](ctx); ok {
+	if tx, ok := tidings.TxFrom[TTx](ctx, e.db); ok {
 		return riverTx[TTx]{riverQuerier{e.driver.UnwrapExecutor(tx)}, e, tx}, nil
 	}
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, e.db); ok {
 		return sqlTx{tx, e, e.clock}, nil
 	}
-	if other, ok := tidings.TxFrom[any](ctx); ok {
-		var want TTx
-		return nil, fmt.Errorf("durable: the transaction in ctx is a %T, but River writes through %T: let the TxFunc add that one as well, with tidings.WithTx", other, want)
+	var want TTx
+	other, in := tidings.TxDatabase(ctx)
+	switch {
+	case !in:
+		return nil, nil
+	case other == e.db:
+		return nil, fmt.Errorf("durable: the transaction in ctx has no %T and no *sql.Tx: let the TxFunc, or the code that calls tidings.NewTxHook, add it with tidings.WithTx", want)
 	}
-	if tidings.HasTx(ctx) {
-		return nil, fmt.Errorf("durable: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.NewTxHook, add it with tidings.WithTx")
-	}
-	return nil, nil
+	return nil, fmt.Errorf("durable: ctx is in a transaction of another database than the jobs': of a %T, and the jobs are on a %T. Publish with a ctx from outside, or store the jobs in that database (if they are one database, let DB of its Transactor be the %[2]T)", other, e.db)
 }
 
 func (e *riverEngine[TTx]) insert(ctx context.Context, jobs []river.InsertManyParams) error {
@@ -143,7 +119,7 @@ func (e *riverEngine[TTx]) refuses(kind string) bool {
 func (e *riverEngine[TTx]) notifyOnCommit(ctx context.Context, tx querier, queues []string) error {
 	// Where the end of the transaction cannot be observed, and if callbacks are
 	// nested too deeply, the transaction itself sends the notification.
-	if tidings.HasTx(ctx) {
+	if _, in := tidings.TxDatabase(ctx); in {
 		err := tidings.OnCommit(ctx, tidings.Default(), func(context.Context) error {
 			e.notifier.Notify(e.notifyWorkers, queues...)
 			return nil

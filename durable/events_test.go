@@ -17,7 +17,6 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/eventlog"
-	"github.com/tidings-go/tidings/eventlog/pgxlog"
 )
 
 // logged returns the bus of a log in the harness' database, and what reads the
@@ -160,13 +159,13 @@ func TestTheRecordIsInTheTransaction(t *testing.T) {
 	}
 }
 
-// Also one that the Transactor of New did not open.
+// Also one that the program has opened.
 func TestTheTransactionOfCtxCounts(t *testing.T) {
 	t.Parallel()
 	h := openSQL(t)
 	jobs := h.jobs(t, river.Config{})
 	fill(t, h, 2, "discarded", time.Now())
-	err := durable.Transact(pgxlog.TxFunc(h.pool))(t.Context(), func(ctx context.Context) error {
+	err := h.transact(t.Context(), func(ctx context.Context) error {
 		n, err := jobs.Retry(ctx, durable.Selection{All: true, Limit: 1})
 		require.NoError(t, err)
 		require.Equal(t, 1, n)

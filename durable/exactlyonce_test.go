@@ -72,7 +72,7 @@ func TestEffectAndCompletionCommitTogether(t *testing.T) {
 			n := &atomic.Int64{}
 			attempts[tt.name] = n
 			tidings.Subscribe(bus, func(ctx context.Context, e Accepted) error {
-				if !tidings.HasTx(ctx) {
+				if !hasTx(ctx) {
 					return errors.New("not in a transaction")
 				}
 				if err := h.effect(ctx, tt.name); err != nil {
@@ -149,7 +149,7 @@ func TestHandlersPublishInTheirTransaction(t *testing.T) {
 			return nil
 		}, tidings.Named("first"), atOnce(jobs))
 		tidings.Subscribe(bus, func(ctx context.Context, e Created) error {
-			if tidings.HasTx(ctx) {
+			if hasTx(ctx) {
 				t.Error("an AfterCommit handler is in the transaction")
 			}
 			after <- e
@@ -301,8 +301,7 @@ func TestOutside(t *testing.T) {
 		jobs := h.jobs(t, river.Config{})
 		bus := tidingstest.NewBus(t)
 		outside := func(ctx context.Context, e Accepted) error {
-			_, has := tidings.TxFrom[any](ctx)
-			if has || tidings.HasTx(ctx) {
+			if hasTx(ctx) {
 				return tidings.Permanent(errors.New("in a transaction"))
 			}
 			if err := tidings.Publish(ctx, bus, Created{Client: e.Number}); err != nil {

@@ -17,13 +17,15 @@ import (
 	"github.com/tidings-go/tidings/durable"
 )
 
-// inPgx is the TxFunc of a pgx pool.
-func inPgx(pool *pgxpool.Pool) tidings.TxFunc {
-	return func(ctx context.Context, body func(context.Context) error) error {
-		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			return body(tidings.WithTx(ctx, tx))
-		})
-	}
+// inPgx is the Transactor of a pgx pool.
+func inPgx(pool *pgxpool.Pool) tidings.Transactor {
+	return tidings.Transactor{DB: pool, Run: func(ctx context.Context, body func(context.Context) error) error {
+		run := func(tx pgx.Tx) error { return body(tidings.WithTx(ctx, pool, tx)) }
+		if outer, ok := tidings.TxFrom[pgx.Tx](ctx, pool); ok {
+			return pgx.BeginFunc(context.WithoutCancel(ctx), outer, run) // a savepoint
+		}
+		return pgx.BeginFunc(ctx, pool, run)
+	}}
 }
 
 // newPgxJobs is for an application with transactions of a pgx pool.
@@ -35,7 +37,7 @@ func newPgxJobs(pool *pgxpool.Pool, registry *tidings.Registry) (*durable.Jobs, 
 	if err != nil {
 		return nil, err
 	}
-	return durable.New(client, config.Workers, durable.Transact(inPgx(pool)), registry)
+	return durable.New(client, config.Workers, inPgx(pool), registry)
 }
 
 // newSQLJobs is for an application with transactions of a *sql.DB. River has a
@@ -48,7 +50,7 @@ func newSQLJobs(db *sql.DB, pool *pgxpool.Pool, registry *tidings.Registry) (*du
 	if err != nil {
 		return nil, err
 	}
-	return durable.New(client, config.Workers, durable.InTx(db), registry)
+	return durable.New(client, config.Workers, tidings.SQL(db), registry)
 }
 
 // newPublisher is for a process that publishes and runs no jobs: a client without
@@ -58,7 +60,7 @@ func newPublisher(db *sql.DB, pool *pgxpool.Pool, registry *tidings.Registry) (*
 	if err != nil {
 		return nil, err
 	}
-	return durable.New(client, nil, durable.InTx(db), registry)
+	return durable.New(client, nil, tidings.SQL(db), registry)
 }
 
 // TestExamplesOnPostgres tries the wiring that the guide shows: what publishes
@@ -75,8 +77,8 @@ func TestExamplesOnPostgres(t *testing.T) {
 	worked := make(chan string, 10)
 	for name, worker := range map[string]*durable.Jobs{"sql": overSQL, "pgx": overPgx} {
 		run := func(ctx context.Context, e OrderPlaced) error {
-			_, isSQL := tidings.TxFrom[*sql.Tx](ctx)
-			_, isPgx := tidings.TxFrom[pgx.Tx](ctx)
+			_, isSQL := tidings.TxFrom[*sql.Tx](ctx, h.sql)
+			_, isPgx := tidings.TxFrom[pgx.Tx](ctx, h.pool)
 			worked <- fmt.Sprint(e.Item, " sql ", isSQL, " pgx ", isPgx)
 			return nil
 		}

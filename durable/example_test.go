@@ -48,7 +48,7 @@ func newSQLiteJobs(ctx context.Context, db *sql.DB, opts ...durable.Option) (*du
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := durable.New(client, config.Workers, durable.InTx(db), &registry, opts...)
+	jobs, err := durable.New(client, config.Workers, tidings.SQL(db), &registry, opts...)
 	if err != nil {
 		return nil, err
 	}

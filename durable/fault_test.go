@@ -206,10 +206,10 @@ func await(want string) {
 
 // faultScan reads one row, in the transaction of ctx or else on the pool.
 func faultScan(ctx context.Context, h harness, query string, dest ...any) error {
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, h.transactor.DB); ok {
 		return tx.QueryRowContext(ctx, query).Scan(dest...)
 	}
-	if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[pgx.Tx](ctx, h.transactor.DB); ok {
 		return tx.QueryRow(ctx, query).Scan(dest...)
 	}
 	if h.sql != nil {

@@ -72,12 +72,12 @@ func newFaultWorker(t testing.TB, h harness, plan faultPlan, handlers ...string)
 		config.Test.Time = clock
 		opts = append(opts, durable.WithClock(clock.Now))
 	}
-	transact := h.transact
-	h.transact = func(ctx context.Context, fn func(context.Context) error) error {
+	run := h.transactor.Run
+	h.transactor.Run = func(ctx context.Context, body func(context.Context) error) error {
 		if plan.HangAt == atBegin {
 			w.hang(atBegin)
 		}
-		return transact(ctx, fn)
+		return run(ctx, body)
 	}
 	w.jobs, w.bus = h.jobs(t, config, opts...), tidings.New()
 

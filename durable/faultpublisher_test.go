@@ -11,13 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
 )
 
 // faultHold publishes, and waits in the transaction once the jobs are in it.
 func faultHold(t *testing.T, h harness, plan faultPlan) {
-	h.transact = h.transactThen(func(ctx context.Context) {
+	h.transactor = h.transactThen(func(ctx context.Context) {
 		var inside, outside int
 		const query = "SELECT count(*) FROM river_job"
 		require.NoError(t, faultScan(ctx, h, query, &inside))
@@ -30,10 +29,10 @@ func faultHold(t *testing.T, h harness, plan faultPlan) {
 }
 
 // transactThen is transact, but calls then last of all before the commit.
-func (h harness) transactThen(then func(context.Context)) durable.Transactor {
-	return durable.Transact(func(ctx context.Context, body func(context.Context) error) error {
+func (h harness) transactThen(then func(context.Context)) tidings.Transactor {
+	return tidings.Transactor{DB: h.transactor.DB, Run: func(ctx context.Context, body func(context.Context) error) error {
 		if h.sql == nil {
-			return pgxlog.TxFunc(h.pool)(ctx, func(ctx context.Context) error {
+			return pgxlog.Transactor(h.pool).Run(ctx, func(ctx context.Context) error {
 				defer then(ctx)
 				return body(ctx)
 			})
@@ -42,13 +41,13 @@ func (h harness) transactThen(then func(context.Context)) durable.Transactor {
 		if err != nil {
 			return err
 		}
-		ctx = tidings.WithTx(ctx, tx)
+		ctx = tidings.WithTx(ctx, h.sql, tx)
 		if err := body(ctx); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 		then(ctx)
 		return tx.Commit()
-	})
+	}}
 }
 
 // faultLeave publishes, and waits after the commit. It works no jobs.

@@ -151,7 +151,7 @@ func TestWorkersThatAreNotTheClients(t *testing.T) {
 		return client
 	}
 	open := func(client *river.Client[*sql.Tx], workers *river.Workers) (*durable.Jobs, error) {
-		return durable.New(client, workers, h.transact, newRegistry())
+		return durable.New(client, workers, h.transactor, newRegistry())
 	}
 
 	plain := &river.Config{Queues: queues, Workers: river.NewWorkers()}

@@ -70,14 +70,25 @@ type harness struct {
 	sql  *sql.DB       // nil for pgx
 	pool *pgxpool.Pool // nil for sqlite
 
-	transact durable.Transactor
-	log      eventlog.Database
+	transactor tidings.Transactor
+	log        eventlog.Database
 	// exec runs a statement in the transaction of ctx, or else on the pool.
 	// Its placeholders are $1, $2.
 	exec func(ctx context.Context, query string, args ...any) error
 	// count returns the result of a query that counts, outside of any
 	// transaction.
 	count func(t testing.TB, query string, args ...any) int
+}
+
+// transact runs fn in a transaction of the application.
+func (h harness) transact(ctx context.Context, fn func(context.Context) error) error {
+	return tidings.Transact(ctx, h.transactor, fn)
+}
+
+// hasTx reports whether ctx is in a transaction.
+func hasTx(ctx context.Context) bool {
+	_, in := tidings.TxDatabase(ctx)
+	return in
 }
 
 func (h harness) postgres() bool { return h.name != "sqlite" }
@@ -123,7 +134,7 @@ func newJobs[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], c
 	t.Helper()
 	c, err := river.NewClient(driver, config)
 	require.NoError(t, err)
-	jobs, err := durable.New(c, config.Workers, h.transact, newRegistry(), opts...)
+	jobs, err := durable.New(c, config.Workers, h.transactor, newRegistry(), opts...)
 	require.NoError(t, err)
 	require.NoError(t, jobs.Migrate(t.Context()))
 	t.Cleanup(func() { stop(t, jobs) })
@@ -244,9 +255,9 @@ func sqlAt(t testing.TB, url string) harness {
 
 func sqlHarness(h harness, db *sql.DB) harness {
 	h.sql = db
-	h.transact = durable.InTx(db)
+	h.transactor = tidings.SQL(db)
 	h.exec = func(ctx context.Context, query string, args ...any) (err error) {
-		if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+		if tx, ok := tidings.TxFrom[*sql.Tx](ctx, db); ok {
 			_, err = tx.ExecContext(ctx, query, args...)
 		} else {
 			_, err = db.ExecContext(ctx, query, args...)
@@ -274,9 +285,9 @@ func pgxAt(t testing.TB, url string) harness {
 	pool := newPool(t, url)
 	return harness{
 		name: "pgx", url: url, pool: pool, log: pgxlog.Postgres(pool),
-		transact: durable.Transact(pgxlog.TxFunc(pool)),
+		transactor: pgxlog.Transactor(pool),
 		exec: func(ctx context.Context, query string, args ...any) (err error) {
-			if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+			if tx, ok := tidings.TxFrom[pgx.Tx](ctx, pool); ok {
 				_, err = tx.Exec(ctx, query, args...)
 			} else {
 				_, err = pool.Exec(ctx, query, args...)

@@ -21,17 +21,17 @@ import (
 // call concurrently and inside a handler, except that a handler that calls Close
 // waits for itself.
 type Jobs struct {
-	engine   engine
-	workers  *river.Workers // nil: this process stores jobs and works none
-	place    *string        // where New was called; not in this struct, see byworkers.Map
-	registry *tidings.Registry
-	transact Transactor
-	config   config
-	mu       sync.RWMutex
-	handlers map[string]*handler // by kind: names and aliases
-	worked   map[string]bool     // kinds that River passes to us
-	ordered  bool                // some handler has an order
-	started  bool
+	engine     engine
+	workers    *river.Workers // nil: this process stores jobs and works none
+	place      *string        // where New was called; not in this struct, see byworkers.Map
+	registry   *tidings.Registry
+	transactor tidings.Transactor
+	config     config
+	mu         sync.RWMutex
+	handlers   map[string]*handler // by kind: names and aliases
+	worked     map[string]bool     // kinds that River passes to us
+	ordered    bool                // some handler has an order
+	started    bool
 
 	running  lifecycle
 	draining atomic.Bool // by package durabletest
@@ -112,21 +112,24 @@ const noKind = "no kind"
 // workers are the Workers of the client's configuration, which [Configure] must
 // have configured: each subscription adds its handler to them. A client has one
 // Jobs. A process that works no jobs passes nil, and a client without Workers.
-// Handlers run in transactions of transact, which must use the client's
-// database. The events of durable handlers must be in registry.
-func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Transactor, registry *tidings.Registry, opts ...Option) (*Jobs, error) {
-	if client == nil || transact == nil || registry == nil {
-		return nil, errors.New("durable: New with a nil Client, Transactor or Registry")
+// Handlers run in transactions of transactor, which must use the client's
+// database: tidings.SQL(db), or the Transactor of another library. The events of durable handlers must be in registry.
+func New[TTx any](client *river.Client[TTx], workers *river.Workers, transactor tidings.Transactor, registry *tidings.Registry, opts ...Option) (*Jobs, error) {
+	if client == nil || registry == nil {
+		return nil, errors.New("durable: New with a nil Client or Registry")
+	}
+	if transactor.Run == nil || transactor.DB == nil {
+		return nil, errors.New("durable: New with a Transactor without Run or DB: pass tidings.SQL(db), or that of the application's library")
 	}
 	if err := registry.Validate(); err != nil {
 		return nil, fmt.Errorf("durable: New: %w", err)
 	}
 	j := &Jobs{
-		workers:  workers,
-		registry: registry,
-		transact: transact,
-		handlers: map[string]*handler{},
-		worked:   map[string]bool{},
+		workers:    workers,
+		registry:   registry,
+		transactor: transactor,
+		handlers:   map[string]*handler{},
+		worked:     map[string]bool{},
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -134,7 +137,7 @@ func New[TTx any](client *river.Client[TTx], workers *river.Workers, transact Tr
 		}
 		o.apply(&j.config)
 	}
-	j.engine = newEngine(client, j.config.clock)
+	j.engine = newEngine(client, transactor.DB, j.config.clock)
 	if workers == nil {
 		if j.engine.refuses(noKind) {
 			return nil, errors.New("durable: New without Workers for a client that has some, and would not store the jobs of handlers: pass those of its configuration, or a client without Workers to publish only")
@@ -167,6 +170,11 @@ func (j *Jobs) Handle(h tidings.Handler) (stop func(), err error) {
 		name: h.Name, sub: h.Subscription, deliver: h.Deliver, settings: s,
 		opts: river.InsertOpts{MaxAttempts: s.attempts, Queue: s.queue, Priority: s.priority},
 	})
+}
+
+// transact runs fn in a transaction of the handlers' database.
+func (j *Jobs) transact(ctx context.Context, fn func(context.Context) error) error {
+	return tidings.Transact(ctx, j.transactor, fn)
 }
 
 func (j *Jobs) now() time.Time {

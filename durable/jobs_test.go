@@ -27,12 +27,12 @@ func TestNewRefuses(t *testing.T) {
 		open   func() (*durable.Jobs, error)
 	}{
 		{"nil Client", func() (*durable.Jobs, error) {
-			return durable.New((*river.Client[int])(nil), nil, h.transact, newRegistry())
+			return durable.New((*river.Client[int])(nil), nil, h.transactor, newRegistry())
 		}},
-		{"nil Transactor", func() (*durable.Jobs, error) { return durable.New(client, nil, nil, newRegistry()) }},
-		{"nil Registry", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, nil) }},
-		{"unsound Registry", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, gap) }},
-		{"nil JobsOption", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transact, newRegistry(), nil) }},
+		{"nil Transactor", func() (*durable.Jobs, error) { return durable.New(client, nil, tidings.Transactor{}, newRegistry()) }},
+		{"nil Registry", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transactor, nil) }},
+		{"unsound Registry", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transactor, gap) }},
+		{"nil JobsOption", func() (*durable.Jobs, error) { return durable.New(client, nil, h.transactor, newRegistry(), nil) }},
 	} {
 		jobs, err := tt.open()
 		require.ErrorContains(t, err, "durable: New", tt.reason)
@@ -49,8 +49,6 @@ func TestNewRefuses(t *testing.T) {
 			durable.WithTrace(nil, func(ctx context.Context, _ map[string]string) context.Context { return ctx })
 		}},
 		{"extract", func() { durable.WithTrace(func(context.Context) map[string]string { return nil }, nil) }},
-		{"InTx", func() { durable.InTx(nil) }},
-		{"Transact", func() { durable.Transact(nil) }},
 	} {
 		require.Panics(t, tt.build, tt.reason)
 	}
@@ -74,7 +72,7 @@ func TestNameOfAnotherWorker(t *testing.T) {
 func TestTransactorWithoutTransaction(t *testing.T) {
 	t.Parallel()
 	h := openSQLite(t)
-	h.transact = func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }
+	h.transactor.Run = func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
 	logs := &logBuffer{}
 	jobs := h.jobs(t, river.Config{}, durable.WithLogger(logs.logger()))
 	bus := tidingstest.NewBus(t)
@@ -82,7 +80,7 @@ func TestTransactorWithoutTransaction(t *testing.T) {
 	start(t, jobs)
 	require.NoError(t, tidings.Publish(t.Context(), bus, Accepted{}))
 	awaitJobs(t, h, 1, "state = 'discarded'")
-	require.True(t, logs.has("a job is dead", "use durable.InTx or durable.Transact"), logs)
+	require.True(t, logs.has("a job is dead", "the transaction in ctx has no *sql.Tx"), logs)
 }
 
 // Two buses share the jobs; each handler hears of its own one's events.

@@ -137,7 +137,7 @@ func TestMigrateBeforeRiver(t *testing.T) {
 		requireNoTable(t, func() (*durable.Jobs, error) {
 			c, err := river.NewClient(riversqlite.New(h.sql), &river.Config{})
 			require.NoError(t, err)
-			return durable.New(c, nil, h.transact, newRegistry())
+			return durable.New(c, nil, h.transactor, newRegistry())
 		})
 	})
 	t.Run("pgx", func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestMigrateBeforeRiver(t *testing.T) {
 		requireNoTable(t, func() (*durable.Jobs, error) {
 			c, err := river.NewClient(riverpgxv5.New(h.pool), &river.Config{})
 			require.NoError(t, err)
-			return durable.New(c, nil, h.transact, newRegistry())
+			return durable.New(c, nil, h.transactor, newRegistry())
 		})
 	})
 }
@@ -176,13 +176,13 @@ func withoutWorkers(t testing.TB, h harness) *durable.Jobs {
 	if h.postgres() {
 		c, err := river.NewClient(riverpgxv5.New(h.pool), config)
 		require.NoError(t, err)
-		jobs, err := durable.New(c, nil, h.transact, newRegistry())
+		jobs, err := durable.New(c, nil, h.transactor, newRegistry())
 		require.NoError(t, err)
 		return jobs
 	}
 	c, err := river.NewClient(riversqlite.New(h.sql), config)
 	require.NoError(t, err)
-	jobs, err := durable.New(c, nil, h.transact, newRegistry())
+	jobs, err := durable.New(c, nil, h.transactor, newRegistry())
 	require.NoError(t, err)
 	return jobs
 }

@@ -31,12 +31,12 @@ func TestWorkersAreToldAfterTheCommit(t *testing.T) {
 	}, tidings.Named("test.handled"), tidings.Via(jobs), durable.InOrderBy(func(e Accepted) string { return e.Number }))
 	start(t, jobs)
 
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), h.sql)
 	defer hook.Rollback(ctx)
 	tx, err := h.sql.BeginTx(ctx, nil)
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback() }() // of what PREPARE has taken from it
-	ctx = tidings.WithTx(ctx, tx)
+	ctx = tidings.WithTx(ctx, h.sql, tx)
 	require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "1"}))
 	require.NoError(t, hook.Prepare(ctx))
 	_, err = tx.ExecContext(ctx, `PREPARE TRANSACTION 'tidings'`)

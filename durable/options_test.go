@@ -110,7 +110,7 @@ func TestWithCombinesOptions(t *testing.T) {
 			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) < 50*time.Minute {
 				failures <- "the Timeout does not count"
 			}
-			if tidings.HasTx(ctx) {
+			if hasTx(ctx) {
 				failures <- "Outside does not count"
 			}
 			if e.Total == 1 {

@@ -175,7 +175,7 @@ func (j *Jobs) repairLines(ctx context.Context) error {
 // than Discard.
 func (j *Jobs) repair(ctx context.Context) error {
 	return j.transact(ctx, func(ctx context.Context) error {
-		tx, err := j.txOf(ctx)
+		tx, err := j.engine.tx(ctx)
 		if err != nil {
 			return err
 		}

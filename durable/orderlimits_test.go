@@ -30,7 +30,7 @@ func TestOrderOutside(t *testing.T) {
 			}
 			defer running.Unlock()
 			d.write("%d", e.Total)
-			if tidings.HasTx(ctx) {
+			if hasTx(ctx) {
 				d.write("in a transaction")
 			}
 			if e.Total == 2 && len(d.of("2")) == 1 {
@@ -314,14 +314,14 @@ func TestOrderOfOneSchema(t *testing.T) {
 	committed := make(chan error, 1)
 	go func() {
 		holding := func(ctx context.Context, body func(context.Context) error) error {
-			return pgxlog.TxFunc(one.pool)(ctx, func(ctx context.Context) error {
+			return pgxlog.Transactor(one.pool).Run(ctx, func(ctx context.Context) error {
 				err := body(ctx)
 				close(held)
 				<-release
 				return err
 			})
 		}
-		committed <- tidings.Transact(context.Background(), holding, func(ctx context.Context) error {
+		committed <- tidings.Transact(context.Background(), tidings.Transactor{DB: one.pool, Run: holding}, func(ctx context.Context) error {
 			return tidings.Publish(ctx, busOne, Accepted{Number: "a"})
 		})
 	}()

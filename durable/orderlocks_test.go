@@ -31,19 +31,21 @@ func commitLater(t *testing.T, h harness, body func(ctx context.Context) error) 
 	held, goOn := make(chan int, 1), make(chan struct{})
 	committed := make(chan error, 1)
 	holding := func(ctx context.Context, run func(context.Context) error) error {
-		return pgxlog.TxFunc(h.pool)(ctx, func(ctx context.Context) error {
+		return pgxlog.Transactor(h.pool).Run(ctx, func(ctx context.Context) error {
 			if err := run(ctx); err != nil {
 				return err
 			}
 			var n int
-			tx, _ := tidings.TxFrom[pgx.Tx](ctx)
+			tx, _ := tidings.TxFrom[pgx.Tx](ctx, h.pool)
 			err := tx.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`).Scan(&n)
 			held <- n
 			<-goOn
 			return err
 		})
 	}
-	go func() { committed <- tidings.Transact(context.Background(), holding, body) }()
+	go func() {
+		committed <- tidings.Transact(context.Background(), tidings.Transactor{DB: h.pool, Run: holding}, body)
+	}()
 	release := sync.OnceFunc(func() { close(goOn) })
 	t.Cleanup(release)
 	select {

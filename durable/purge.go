@@ -37,7 +37,7 @@ func (j *Jobs) Purge(ctx context.Context, before time.Time) (n int, err error) {
 			deleted, err = j.purge(ctx, tx, before)
 		} else {
 			err = j.transact(ctx, func(ctx context.Context) error {
-				tx, err := j.txOf(ctx)
+				tx, err := j.engine.tx(ctx)
 				if err != nil {
 					return err
 				}

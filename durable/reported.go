@@ -99,7 +99,7 @@ func (j *Jobs) announce(ctx context.Context, id int64) (announced bool, err erro
 	ctx, cancel := context.WithTimeout(ctx, announceWithin)
 	defer cancel()
 	err = j.transact(ctx, func(ctx context.Context) error {
-		tx, err := j.txOf(ctx)
+		tx, err := j.engine.tx(ctx)
 		if err != nil {
 			return err
 		}

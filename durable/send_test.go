@@ -184,20 +184,23 @@ func TestSendWithoutWorkers(t *testing.T) {
 func TestSendRefusesTransactionsItCannotWriteIn(t *testing.T) {
 	t.Parallel()
 	type other struct{ _ int }
-	bare := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
-	foreign := func(ctx context.Context, body func(context.Context) error) error {
-		return body(tidings.WithTx(ctx, &other{}))
-	}
-	tests := []struct {
-		name   string
-		run    tidings.TxFunc
-		want   string
-		reason string
-	}{
-		{"foreign", foreign, "durable: the transaction in ctx is a *durable_test.other, but River writes through", "it is of another kind"},
-		{"bare", bare, "durable: ctx is in a transaction, but does not have it", "the TxFunc did not add it"},
-	}
 	each(t, func(t *testing.T, h harness) {
+		db := &other{}
+		bare := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+		foreign := func(ctx context.Context, body func(context.Context) error) error {
+			return body(tidings.WithTx(ctx, h.transactor.DB, &other{}))
+		}
+		tests := []struct {
+			name   string
+			run    tidings.Transactor
+			want   string
+			remedy string
+			reason string
+		}{
+			{"foreign", tidings.Transactor{DB: h.transactor.DB, Run: foreign}, "durable: the transaction in ctx has no ", "tidings.WithTx", "it is of another kind"},
+			{"bare", tidings.Transactor{DB: h.transactor.DB, Run: bare}, "durable: the transaction in ctx has no ", "tidings.WithTx", "the TxFunc did not add it"},
+			{"another", tidings.Transactor{DB: db, Run: bare}, "durable: ctx is in a transaction of another database than the jobs': of a *durable_test.other", "a ctx from outside", "it is of another database"},
+		}
 		jobs := h.jobs(t, river.Config{})
 		bus := tidingstest.NewBus(t)
 		tidings.Subscribe(bus, nothing[Accepted], tidings.Named("handler"), tidings.Via(jobs))
@@ -206,12 +209,12 @@ func TestSendRefusesTransactionsItCannotWriteIn(t *testing.T) {
 				return tidings.Publish(ctx, bus, Accepted{})
 			})
 			require.ErrorContains(t, err, tt.want, tt.reason)
-			require.ErrorContains(t, err, "tidings.WithTx", "the remedy")
+			require.ErrorContains(t, err, tt.remedy)
 			require.Zero(t, storedJobs(t, h, "true"), tt.reason)
 		}
 		// Where the TxFunc adds River's own as well, there is no such error.
 		require.NoError(t, h.transact(t.Context(), func(ctx context.Context) error {
-			return tidings.Publish(tidings.WithTx(ctx, &other{}), bus, Accepted{})
+			return tidings.Publish(tidings.WithTx(ctx, h.transactor.DB, &other{}), bus, Accepted{})
 		}))
 		require.Equal(t, 1, storedJobs(t, h, "true"))
 	})
@@ -229,11 +232,11 @@ func TestSendInATransactionWithoutScope(t *testing.T) {
 		if h.name == "pgx" {
 			tx, err := h.pool.Begin(ctx)
 			require.NoError(t, err)
-			ctx, rollback = tidings.WithTx(ctx, tx), func() { require.NoError(t, tx.Rollback(t.Context())) }
+			ctx, rollback = tidings.WithTx(ctx, h.transactor.DB, tx), func() { require.NoError(t, tx.Rollback(t.Context())) }
 		} else {
 			tx, err := h.sql.BeginTx(ctx, nil)
 			require.NoError(t, err)
-			ctx, rollback = tidings.WithTx(ctx, tx), func() { require.NoError(t, tx.Rollback()) }
+			ctx, rollback = tidings.WithTx(ctx, h.transactor.DB, tx), func() { require.NoError(t, tx.Rollback()) }
 		}
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{}))
 		rollback()

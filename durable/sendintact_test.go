@@ -144,7 +144,7 @@ func newJobsWith[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx
 	t.Helper()
 	c, err := river.NewClient(driver, config)
 	require.NoError(t, err)
-	jobs, err := durable.New(c, config.Workers, h.transact, registry, opts...)
+	jobs, err := durable.New(c, config.Workers, h.transactor, registry, opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { stop(t, jobs) })
 	return jobs

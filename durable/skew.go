@@ -70,7 +70,7 @@ RETURNING CASE WHEN state = 'available' THEN queue END`
 // correct makes the next attempt of a job due by the clock of the database.
 func (j *Jobs) correct(ctx context.Context, job *rivertype.JobRow, s skew) {
 	err := j.transact(ctx, func(ctx context.Context) error {
-		tx, err := j.txOf(ctx)
+		tx, err := j.engine.tx(ctx)
 		if err != nil {
 			return err
 		}

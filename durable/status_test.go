@@ -228,7 +228,7 @@ func TestReadsRefuseATransactionTheyCannotSee(t *testing.T) {
 	t.Parallel()
 	h := openSQLite(t)
 	jobs := h.jobs(t, river.Config{})
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), h.sql)
 	defer hook.Rollback(ctx)
 	_, err := jobs.Status(ctx, uuid.New())
 	require.ErrorContains(t, err, "durable: Status of the event ")

@@ -234,7 +234,7 @@ func publisherOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx
 	t.Helper()
 	client, err := river.NewClient(driver, &river.Config{})
 	require.NoError(t, err)
-	jobs, err := durable.New(client, nil, h.transact, newRegistry(), opts...)
+	jobs, err := durable.New(client, nil, h.transactor, newRegistry(), opts...)
 	require.NoError(t, err)
 	return jobs
 }
@@ -290,7 +290,7 @@ func newOf[TTx any](t testing.TB, h harness, driver riverdriver.Driver[TTx], con
 	t.Helper()
 	client, err := river.NewClient(driver, config)
 	require.NoError(t, err)
-	jobs, err := durable.New(client, config.Workers, h.transact, newRegistry(), opts...)
+	jobs, err := durable.New(client, config.Workers, h.transactor, newRegistry(), opts...)
 	require.NoError(t, err)
 	return jobs
 }

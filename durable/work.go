@@ -241,7 +241,7 @@ func (j *Jobs) lost(ctx context.Context, job *rivertype.JobRow, err error) error
 
 // complete marks a job as done, in the transaction of ctx.
 func (j *Jobs) complete(ctx context.Context, job *rivertype.JobRow, m metadata) error {
-	tx, err := j.txOf(ctx)
+	tx, err := j.engine.tx(ctx)
 	if err != nil {
 		return err
 	}
@@ -268,15 +268,6 @@ func (j *Jobs) complete(ctx context.Context, job *rivertype.JobRow, m metadata) 
 		return nil
 	}
 	return j.advance(ctx, tx, orders)
-}
-
-// txOf returns the transaction of ctx, which is inside a Transactor.
-func (j *Jobs) txOf(ctx context.Context) (transaction, error) {
-	tx, err := j.engine.tx(ctx)
-	if err == nil && tx == nil {
-		err = errors.New("durable: the Transactor has opened no transaction of tidings: use durable.InTx or durable.Transact")
-	}
-	return tx, err
 }
 
 func (j *Jobs) dbTime() any { return dbTime(j.engine, j.now()) }

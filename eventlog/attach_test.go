@@ -261,7 +261,7 @@ func TestAttachWithTidingstest(t *testing.T) {
 				require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "3"}))
 				return errOnPurpose
 			}), errOnPurpose)
-			require.Equal(t, "1 2", numbers(read(t, log, tidings.WithTx(t.Context(), tx))))
+			require.Equal(t, "1 2", numbers(read(t, log, tidings.WithTx(t.Context(), h.sql, tx))))
 			require.Len(t, recorder.Delivered(), 2)
 			require.NoError(t, tx.Rollback())
 		})
@@ -273,7 +273,7 @@ func TestAttachWithTidingstest(t *testing.T) {
 			require.NoError(t, h.inTx(ctx, func(ctx context.Context) error {
 				return tidings.Publish(ctx, bus, Accepted{Number: "1"})
 			}))
-			require.Equal(t, "1", numbers(read(t, log, tidings.WithTx(t.Context(), tx))))
+			require.Equal(t, "1", numbers(read(t, log, tidings.WithTx(t.Context(), h.sql, tx))))
 			require.Len(t, recorder.Delivered(), 1)
 		})
 		require.Empty(t, all(t, log))

@@ -47,34 +47,61 @@ func TestAttachInATransactionOfAnotherKind(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
 		recorder := tidingstest.Record(bus)
-		committed := false
-		err := tidings.Transact(t.Context(), func(ctx context.Context, body func(context.Context) error) error {
-			err := body(tidings.WithTx(ctx, &otherTx{}))
-			committed = err == nil
-			return err
-		}, func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{Number: "1"}) })
-		require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx, but the log writes through ")
-		require.ErrorContains(t, err, "tidings.WithTx")
-		require.False(t, committed)
-		require.Empty(t, recorder.Delivered())
+		for _, tt := range []struct {
+			db   any
+			want string
+		}{
+			{h.key, "the transaction in ctx has no "},
+			{&otherTx{}, "ctx is in a transaction of another database than the log's: of a *eventlog_test.otherTx, and the log is on a "},
+		} {
+			committed := false
+			another := tidings.Transactor{DB: tt.db, Run: func(ctx context.Context, body func(context.Context) error) error {
+				err := body(tidings.WithTx(ctx, tt.db, &otherTx{}))
+				committed = err == nil
+				return err
+			}}
+			require.ErrorContains(t, tidings.Transact(t.Context(), another, func(ctx context.Context) error {
+				return tidings.Publish(ctx, bus, Accepted{Number: "1"})
+			}), tt.want)
+			require.False(t, committed)
+			require.Empty(t, recorder.Delivered())
 
-		_, err = log.Last(tidings.WithTx(t.Context(), &otherTx{}))
-		require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx")
-		for _, err = range log.Read(tidings.WithTx(t.Context(), &otherTx{})) {
-			require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx")
+			require.NoError(t, tidings.Transact(t.Context(), another, func(ctx context.Context) error {
+				_, err := log.Last(ctx)
+				require.ErrorContains(t, err, tt.want)
+				for _, err = range log.Read(ctx) {
+					require.ErrorContains(t, err, tt.want)
+				}
+				require.Error(t, err)
+				_, err = log.AppendTo(ctx, "s", eventlog.NoStream, Accepted{Number: "1"})
+				require.ErrorContains(t, err, tt.want)
+				require.ErrorContains(t, eventlog.Migrate(ctx, h.db), tt.want)
+				_, err = eventlog.Open(ctx, h.db, newRegistry(), eventlog.WithoutMigration())
+				require.ErrorContains(t, err, tt.want)
+				return nil
+			}))
 		}
-		require.Error(t, err)
 
 		// With the right one as well, in either order.
+		other := &otherTx{}
 		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
-			return tidings.Publish(tidings.WithTx(ctx, &otherTx{}), bus, Accepted{Number: "2"})
+			return tidings.Publish(tidings.WithTx(ctx, h.key, other), bus, Accepted{Number: "2"})
 		}))
-		require.NoError(t, h.inTx(tidings.WithTx(t.Context(), &otherTx{}), func(ctx context.Context) error {
-			return tidings.Publish(ctx, bus, Accepted{Number: "3"})
+		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
+			return tidings.Publish(tidings.WithTx(ctx, other, other), bus, Accepted{Number: "3"})
 		}))
-		require.Equal(t, "2 3", numbers(all(t, log)))
+		require.NoError(t, tidings.Transact(t.Context(), tidings.Transactor{DB: other, Run: bare}, func(ctx context.Context) error {
+			return h.inTx(ctx, func(ctx context.Context) error { return tidings.Publish(ctx, bus, Accepted{Number: "4"}) })
+		}))
+		require.Equal(t, "2 3 4", numbers(all(t, log)))
 	})
 }
+
+// bare is a TxFunc without a transaction.
+func bare(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+
+// otherTx is a transaction of another library, or another database.
+type otherTx struct{ _ int }
 
 func TestAttachWithATransactionByHand(t *testing.T) {
 	t.Parallel()
@@ -83,7 +110,7 @@ func TestAttachWithATransactionByHand(t *testing.T) {
 		recorder := tidingstest.Record(bus)
 		run := func(number string, prepare bool, end func(commit, rollback func() error) error) error {
 			outside := t.Context()
-			ctx, hook := tidings.NewTxHook(outside)
+			ctx, hook := tidings.NewTxHook(outside, h.key)
 			defer hook.Rollback(outside)
 			ctx, commit, rollback, err := h.begin(ctx)
 			require.NoError(t, err)
@@ -121,13 +148,13 @@ func TestAttachRefusesATransactionThatIsNotInTheContext(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
-		forgetful := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+		forgetful := tidings.Transactor{DB: h.key, Run: bare}
 		err := tidings.Transact(t.Context(), forgetful, func(ctx context.Context) error {
 			return tidings.Publish(ctx, bus, Accepted{Number: "beside"})
 		})
 		require.ErrorContains(t, err, "add it with tidings.WithTx")
 
-		ctx, hook := tidings.NewTxHook(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context(), h.key)
 		require.NoError(t, tidings.Publish(ctx, bus, Accepted{Number: "beside"}))
 		require.ErrorContains(t, hook.Prepare(ctx), "add it with tidings.WithTx")
 		hook.Rollback(ctx)

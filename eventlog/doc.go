@@ -35,15 +35,16 @@
 //
 // [SQLite] and [Postgres] take a *sql.DB of any driver: for Postgres, pgx,
 // lib/pq and bun's pgdriver are tested. Package pgxlog takes a pgx pool. The
-// log uses the transaction in ctx: InTx puts a *sql.Tx there, and other code
-// calls [tidings.WithTx]. With a library that has its own transaction type,
-// such as GORM, the TxFunc also adds the *sql.Tx below it:
+// log uses the transaction of its own database that is in ctx: InTx puts a *sql.Tx
+// there, and other code calls [tidings.WithTx] with that *sql.DB or pool. With a
+// library that has its own transaction type, such as GORM, the TxFunc also adds the
+// *sql.Tx below it:
 //
-//	tidings.WithTx(tidings.WithTx(ctx, tx.Statement.ConnPool), tx)
+//	tidings.WithTx(tidings.WithTx(ctx, sqlDB, tx.Statement.ConnPool), sqlDB, tx)
 //
-// The log is written through that transaction, to whichever database it
-// belongs, so the tables must exist there: keep the log in the database that
-// your modules write to.
+// In a transaction of another database, every call returns an error, and so does the
+// commit of a transaction whose events the log would append: keep the log in the
+// database that your modules write to.
 //
 // # Overview
 //

@@ -22,9 +22,10 @@ import (
 // change is what an application does besides publishing.
 func change(ctx context.Context, n int) (err error) {
 	const query = `INSERT INTO mine VALUES ($1)`
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	db, _ := tidings.TxDatabase(ctx)
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, db); ok {
 		_, err = tx.ExecContext(ctx, query, n)
-	} else if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+	} else if tx, ok := tidings.TxFrom[pgx.Tx](ctx, db); ok {
 		_, err = tx.Exec(ctx, query, n)
 	}
 	return err
@@ -34,9 +35,10 @@ func change(ctx context.Context, n int) (err error) {
 func backendOf(t *testing.T, ctx context.Context) (pid int) {
 	t.Helper()
 	const query = `SELECT pg_backend_pid()`
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	db, _ := tidings.TxDatabase(ctx)
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, db); ok {
 		require.NoError(t, tx.QueryRowContext(ctx, query).Scan(&pid))
-	} else if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+	} else if tx, ok := tidings.TxFrom[pgx.Tx](ctx, db); ok {
 		require.NoError(t, tx.QueryRow(ctx, query).Scan(&pid))
 	}
 	return pid

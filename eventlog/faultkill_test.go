@@ -102,7 +102,7 @@ func await(want string) {
 // holdBeforeCommit appends to the log, and waits in the transaction.
 func holdBeforeCommit(t *testing.T, h harness) {
 	_, bus := h.attached(t)
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), h.key)
 	ctx, _, _, err := h.begin(ctx)
 	require.NoError(t, err)
 	for i := range 3 {

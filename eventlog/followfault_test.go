@@ -173,11 +173,12 @@ func (f *follower) follow(t *testing.T, most, all int) {
 // numbered gives the transaction of ctx its number.
 func numbered(ctx context.Context) error {
 	const query = `SELECT pg_current_xact_id()`
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	db, _ := tidings.TxDatabase(ctx)
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, db); ok {
 		_, err := tx.ExecContext(ctx, query)
 		return err
 	}
-	tx, _ := tidings.TxFrom[pgx.Tx](ctx)
+	tx, _ := tidings.TxFrom[pgx.Tx](ctx, db)
 	_, err := tx.Exec(ctx, query)
 	return err
 }

@@ -63,6 +63,8 @@ type harness struct {
 	// url opens the same database once more, in another process for
 	// instance: a file for SQLite, a connection string for Postgres.
 	url string
+	// key stands for the database in tidings.WithTx.
+	key any
 	// sql is the database where it is seen through database/sql, else nil.
 	sql *sql.DB
 	// narrow leaves the pool one connection; nil for pgx, see reopened.
@@ -168,7 +170,7 @@ func sqlHarness(t *testing.T, name, url string, db *sql.DB, database eventlog.Da
 	t.Helper()
 	t.Cleanup(func() { _ = db.Close() }) // closed already where that was the test
 	return harness{
-		name: name, db: database, url: url, sql: db,
+		name: name, db: database, url: url, sql: db, key: db,
 		inTx: func(ctx context.Context, fn func(context.Context) error) error {
 			return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error { return fn(ctx) })
 		},
@@ -177,7 +179,7 @@ func sqlHarness(t *testing.T, name, url string, db *sql.DB, database eventlog.Da
 			if err != nil {
 				return nil, nil, nil, err
 			}
-			return tidings.WithTx(ctx, tx), tx.Commit, tx.Rollback, nil
+			return tidings.WithTx(ctx, db, tx), tx.Commit, tx.Rollback, nil
 		},
 		exec: func(t *testing.T, query string, args ...any) {
 			t.Helper()
@@ -235,9 +237,9 @@ func pgxAt(t *testing.T, url string) harness {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return harness{
-		name: "pgx", db: pgxlog.Postgres(pool), url: url,
+		name: "pgx", db: pgxlog.Postgres(pool), url: url, key: pool,
 		inTx: func(ctx context.Context, fn func(context.Context) error) error {
-			return tidings.Transact(ctx, pgxlog.TxFunc(pool), fn)
+			return tidings.Transact(ctx, pgxlog.Transactor(pool), fn)
 		},
 		begin: func(ctx context.Context) (context.Context, func() error, func() error, error) {
 			tx, err := pool.Begin(ctx)
@@ -245,7 +247,7 @@ func pgxAt(t *testing.T, url string) harness {
 				return nil, nil, nil, err
 			}
 			end := context.WithoutCancel(ctx)
-			return tidings.WithTx(ctx, tx), func() error { return tx.Commit(end) }, func() error { return tx.Rollback(end) }, nil
+			return tidings.WithTx(ctx, pool, tx), func() error { return tx.Commit(end) }, func() error { return tx.Rollback(end) }, nil
 		},
 		exec: func(t *testing.T, query string, args ...any) {
 			t.Helper()

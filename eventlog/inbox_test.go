@@ -324,7 +324,7 @@ func TestInboxRefusesATransactionOfAnotherKind(t *testing.T) {
 	}, tidings.Named("clients.onboard"), tidings.InTransaction, log.Inbox())
 	require.NoError(t, other.inTx(t.Context(), func(ctx context.Context) error {
 		err := tidings.Publish(ctx, bus, Accepted{})
-		require.ErrorContains(t, err, "the transaction in ctx is a *sql.Tx, but the log writes through pgx.Tx")
+		require.ErrorContains(t, err, "ctx is in a transaction of another database than the log's: of a *sql.DB, and the log is on a *pgxpool.Pool")
 		return nil
 	}))
 	require.Zero(t, handled(t, h), "the note would outlive that transaction's rollback")

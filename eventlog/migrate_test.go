@@ -113,16 +113,3 @@ func TestMigrationsOfSQLiteSplitAtSemicolons(t *testing.T) {
 	}
 	h.open(t, eventlog.WithoutMigration())
 }
-
-func TestMigrateInATransactionOfAnotherKind(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, h harness) {
-		ctx := tidings.WithTx(t.Context(), &otherTx{})
-		require.ErrorContains(t, eventlog.Migrate(ctx, h.db), "the transaction in ctx is a *eventlog_test.otherTx")
-		_, err := eventlog.Open(ctx, h.db, newRegistry(), eventlog.WithoutMigration())
-		require.ErrorContains(t, err, "the transaction in ctx is a *eventlog_test.otherTx")
-	})
-}
-
-// otherTx is a transaction of another library.
-type otherTx struct{ _ int }

@@ -32,7 +32,7 @@ func TestTwoPhaseCommit(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 
-			ctx, hook := tidings.NewTxHook(ctx)
+			ctx, hook := tidings.NewTxHook(ctx, h.key)
 			defer hook.Rollback(ctx)
 			ctx, _, rollback, err := h.begin(ctx)
 			require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestTwoPhaseCommit(t *testing.T) {
 			_, err = log.AppendTo(ctx, "s", eventlog.NoStream, Accepted{Number: "appended"})
 			require.NoError(t, err)
 			require.NoError(t, hook.Prepare(ctx))
-			execTx(ctx, t, "PREPARE TRANSACTION 'tidings_"+name+"'")
+			execTx(ctx, t, h, "PREPARE TRANSACTION 'tidings_"+name+"'")
 
 			require.Empty(t, all(t, log))
 			h.exec(t, "COMMIT PREPARED 'tidings_"+name+"'")
@@ -178,7 +178,7 @@ func TestMigrateAwayFromNotifying(t *testing.T) {
 			migrateTo1(t, h)
 			ctx, _, rollback, err := h.begin(t.Context())
 			require.NoError(t, err)
-			execTx(ctx, t, `LOCK TABLE tidings_events IN ACCESS SHARE MODE`)
+			execTx(ctx, t, h, `LOCK TABLE tidings_events IN ACCESS SHARE MODE`)
 			_, bus := h.attached(t)
 			require.Equal(t, 1, trigger(t, h))
 			require.Zero(t, h.count(t, `SELECT count(*) FROM pg_proc WHERE oid = 'tidings_events_notify'::regproc AND prosrc LIKE '%pg_notify%'`))

@@ -117,7 +117,7 @@ func TestPositionsOfOverlappingTransactions(t *testing.T) {
 		}
 		log, bus := h.attached(t)
 		outside := t.Context()
-		ctx, hook := tidings.NewTxHook(outside)
+		ctx, hook := tidings.NewTxHook(outside, h.key)
 		defer hook.Rollback(outside)
 		ctx, commit, rollback, err := h.begin(ctx)
 		require.NoError(t, err)

@@ -72,7 +72,7 @@ func TestOpenAfterAppending(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, h harness) {
 		_, bus := h.attached(t)
-		ctx, hook := tidings.NewTxHook(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context(), h.key)
 		ctx, commit, rollback, err := h.begin(ctx)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = rollback() }) // unless it has ended

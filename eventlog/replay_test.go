@@ -226,7 +226,7 @@ func TestReplayResumes(t *testing.T) {
 		fill(t, bus, 1, 5)
 		// The effect of a handler, in its transaction.
 		effect := func(ctx context.Context, e Accepted) {
-			execTx(ctx, t, fmt.Sprintf(`INSERT INTO tidings_inbox (handler, event_id, recorded_at) VALUES ('%s', '%s', %s)`,
+			execTx(ctx, t, h, fmt.Sprintf(`INSERT INTO tidings_inbox (handler, event_id, recorded_at) VALUES ('%s', '%s', %s)`,
 				e.Number, e.EventID(), map[bool]string{true: "now()", false: "0"}[h.postgres()]))
 		}
 		effects := func() int { return h.count(t, `SELECT count(*) FROM tidings_inbox`) }

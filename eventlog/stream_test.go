@@ -37,14 +37,14 @@ func streamOf(t *testing.T, log *eventlog.Log, name string, filters ...eventlog.
 }
 
 // execTx runs a statement in the transaction of ctx.
-func execTx(ctx context.Context, t *testing.T, query string) {
+func execTx(ctx context.Context, t *testing.T, h harness, query string) {
 	t.Helper()
-	if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[pgx.Tx](ctx, h.key); ok {
 		_, err := tx.Exec(ctx, query)
 		require.NoError(t, err)
 		return
 	}
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, h.key)
 	require.True(t, ok)
 	_, err := tx.ExecContext(ctx, query)
 	require.NoError(t, err)
@@ -317,7 +317,7 @@ func TestAppendToInATransactionThatSeesNothingNew(t *testing.T) {
 			for _, expected := range []int64{0, eventlog.AnyVersion} {
 				name := fmt.Sprint(level, expected)
 				require.NoError(t, h.inTx(outside, func(ctx context.Context) error {
-					execTx(ctx, t, "SET TRANSACTION ISOLATION LEVEL "+level)
+					execTx(ctx, t, h, "SET TRANSACTION ISOLATION LEVEL "+level)
 					version, err := log.StreamVersion(ctx, name) // takes the snapshot
 					require.NoError(t, err)
 					require.Zero(t, version)

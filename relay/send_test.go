@@ -15,7 +15,7 @@ import (
 )
 
 func inTx(ctx context.Context, fn func(context.Context) error) error {
-	return tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }, fn)
+	return tidings.Transact(ctx, tidings.Transactor{DB: "none", Run: func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }}, fn)
 }
 
 // What the broker does not accept is reported, for each handler of each event,

@@ -84,7 +84,7 @@ func TestNewBusReports(t *testing.T) {
 
 func transact(ctx context.Context, fn func(context.Context) error) error {
 	none := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
-	return tidings.Transact(ctx, none, fn)
+	return tidings.Transact(ctx, tidings.Transactor{DB: "none", Run: none}, fn)
 }
 
 // A handler's error that the publisher gets is no failure of the test.

@@ -49,12 +49,15 @@ func Commit(ctx context.Context, db, tx any, fn func(context.Context) error) err
 	if db == nil || tx == nil || fn == nil {
 		return errors.New("tidingstest: Commit with a nil database, transaction or function")
 	}
-	if _, ok := tidings.TxFrom[any](ctx); ok {
+	if !reflect.TypeOf(db).Comparable() {
+		return fmt.Errorf("tidingstest: Commit with a %T for the database, which cannot be compared: pass a pointer", db)
+	}
+	if _, in := tidings.TxDatabase(ctx); in {
 		return errors.New("tidingstest: Commit with a context that is in a transaction already: pass the one from outside of it")
 	}
 	outside, base := withBase(ctx, db, tx)
 	entered, doomed := testhook.WithTx(outside, db, tx)
-	inside, hook := tidings.NewTxHook(entered)
+	inside, hook := tidings.NewTxHook(entered, db)
 	defer hook.Rollback(outside)
 	err := undoable(ctx, base, base.Committing(func(context.Context) error {
 		if err := fn(inside); err != nil {

@@ -26,7 +26,7 @@ func TestCommitInTxInside(t *testing.T) {
 	inTx := func(ctx context.Context, id int64, err error) error {
 		return tidings.InTx(ctx, db, nil, func(ctx context.Context, inside *sql.Tx) error {
 			require.Same(t, tx, inside)
-			require.NoError(t, insert(ctx, fmt.Sprint(id)))
+			require.NoError(t, insert(ctx, db, fmt.Sprint(id)))
 			require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: id}))
 			return err
 		})
@@ -82,13 +82,13 @@ func TestCommitRecursively(t *testing.T) {
 		}
 		err := tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error {
 			require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: e.ProposalID + 1}))
-			return insert(ctx, fmt.Sprint(e.ProposalID+1))
+			return insert(ctx, db, fmt.Sprint(e.ProposalID+1))
 		})
 		tidingstest.Require(t, rec.Delivered(), has(e.ProposalID+1))
 		return err
 	})
 	require.NoError(t, tidingstest.Commit(t.Context(), db, tx, func(ctx context.Context) error {
-		require.NoError(t, insert(ctx, "1"))
+		require.NoError(t, insert(ctx, db, "1"))
 		return tidings.Publish(ctx, bus, accepted{ProposalID: 1})
 	}))
 	tidingstest.RequireSequence(t, rec.Delivered(), tidingstest.Of(has(1)), tidingstest.Of(has(2)),
@@ -191,14 +191,14 @@ func (o *orm) transaction(fn func(tx *orm) error) error {
 }
 
 // inORM is what a user of that library writes.
-func inORM(db *orm) tidings.TxFunc {
-	return func(ctx context.Context, body func(context.Context) error) error {
-		tx, ok := tidings.TxFrom[*orm](ctx)
+func inORM(db *orm) tidings.Transactor {
+	return tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
+		tx, ok := tidings.TxFrom[*orm](ctx, db)
 		if !ok {
 			tx = db
 		}
-		return tx.transaction(func(tx *orm) error { return body(tidings.WithTx(ctx, tx)) })
-	}
+		return tx.transaction(func(tx *orm) error { return body(tidings.WithTx(ctx, db, tx)) })
+	}}
 }
 
 func TestCommitOtherLibrary(t *testing.T) {
@@ -208,14 +208,14 @@ func TestCommitOtherLibrary(t *testing.T) {
 	rec := tidingstest.Record(bus)
 	tidings.Subscribe(bus, func(ctx context.Context, e accepted) error {
 		return tidings.Transact(ctx, inORM(db), func(ctx context.Context) error {
-			inside, ok := tidings.TxFrom[*orm](ctx)
+			inside, ok := tidings.TxFrom[*orm](ctx, db)
 			require.True(t, ok)
 			require.Same(t, tx, inside.outer)
 			return tidings.Publish(ctx, bus, created{ClientID: e.ProposalID})
 		})
 	})
 	require.NoError(t, tidingstest.Commit(t.Context(), db, tx, func(ctx context.Context) error {
-		inside, ok := tidings.TxFrom[*orm](ctx)
+		inside, ok := tidings.TxFrom[*orm](ctx, db)
 		require.True(t, ok)
 		require.Same(t, tx, inside)
 		require.NoError(t, tidings.Transact(ctx, inORM(db), func(ctx context.Context) error {
@@ -245,7 +245,7 @@ func TestSandbox(t *testing.T) {
 		accept := func(err error) error {
 			return tidings.InTx(ctx, db, &sql.TxOptions{Isolation: sql.LevelSerializable}, func(ctx context.Context, inside *sql.Tx) error {
 				require.Same(t, tx, inside)
-				require.NoError(t, insert(ctx, "proposal"))
+				require.NoError(t, insert(ctx, db, "proposal"))
 				require.NoError(t, tidings.Publish(ctx, bus, accepted{}))
 				require.Empty(t, rec.Delivered())
 				return err
@@ -279,7 +279,7 @@ func TestSandboxTxFuncOfInTx(t *testing.T) {
 			return body(ctx)
 		})
 	}
-	require.NoError(t, tidings.Transact(ctx, inTx, func(ctx context.Context) error {
+	require.NoError(t, tidings.Transact(ctx, tidings.Transactor{DB: db, Run: inTx}, func(ctx context.Context) error {
 		return tidings.Publish(ctx, bus, accepted{ProposalID: 1})
 	}))
 	require.Equal(t, []int64{1}, numbersOf(t, rec.Delivered()))
@@ -315,7 +315,7 @@ func TestCommitAsyncHandlers(t *testing.T) {
 	handle := func(ctx context.Context, e accepted) error {
 		return tidings.InTx(ctx, db, nil, func(ctx context.Context, _ *sql.Tx) error {
 			for range 5 {
-				if err := insert(ctx, "client"); err != nil {
+				if err := insert(ctx, db, "client"); err != nil {
 					return err
 				}
 			}
@@ -328,7 +328,7 @@ func TestCommitAsyncHandlers(t *testing.T) {
 	tidings.Subscribe(bus, handle)
 	for range 10 { // the later ones while handlers of the first still run
 		require.NoError(t, tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
-			require.NoError(t, insert(ctx, "proposal"))
+			require.NoError(t, insert(ctx, db, "proposal"))
 			return tidings.Publish(ctx, bus, accepted{})
 		}))
 	}
@@ -359,7 +359,7 @@ func TestCommitWaits(t *testing.T) {
 			for range 1000 { // give the next Commit a chance to interfere
 				runtime.Gosched()
 			}
-			return insert(ctx, "client")
+			return insert(ctx, db, "client")
 		})
 	}, tidings.Async())
 	require.NoError(t, tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
@@ -367,7 +367,7 @@ func TestCommitWaits(t *testing.T) {
 	}))
 	<-inside
 	require.NoError(t, tidingstest.Commit(ctx, db, tx, func(ctx context.Context) error {
-		return insert(ctx, "proposal")
+		return insert(ctx, db, "proposal")
 	}))
 	require.Equal(t, []string{
 		"BEGIN",

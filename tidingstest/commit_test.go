@@ -32,8 +32,8 @@ func begin(t *testing.T) (*sql.DB, *sql.Tx, *fakedb.Log) {
 	return db, tx, log
 }
 
-func insert(ctx context.Context, what string) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+func insert(ctx context.Context, db *sql.DB, what string) error {
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, db)
 	if !ok {
 		return errors.New("not in a transaction")
 	}
@@ -50,11 +50,11 @@ func TestCommit(t *testing.T) {
 	for _, phase := range []tidings.Phase{tidings.AfterCommit, tidings.BeforeCommit, tidings.InTransaction, tidings.AfterRollback} {
 		tidings.Subscribe(bus, func(ctx context.Context, _ accepted) error {
 			order = append(order, phase.String())
-			found, ok := tidings.TxFrom[*sql.Tx](ctx)
+			found, ok := tidings.TxFrom[*sql.Tx](ctx, db)
 			require.Equal(t, phase == tidings.InTransaction || phase == tidings.BeforeCommit, ok)
 			if ok {
 				require.Same(t, tx, found)
-				return insert(ctx, phase.String())
+				return insert(ctx, db, phase.String())
 			}
 			return nil
 		}, phase)
@@ -64,7 +64,7 @@ func TestCommit(t *testing.T) {
 	require.NoError(t, tidingstest.Commit(context.WithValue(t.Context(), key{}, "value"), db, tx, func(ctx context.Context) error {
 		kept = ctx
 		require.Equal(t, "value", ctx.Value(key{}))
-		require.NoError(t, insert(ctx, "proposal"))
+		require.NoError(t, insert(ctx, db, "proposal"))
 		require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: 1}))
 		require.Equal(t, []string{"InTransaction"}, order)
 		require.Empty(t, rec.Delivered())
@@ -86,22 +86,22 @@ func TestCommitFails(t *testing.T) {
 	tests := []struct {
 		name  string
 		fail  func(*fakedb.Log)
-		fn    func(ctx context.Context, cancel func()) error
+		fn    func(ctx context.Context, db *sql.DB, cancel func()) error
 		phase tidings.Phase // of a handler that fails
 		want  string
 		last  string // statement
 	}{
 		{
 			name: "in fn",
-			fn:   func(context.Context, func()) error { return no },
+			fn:   func(context.Context, *sql.DB, func()) error { return no },
 			want: "no",
 			last: "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
 		},
 		{
 			name: "in fn, cancelled",
-			fn: func(ctx context.Context, cancel func()) error {
+			fn: func(ctx context.Context, db *sql.DB, cancel func()) error {
 				cancel()
-				return insert(ctx, "something")
+				return insert(ctx, db, "something")
 			},
 			want: "context canceled",
 			last: "; ROLLBACK TO SAVEPOINT tidings_1; RELEASE SAVEPOINT tidings_1",
@@ -133,7 +133,7 @@ func TestCommitFails(t *testing.T) {
 		{
 			name: "undoing",
 			fail: func(log *fakedb.Log) { log.Fail("ROLLBACK TO", errors.New("connection lost")) },
-			fn:   func(context.Context, func()) error { return no },
+			fn:   func(context.Context, *sql.DB, func()) error { return no },
 			want: "no\ntidingstest: Commit: undoing what failed: connection lost",
 			last: "ROLLBACK TO SAVEPOINT tidings_1",
 		},
@@ -157,7 +157,7 @@ func TestCommitFails(t *testing.T) {
 				called = true
 				require.NoError(t, tidings.Publish(ctx, bus, accepted{ProposalID: 1}))
 				if tt.fn != nil {
-					return tt.fn(ctx, cancel)
+					return tt.fn(ctx, db, cancel)
 				}
 				return tidings.Publish(ctx, bus, signed{})
 			})
@@ -200,8 +200,8 @@ func TestCommitHandlersContext(t *testing.T) {
 	tidings.Subscribe(bus, func(ctx context.Context, _ accepted) error {
 		handled++
 		require.Equal(t, "value", ctx.Value(key{}))
-		_, ok := tidings.TxFrom[any](ctx)
-		require.False(t, ok)
+		_, in := tidings.TxDatabase(ctx)
+		require.False(t, in)
 		return ctx.Err()
 	})
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))

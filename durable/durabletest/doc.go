@@ -4,7 +4,7 @@
 //	clock := tidingstest.NewClock(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))
 //	config := durabletest.Configure(&river.Config{}, clock.Now)
 //	client, err := river.NewClient(riversqlite.New(db), config)
-//	jobs, err := durable.New(client, config.Workers, durable.InTx(db), &events, durable.WithClock(clock.Now))
+//	jobs, err := durable.New(client, config.Workers, tidings.SQL(db), &events, durable.WithClock(clock.Now))
 //
 //	tidings.Subscribe(bus, mail.welcome, tidings.Named("mail.welcome"), tidings.Via(jobs))
 //	require.NoError(t, clients.accept(ctx, 7))        // publishes in a transaction

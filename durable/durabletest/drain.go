@@ -53,7 +53,7 @@ func Drain(ctx context.Context, jobs *durable.Jobs) error {
 	if jobs == nil {
 		return errors.New("durabletest: Drain with nil Jobs")
 	}
-	if tidings.HasTx(ctx) || testhook.BaseFrom(ctx) != nil {
+	if _, in := tidings.TxDatabase(ctx); in || testhook.BaseFrom(ctx) != nil {
 		return errors.New("durabletest: Drain: ctx is in a transaction, and workers see its jobs when it has committed: call Drain after that, with the ctx of the test")
 	}
 	engine := drain.EngineOf(jobs)

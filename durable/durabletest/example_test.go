@@ -51,7 +51,7 @@ func Example() {
 	config := durabletest.Configure(&river.Config{}, clock.Now)
 	client, err := river.NewClient(riversqlite.New(db), config)
 	check(err)
-	jobs, err := durable.New(client, config.Workers, durable.InTx(db), &events, durable.WithClock(clock.Now))
+	jobs, err := durable.New(client, config.Workers, tidings.SQL(db), &events, durable.WithClock(clock.Now))
 	check(err)
 
 	bus := tidings.New(tidings.WithClock(clock.Now))

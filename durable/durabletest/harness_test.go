@@ -45,10 +45,10 @@ func newRegistry() *tidings.Registry {
 
 // A database is one of a test's own, with River's tables.
 type database struct {
-	name     string
-	transact durable.Transactor
-	sql      *sql.DB       // nil: pgx
-	pool     *pgxpool.Pool // nil: SQLite
+	name       string
+	transactor tidings.Transactor
+	sql        *sql.DB       // nil: pgx
+	pool       *pgxpool.Pool // nil: SQLite
 }
 
 // each runs test on every database that there is: SQLite, Postgres where the
@@ -66,6 +66,11 @@ func each(t *testing.T, test func(t *testing.T, db database)) {
 	}
 }
 
+// transact runs fn in a transaction of the application.
+func (db database) transact(ctx context.Context, fn func(context.Context) error) error {
+	return tidings.Transact(ctx, db.transactor, fn)
+}
+
 func openSQLite(t testing.TB) database {
 	t.Helper()
 	db, err := sql.Open("sqlite", testdb.SQLite(filepath.Join(t.TempDir(), "jobs.db"), "_txlock=immediate", "_pragma=synchronous(OFF)"))
@@ -73,7 +78,7 @@ func openSQLite(t testing.TB) database {
 	db.SetMaxOpenConns(1) // the way that River asks for
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	migrate(t, riversqlite.New(db))
-	return database{name: "sqlite", sql: db, transact: durable.InTx(db)}
+	return database{name: "sqlite", sql: db, transactor: tidings.SQL(db)}
 }
 
 func openSQL(t testing.TB) database {
@@ -82,7 +87,7 @@ func openSQL(t testing.TB) database {
 	db, err := sql.Open("pgx", h.pool.Config().ConnString())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	h.name, h.sql, h.transact = "sql", db, durable.InTx(db)
+	h.name, h.sql, h.transactor = "sql", db, tidings.SQL(db)
 	return h
 }
 
@@ -92,7 +97,7 @@ func openPgx(t testing.TB) database {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	migrate(t, riverpgxv5.New(pool))
-	return database{name: "pgx", pool: pool, transact: durable.Transact(pgxlog.TxFunc(pool))}
+	return database{name: "pgx", pool: pool, transactor: pgxlog.Transactor(pool)}
 }
 
 func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {
@@ -155,7 +160,7 @@ func connect[TTx any](t testing.TB, db database, driver riverdriver.Driver[TTx],
 	t.Helper()
 	c, err := river.NewClient(driver, config)
 	require.NoError(t, err)
-	jobs, err := durable.New(c, config.Workers, db.transact, newRegistry(), opts...)
+	jobs, err := durable.New(c, config.Workers, db.transactor, newRegistry(), opts...)
 	require.NoError(t, err)
 	return c, jobs
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // Postgres returns the database of pool, for [eventlog.Open]. The log writes in
-// the pgx.Tx that tidings.TxFrom[pgx.Tx] finds. While it runs,
+// the pgx.Tx that tidings.TxFrom[pgx.Tx](ctx, pool) finds. While it runs,
 // [eventlog.Log.Follow] holds a connection of the pool to LISTEN; not on a
 // standby, which does not allow that.
 func Postgres(pool *pgxpool.Pool) eventlog.Database {
@@ -28,11 +28,11 @@ func Postgres(pool *pgxpool.Pool) eventlog.Database {
 	return db{pool}
 }
 
-// TxFunc returns a [tidings.TxFunc] for transactions of pool. Inside such a
-// transaction it uses a savepoint.
-func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
-	return func(ctx context.Context, body func(context.Context) error) error {
-		if outer, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+// Transactor returns the [tidings.Transactor] of pool. Inside a transaction of pool it
+// uses a savepoint.
+func Transactor(pool *pgxpool.Pool) tidings.Transactor {
+	return tidings.Transactor{DB: pool, Run: func(ctx context.Context, body func(context.Context) error) error {
+		if outer, ok := tidings.TxFrom[pgx.Tx](ctx, pool); ok {
 			// Not outer.Begin: its transaction can no longer be rolled back
 			// once its Commit has failed.
 			return backend.Savepoint(querier{outer}, outer.Rollback)(ctx, body)
@@ -49,7 +49,7 @@ func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
 				_ = tx.Rollback(context.WithoutCancel(ctx))
 			}
 		}()
-		if err := body(tidings.WithTx(ctx, tx)); err != nil {
+		if err := body(tidings.WithTx(ctx, pool, tx)); err != nil {
 			return err
 		}
 		if err := tx.Commit(ctx); err != nil {
@@ -57,7 +57,7 @@ func TxFunc(pool *pgxpool.Pool) tidings.TxFunc {
 		}
 		committed = true
 		return nil
-	}
+	}}
 }
 
 type db struct{ pool *pgxpool.Pool }
@@ -68,16 +68,10 @@ func (d db) Pool() backend.Querier    { return querier{d.pool} }
 func (d db) TakesSlices() bool { return true }
 
 func (d db) Tx(ctx context.Context) (backend.Querier, error) {
-	if tx, ok := tidings.TxFrom[pgx.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[pgx.Tx](ctx, d.pool); ok {
 		return querier{tx}, nil
 	}
-	if other, ok := tidings.TxFrom[any](ctx); ok {
-		return nil, fmt.Errorf("pgxlog: the transaction in ctx is a %T, but the log writes through pgx.Tx: let the TxFunc add that one as well, with tidings.WithTx", other)
-	}
-	if tidings.HasTx(ctx) {
-		return nil, backend.ErrNoTx
-	}
-	return nil, nil
+	return nil, backend.Foreign(ctx, d.pool, "pgx.Tx")
 }
 
 func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) error) error {
@@ -86,7 +80,7 @@ func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) 
 	if _, err := d.Tx(ctx); err != nil {
 		return err
 	}
-	return tidings.Transact(ctx, TxFunc(d.pool), func(ctx context.Context) error {
+	return tidings.Transact(ctx, Transactor(d.pool), func(ctx context.Context) error {
 		tx, err := d.Tx(ctx)
 		if err != nil {
 			return err

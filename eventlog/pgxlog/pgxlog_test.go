@@ -38,7 +38,8 @@ func open(t *testing.T, params string) (pool *pgxpool.Pool, name string) {
 // insert writes n in the transaction of ctx.
 func insert(t *testing.T, ctx context.Context, n int) {
 	t.Helper()
-	tx, ok := tidings.TxFrom[pgx.Tx](ctx)
+	pool, _ := tidings.TxDatabase(ctx)
+	tx, ok := tidings.TxFrom[pgx.Tx](ctx, pool)
 	require.True(t, ok)
 	_, err := tx.Exec(ctx, "INSERT INTO mine VALUES ($1)", n)
 	require.NoError(t, err)
@@ -53,11 +54,11 @@ func stored(t *testing.T, pool *pgxpool.Pool) []int {
 	return all
 }
 
-func TestTxFunc(t *testing.T) {
+func TestTransactor(t *testing.T) {
 	t.Parallel()
 	pool, _ := open(t, "&pool_max_conns=1")
 	inTx := func(ctx context.Context, fn func(context.Context) error) error {
-		return tidings.Transact(ctx, pgxlog.TxFunc(pool), fn)
+		return tidings.Transact(ctx, pgxlog.Transactor(pool), fn)
 	}
 	require.NoError(t, inTx(t.Context(), func(ctx context.Context) error { insert(t, ctx, 1); return nil }))
 	require.ErrorIs(t, inTx(t.Context(), func(ctx context.Context) error { insert(t, ctx, -1); return errOnPurpose }), errOnPurpose)
@@ -77,7 +78,7 @@ func TestTxFunc(t *testing.T) {
 			_ = inTx(ctx, func(ctx context.Context) error { insert(t, ctx, -4); panic("on purpose") })
 		})
 		require.ErrorContains(t, inTx(ctx, func(ctx context.Context) error {
-			tx, _ := tidings.TxFrom[pgx.Tx](ctx)
+			tx, _ := tidings.TxFrom[pgx.Tx](ctx, pool)
 			_, err := tx.Exec(ctx, "nonsense") // the server refuses the rest until a savepoint
 			require.Error(t, err)
 			return nil // dropped
@@ -91,13 +92,13 @@ func TestTxFunc(t *testing.T) {
 
 // The inner context ends, the outer transaction goes on without what was
 // done there, however the inner one ends.
-func TestTxFuncWithAContextThatEndsInASavepoint(t *testing.T) {
+func TestTransactorWithAContextThatEndsInASavepoint(t *testing.T) {
 	t.Parallel()
 	for _, result := range []error{nil, errOnPurpose} {
 		t.Run(fmt.Sprint(result), func(t *testing.T) {
 			t.Parallel()
 			pool, _ := open(t, "")
-			run := pgxlog.TxFunc(pool)
+			run := pgxlog.Transactor(pool)
 			published := 0
 			bus := tidings.New()
 			tidings.Subscribe(bus, func(context.Context, Noted) error { published++; return nil })
@@ -127,21 +128,21 @@ func TestTxFuncWithAContextThatEndsInASavepoint(t *testing.T) {
 // Noted is an event.
 type Noted struct{ tidings.DomainEvent }
 
-func TestTxFuncFails(t *testing.T) {
+func TestTransactorFails(t *testing.T) {
 	t.Parallel()
 	pool, _ := open(t, "")
 	ctx, cancel := context.WithCancel(t.Context())
-	require.ErrorContains(t, tidings.Transact(ctx, pgxlog.TxFunc(pool), func(ctx context.Context) error {
+	require.ErrorContains(t, tidings.Transact(ctx, pgxlog.Transactor(pool), func(ctx context.Context) error {
 		insert(t, ctx, -1)
 		cancel()
 		return nil
 	}), "pgxlog: commit: ")
-	require.ErrorContains(t, tidings.Transact(ctx, pgxlog.TxFunc(pool), func(context.Context) error {
+	require.ErrorContains(t, tidings.Transact(ctx, pgxlog.Transactor(pool), func(context.Context) error {
 		t.Error("called")
 		return nil
 	}), "pgxlog: begin: ")
-	require.ErrorContains(t, tidings.Transact(t.Context(), pgxlog.TxFunc(pool), func(ctx context.Context) error {
-		tx, _ := tidings.TxFrom[pgx.Tx](ctx)
+	require.ErrorContains(t, tidings.Transact(t.Context(), pgxlog.Transactor(pool), func(ctx context.Context) error {
+		tx, _ := tidings.TxFrom[pgx.Tx](ctx, pool)
 		_, err := tx.Exec(ctx, "nonsense")
 		require.Error(t, err)
 		return nil // dropped

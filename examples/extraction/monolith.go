@@ -81,7 +81,7 @@ func openJobs(ctx context.Context, db *sql.DB, registry *tidings.Registry) (*dur
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := durable.New(client, config.Workers, durable.InTx(db), registry)
+	jobs, err := durable.New(client, config.Workers, tidings.SQL(db), registry)
 	if err != nil {
 		return nil, err
 	}

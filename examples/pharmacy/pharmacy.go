@@ -58,7 +58,7 @@ func (p *pharmacy) wire(ctx context.Context, workers int) (err error) {
 	if p.client, err = river.NewClient(riversqlite.New(p.db), config); err != nil {
 		return err
 	}
-	if p.jobs, err = durable.New(p.client, config.Workers, durable.InTx(p.db), &registry); err != nil {
+	if p.jobs, err = durable.New(p.client, config.Workers, tidings.SQL(p.db), &registry); err != nil {
 		return err
 	}
 	if err := p.jobs.Migrate(ctx); err != nil {

@@ -126,7 +126,7 @@ func openJobs(ctx context.Context, db *sql.DB) (*durable.Jobs, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := durable.New(client, config.Workers, durable.InTx(db), &registry)
+	jobs, err := durable.New(client, config.Workers, tidings.SQL(db), &registry)
 	if err != nil {
 		return nil, err
 	}

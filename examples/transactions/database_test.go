@@ -106,9 +106,9 @@ func numbers(db *sql.DB) func(context.Context) ([]string, error) {
 	}
 }
 
-// inTx passes fn the transaction of ctx.
-func inTx[Tx any](ctx context.Context, fn func(Tx) error) error {
-	tx, ok := tidings.TxFrom[Tx](ctx)
+// inTx passes fn the transaction of db that ctx is in.
+func inTx[Tx any](ctx context.Context, db any, fn func(Tx) error) error {
+	tx, ok := tidings.TxFrom[Tx](ctx, db)
 	if !ok {
 		return errNoTx
 	}

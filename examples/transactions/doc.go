@@ -1,9 +1,9 @@
 // Package transactions shows how tidings runs on top of the database
 // libraries of Go: pgx, GORM, bun, ent and sqlx. Each has a file with a
-// [tidings.TxFunc] to copy; for database/sql there is [tidings.InTx].
+// [tidings.Transactor] to copy; for database/sql there is [tidings.InTx].
 //
 //	err := tidings.Transact(ctx, transactions.GORM(db), func(ctx context.Context) error {
-//		tx, _ := tidings.TxFrom[*gorm.DB](ctx)
+//		tx, _ := tidings.TxFrom[*gorm.DB](ctx, db)
 //		if err := tx.Create(&invoice).Error; err != nil {
 //			return err
 //		}
@@ -14,8 +14,7 @@
 // body, and commits, or rolls back if the body fails or panics. One suite tests
 // all of them on a real database.
 //
-// A TxFunc finds the outer transaction by its type, and cannot tell on which
-// database it is. For a transaction on a second database pass a context from
-// outside the first transaction, as [tidings.Transact] says. Only [tidings.InTx]
-// tells databases apart.
+// The DB of a Transactor stands for the database. Code that uses the same database
+// through another library, such as an event log on the *sql.DB below GORM, needs the
+// same DB, and its own form of the transaction, which the TxFunc adds.
 package transactions

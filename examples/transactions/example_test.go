@@ -43,7 +43,7 @@ func ExampleGORM() {
 
 	issue := func(ctx context.Context, number string) error {
 		return tidings.Transact(ctx, transactions.GORM(db), func(ctx context.Context) error {
-			tx, _ := tidings.TxFrom[*gorm.DB](ctx)
+			tx, _ := tidings.TxFrom[*gorm.DB](ctx, db)
 			if err := tx.Create(&Invoice{Number: number}).Error; err != nil {
 				return err
 			}

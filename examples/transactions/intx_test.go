@@ -116,7 +116,8 @@ func TestInTx_HandlersFindTheirDatabase(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, newSQLite, newSQLite)
 	tidings.Subscribe(p.bus, func(ctx context.Context, e InvoiceIssued) error {
-		tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+		db, _ := tidings.TxDatabase(ctx)
+		tx, ok := tidings.TxFrom[*sql.Tx](ctx, db)
 		require.True(t, ok)
 		_, err := tx.ExecContext(ctx, "INSERT INTO invoices (number) VALUES (?)", "copy of "+e.Number)
 		return err
@@ -194,17 +195,15 @@ func TestInTx_Isolation(t *testing.T) {
 	require.Equal(t, []string{"A", "B"}, p.delivered)
 }
 
-// TestInTx_AsTxFunc: InTx inside a TxFunc, to retry with database/sql.
-func TestInTx_AsTxFunc(t *testing.T) {
+// TestInTx_Retrying: InTx inside a Transactor that retries, with database/sql.
+func TestInTx_Retrying(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, newSQLite, newSQLite)
-	run := transactions.Retrying[*sql.Tx](func(ctx context.Context, body func(context.Context) error) error {
-		return tidings.InTx(ctx, p.a, nil, func(ctx context.Context, _ *sql.Tx) error { return body(ctx) })
-	}, 3, func(err error) bool { return errors.Is(err, errChangedMind) })
+	run := transactions.Retrying(tidings.SQL(p.a), 3, func(err error) bool { return errors.Is(err, errChangedMind) })
 	attempts := 0
 	require.NoError(t, tidings.Transact(t.Context(), run, func(ctx context.Context) error {
 		attempts++
-		tx, _ := tidings.TxFrom[*sql.Tx](ctx)
+		tx, _ := tidings.TxFrom[*sql.Tx](ctx, p.a)
 		require.NoError(t, p.issueIn(ctx, tx, "A"))
 		require.NoError(t, tidings.InTx(ctx, p.a, nil, func(ctx context.Context, tx *sql.Tx) error {
 			return p.issueIn(ctx, tx, "B")

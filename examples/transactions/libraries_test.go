@@ -33,12 +33,12 @@ func TestPGX(t *testing.T) {
 	exercise(t, func(t *testing.T) library {
 		pool, observer := newPGX(t)
 		exec := func(ctx context.Context, query string, args ...any) error {
-			return inTx(ctx, func(tx pgx.Tx) error {
+			return inTx(ctx, pool, func(tx pgx.Tx) error {
 				_, err := tx.Exec(ctx, query, args...)
 				return err
 			})
 		}
-		return withTxFunc[pgx.Tx](library{
+		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
 				return exec(ctx, "INSERT INTO invoices (number) VALUES ($1)", number)
 			},
@@ -72,14 +72,14 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 		conn, observer := open(t)
 		db, err := gorm.Open(dialector(conn), &gorm.Config{Logger: logger.Discard})
 		require.NoError(t, err)
-		return withTxFunc[*gorm.DB](library{
+		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
-				return inTx(ctx, func(tx *gorm.DB) error {
+				return inTx(ctx, db, func(tx *gorm.DB) error {
 					return tx.WithContext(ctx).Create(&Invoice{Number: number}).Error
 				})
 			},
 			exec: func(ctx context.Context, query string) error {
-				return inTx(ctx, func(tx *gorm.DB) error { return tx.WithContext(ctx).Exec(query).Error })
+				return inTx(ctx, db, func(tx *gorm.DB) error { return tx.WithContext(ctx).Exec(query).Error })
 			},
 			sandbox: func(t *testing.T) (any, any) {
 				tx := db.Begin()
@@ -107,15 +107,15 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 	exercise(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		db := bun.NewDB(conn, dialect)
-		return withTxFunc[bun.Tx](library{
+		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
-				return inTx(ctx, func(tx bun.Tx) error {
+				return inTx(ctx, db, func(tx bun.Tx) error {
 					_, err := tx.NewInsert().Model(&Invoice{Number: number}).Exec(ctx)
 					return err
 				})
 			},
 			exec: func(ctx context.Context, query string) error {
-				return inTx(ctx, func(tx bun.Tx) error {
+				return inTx(ctx, db, func(tx bun.Tx) error {
 					_, err := tx.ExecContext(ctx, query)
 					return err
 				})
@@ -142,14 +142,14 @@ func testEnt(t *testing.T, open newDB, dialect string) {
 	exercise(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		client := ent.NewClient(ent.Driver(entsql.OpenDB(dialect, conn)))
-		return withTxFunc[*ent.Tx](library{
+		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
-				return inTx(ctx, func(tx *ent.Tx) error {
+				return inTx(ctx, client, func(tx *ent.Tx) error {
 					return tx.Invoice.Create().SetNumber(number).Exec(ctx)
 				})
 			},
 			exec: func(ctx context.Context, query string) error {
-				return inTx(ctx, func(tx *ent.Tx) error {
+				return inTx(ctx, client, func(tx *ent.Tx) error {
 					_, err := tx.ExecContext(ctx, query)
 					return err
 				})
@@ -178,15 +178,15 @@ func testSqlx(t *testing.T, open newDB, driver string) {
 	exercise(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		db := sqlx.NewDb(conn, driver)
-		return withTxFunc[*sqlx.Tx](library{
+		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
-				return inTx(ctx, func(tx *sqlx.Tx) error {
+				return inTx(ctx, db, func(tx *sqlx.Tx) error {
 					_, err := tx.NamedExecContext(ctx, "INSERT INTO invoices (number) VALUES (:number)", Invoice{Number: number})
 					return err
 				})
 			},
 			exec: func(ctx context.Context, query string) error {
-				return inTx(ctx, func(tx *sqlx.Tx) error {
+				return inTx(ctx, db, func(tx *sqlx.Tx) error {
 					_, err := tx.ExecContext(ctx, query)
 					return err
 				})
@@ -215,7 +215,7 @@ func testInTx(t *testing.T, open newDB, insert string) {
 	exercise(t, func(t *testing.T) library {
 		db, observer := open(t)
 		exec := func(ctx context.Context, query string, args ...any) error {
-			return inTx(ctx, func(tx *sql.Tx) error {
+			return inTx(ctx, db, func(tx *sql.Tx) error {
 				_, err := tx.ExecContext(ctx, query, args...)
 				return err
 			})
@@ -223,7 +223,7 @@ func testInTx(t *testing.T, open newDB, insert string) {
 		return library{
 			transact: func(ctx context.Context, fn func(context.Context) error) error {
 				return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
-					if found, _ := tidings.TxFrom[*sql.Tx](ctx); found != tx {
+					if found, _ := tidings.TxFrom[*sql.Tx](ctx, db); found != tx {
 						return errNoTx
 					}
 					return fn(ctx)
@@ -254,20 +254,20 @@ func testTxHook(t *testing.T, open newDB) {
 	exercise(t, func(t *testing.T) library {
 		db, observer := open(t)
 		exec := func(ctx context.Context, query string) error {
-			return inTx(ctx, func(tx *sql.Tx) error {
+			return inTx(ctx, db, func(tx *sql.Tx) error {
 				_, err := tx.ExecContext(ctx, query)
 				return err
 			})
 		}
 		outermost := func(ctx context.Context, fn func(context.Context) error) error {
-			ctx, hook := tidings.NewTxHook(ctx)
+			ctx, hook := tidings.NewTxHook(ctx, db)
 			defer hook.Rollback(ctx)
 			tx, err := db.BeginTx(ctx, nil)
 			if err != nil {
 				return err
 			}
 			defer tx.Rollback()
-			ctx = tidings.WithTx(ctx, tx)
+			ctx = tidings.WithTx(ctx, db, tx)
 			if err := fn(ctx); err != nil {
 				return err
 			}
@@ -280,7 +280,7 @@ func testTxHook(t *testing.T, open newDB) {
 			return hook.Commit(ctx)
 		}
 		nested := func(ctx context.Context, fn func(context.Context) error) error {
-			ctx, hook := tidings.NewTxHook(ctx)
+			ctx, hook := tidings.NewTxHook(ctx, db)
 			defer hook.Rollback(ctx)
 			if err := exec(ctx, "SAVEPOINT s"); err != nil {
 				return err
@@ -300,7 +300,7 @@ func testTxHook(t *testing.T, open newDB) {
 		}
 		return library{
 			transact: func(ctx context.Context, fn func(context.Context) error) error {
-				if _, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+				if _, ok := tidings.TxFrom[*sql.Tx](ctx, db); ok {
 					return nested(ctx, fn)
 				}
 				return outermost(ctx, fn)

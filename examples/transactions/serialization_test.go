@@ -22,13 +22,13 @@ const (
 func TestSerializationFailure_PGX(t *testing.T) {
 	t.Parallel()
 	testSerializationFailure[pgx.Tx](t,
-		func(t *testing.T, dsn string) tidings.TxFunc {
+		func(t *testing.T, dsn string) tidings.Transactor {
 			pool := openPGX(t, dsn)
-			return func(ctx context.Context, body func(context.Context) error) error {
+			return tidings.Transactor{DB: pool, Run: func(ctx context.Context, body func(context.Context) error) error {
 				return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.Serializable}, func(tx pgx.Tx) error {
-					return body(tidings.WithTx(ctx, tx))
+					return body(tidings.WithTx(ctx, pool, tx))
 				})
-			}
+			}}
 		},
 		func(ctx context.Context, tx pgx.Tx) (count string, err error) {
 			err = tx.QueryRow(ctx, countInvoices).Scan(&count)
@@ -43,12 +43,12 @@ func TestSerializationFailure_PGX(t *testing.T) {
 func TestSerializationFailure_InTx(t *testing.T) {
 	t.Parallel()
 	testSerializationFailure[*sql.Tx](t,
-		func(t *testing.T, dsn string) tidings.TxFunc {
+		func(t *testing.T, dsn string) tidings.Transactor {
 			db := openSQL(t, "pgx", dsn)
-			return func(ctx context.Context, body func(context.Context) error) error {
+			return tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
 				serializable := &sql.TxOptions{Isolation: sql.LevelSerializable}
 				return tidings.InTx(ctx, db, serializable, func(ctx context.Context, _ *sql.Tx) error { return body(ctx) })
-			}
+			}}
 		},
 		func(ctx context.Context, tx *sql.Tx) (count string, err error) {
 			err = tx.QueryRowContext(ctx, countInvoices).Scan(&count)
@@ -65,7 +65,7 @@ func TestSerializationFailure_InTx(t *testing.T) {
 // and only the events of the second attempt are delivered.
 func testSerializationFailure[Tx any](
 	t *testing.T,
-	open func(t *testing.T, dsn string) tidings.TxFunc,
+	open func(t *testing.T, dsn string) tidings.Transactor,
 	count func(context.Context, Tx) (string, error),
 	insert func(ctx context.Context, tx Tx, number string) error,
 ) {
@@ -75,7 +75,8 @@ func testSerializationFailure[Tx any](
 
 	// issue adds an invoice whose number is how many there were.
 	issue := func(ctx context.Context, meanwhile func()) error {
-		return inTx(ctx, func(tx Tx) error {
+		db, _ := tidings.TxDatabase(ctx)
+		return inTx(ctx, db, func(tx Tx) error {
 			number, err := count(ctx, tx)
 			if err != nil {
 				return err
@@ -88,7 +89,7 @@ func testSerializationFailure[Tx any](
 		})
 	}
 	attempts := 0
-	run := transactions.Retrying[Tx](mine, 3, func(err error) bool {
+	run := transactions.Retrying(mine, 3, func(err error) bool {
 		const serializationFailure = "40001"
 		pgErr := (*pgconn.PgError)(nil)
 		return errors.As(err, &pgErr) && pgErr.Code == serializationFailure

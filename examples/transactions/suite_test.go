@@ -39,14 +39,13 @@ type library struct {
 	stored func(ctx context.Context) ([]string, error)
 }
 
-// withTxFunc fills in what follows from a TxFunc whose transactions are of
-// type Tx.
-func withTxFunc[Tx any](lib library, run tidings.TxFunc) library {
+// withTransactor fills in what follows from a Transactor.
+func withTransactor(lib library, t tidings.Transactor) library {
 	lib.transact = func(ctx context.Context, fn func(context.Context) error) error {
-		return tidings.Transact(ctx, run, fn)
+		return tidings.Transact(ctx, t, fn)
 	}
 	lib.retrying = func(ctx context.Context, again func(error) bool, fn func(context.Context) error) error {
-		return tidings.Transact(ctx, transactions.Retrying[Tx](run, 3, again), fn)
+		return tidings.Transact(ctx, transactions.Retrying(t, 3, again), fn)
 	}
 	return lib
 }

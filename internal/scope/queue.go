@@ -13,6 +13,7 @@ type Queue[V any] struct {
 	Implicit bool
 
 	mu          sync.Mutex // guards the fields below, and the state of the scopes
+	innermost   *Scope[V]  // all scopes in progress are on the path from it to the outermost
 	first, last *Entry[V]
 	prepared    *Entry[V] // the last entry that Unprepared has returned
 	sealed      bool      // no more entries are accepted
@@ -34,8 +35,9 @@ func (e *Entry[V]) Next() *Entry[V] { return e.next }
 // Dropped reports whether the entry counts as rolled back, see [Scope.Dropped].
 func (e *Entry[V]) Dropped() bool { return e.scope.Dropped() }
 
-// Add adds e, which must be new, to scope s. It reports whether s is open; otherwise
-// it does nothing.
+// Add adds e, which must be new, to the innermost scope, if s is open: everything that
+// happens in a transaction belongs to the savepoint that was set last. It reports whether
+// s is open; otherwise it does nothing.
 func (s *Scope[V]) Add(e *Entry[V]) bool {
 	q := s.queue
 	q.mu.Lock()
@@ -43,7 +45,7 @@ func (s *Scope[V]) Add(e *Entry[V]) bool {
 	if !s.openLocked() {
 		return false
 	}
-	e.scope = s
+	e.scope = q.innermost
 	if q.last == nil {
 		q.first = e
 	} else {

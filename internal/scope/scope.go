@@ -20,10 +20,19 @@ const (
 )
 
 // Init makes s the outermost scope of q. Both must be new.
-func (s *Scope[V]) Init(q *Queue[V]) { s.queue = q }
+func (s *Scope[V]) Init(q *Queue[V]) { s.queue, q.innermost = q, s }
 
-// Nest makes s, which must be new, a scope inside parent.
-func (s *Scope[V]) Nest(parent *Scope[V]) { s.queue, s.parent = parent.queue, parent }
+// Nest makes s, which must be new, a scope inside parent: inside the innermost scope,
+// if parent is in progress.
+func (s *Scope[V]) Nest(parent *Scope[V]) {
+	q := parent.queue
+	s.queue, s.parent = q, parent
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if parent.inProgressLocked() {
+		s.parent, q.innermost = q.innermost, s
+	}
+}
 
 // Outermost reports whether s is a transaction, and not a savepoint inside one.
 func (s *Scope[V]) Outermost() bool { return s.parent == nil }
@@ -80,6 +89,7 @@ func (s *Scope[V]) end(as state) bool {
 		return false
 	}
 	s.state = as
+	s.queue.innermost = s.parent // it was s, or inside s
 	return true
 }
 

@@ -1,6 +1,7 @@
 package scope_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,7 @@ type model struct {
 	parents []int    // of each scope; -1: none
 	ends    []string // "", "committed" or "rolled back"
 	items   []int    // the scope of each
+	open    []int    // the scopes in progress, the outermost first
 	seen    int      // how many items Unprepared has passed
 	sealed  bool
 }
@@ -51,12 +53,13 @@ func FuzzScopes(f *testing.F) {
 		var q scope.Queue[int]
 		scopes := []*scope.Scope[int]{{}}
 		scopes[0].Init(&q)
-		m := &model{parents: []int{-1}, ends: []string{""}}
+		m := &model{parents: []int{-1}, ends: []string{""}, open: []int{0}}
 		end := func(s int, as string) bool {
 			if !m.inProgress(s) {
 				return false
 			}
 			m.ends[s] = as
+			m.open = m.open[:slices.Index(m.open, s)]
 			return true
 		}
 		for _, op := range operations {
@@ -66,13 +69,18 @@ func FuzzScopes(f *testing.F) {
 			case 0:
 				inner := &scope.Scope[int]{}
 				inner.Nest(s)
-				scopes, m.parents, m.ends = append(scopes, inner), append(m.parents, n), append(m.ends, "")
+				parent := n
+				if slices.Contains(m.open, n) { // whichever scope it is, the innermost counts
+					parent = m.open[len(m.open)-1]
+					m.open = append(m.open, len(scopes))
+				}
+				scopes, m.parents, m.ends = append(scopes, inner), append(m.parents, parent), append(m.ends, "")
 			case 1:
 				open := !m.sealed && m.inProgress(n)
 				require.Equal(t, open, s.Open())
 				require.Equal(t, open, s.Add(&scope.Entry[int]{Value: len(m.items)}))
 				if open {
-					m.items = append(m.items, n)
+					m.items = append(m.items, m.open[len(m.open)-1])
 				}
 			case 2:
 				require.Equal(t, end(n, "committed"), s.Commit())

@@ -16,8 +16,8 @@ func TestByHand(t *testing.T) {
 	t.Parallel()
 	r := txtest.NewRig().Phases()
 
-	ctx, hook := tidings.NewTxHook(t.Context())
-	ctx = tidings.WithTx(ctx, txtest.Handle{Name: "by hand"})
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
+	ctx = tidings.WithTx(ctx, txtest.Database, txtest.Handle{Name: "by hand"})
 	r.MustPublish(ctx, t, 1, 2)
 	require.Equal(t, "I1 I2", r.Log())
 	require.NoError(t, hook.Prepare(ctx))
@@ -31,7 +31,7 @@ func TestByHand(t *testing.T) {
 	require.ErrorIs(t, hook.Prepare(ctx), tidings.ErrTxDone)
 	require.Empty(t, r.Log())
 
-	ctx, hook = tidings.NewTxHook(t.Context())
+	ctx, hook = tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 3, 4)
 	hook.Rollback(ctx)
 	require.Equal(t, "I3 I4 R3 R4", r.Log())
@@ -47,7 +47,7 @@ func TestByHandFailures(t *testing.T) {
 	r.On(tidings.AfterCommit, "D", func(context.Context, txtest.Event) error { return io.ErrClosedPipe })
 	r.On(tidings.AfterRollback, "R", txtest.Fail)
 
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 1, 2)
 	require.NoError(t, hook.Prepare(ctx))
 	err := hook.Commit(ctx)
@@ -62,7 +62,7 @@ func TestByHandFailures(t *testing.T) {
 	}
 	require.Equal(t, "C1 D1 C2 D2", r.Log(), "the caller has the errors, nobody else")
 
-	ctx, hook = tidings.NewTxHook(t.Context())
+	ctx, hook = tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 3)
 	hook.Rollback(ctx)
 	require.Equal(t, "R3 !", r.Log(), "Rollback has no result: the error handler gets them")
@@ -81,7 +81,7 @@ func TestByHandPrepareFails(t *testing.T) {
 	r.On(tidings.AfterCommit, "C", nil)
 	r.On(tidings.AfterRollback, "R", nil)
 
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 1, 2, 3)
 	require.ErrorIs(t, hook.Prepare(ctx), txtest.ErrTx)
 	require.Equal(t, "B1 B2", r.Log(), "the first failure ends it")
@@ -89,7 +89,7 @@ func TestByHandPrepareFails(t *testing.T) {
 	require.Equal(t, "R1 R2 R3", r.Log())
 
 	// Misuse: the caller commits although Prepare failed.
-	ctx, hook = tidings.NewTxHook(t.Context())
+	ctx, hook = tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 2)
 	require.ErrorIs(t, hook.Prepare(ctx), txtest.ErrTx)
 	require.Error(t, hook.Prepare(ctx), "a failure stays one")
@@ -115,7 +115,7 @@ func TestByHandCommitWithoutPrepare(t *testing.T) {
 			if c.before {
 				r.On(tidings.BeforeCommit, "B", nil)
 			}
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			r.MustPublish(ctx, t, 1)
 			err := hook.Commit(ctx)
 			if c.want == "" {
@@ -131,7 +131,7 @@ func TestByHandCommitWithoutPrepare(t *testing.T) {
 func TestByHandPublishAfterPrepare(t *testing.T) {
 	t.Parallel()
 	r := txtest.NewRig().Phases()
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 1)
 	require.NoError(t, hook.Prepare(ctx))
 	require.ErrorIs(t, r.Publish(ctx, 2), tidings.ErrTxDone)
@@ -144,7 +144,7 @@ func TestByHandRollbackAfterPrepare(t *testing.T) {
 	t.Parallel()
 	// tx.Commit has failed.
 	r := txtest.NewRig().Phases()
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(ctx, t, 1)
 	require.NoError(t, hook.Prepare(ctx))
 	hook.Rollback(ctx)
@@ -154,10 +154,10 @@ func TestByHandRollbackAfterPrepare(t *testing.T) {
 func TestByHandNested(t *testing.T) {
 	t.Parallel()
 	r := txtest.NewRig().Phases()
-	outerCtx, outer := tidings.NewTxHook(t.Context())
+	outerCtx, outer := tidings.NewTxHook(t.Context(), txtest.Database)
 	r.MustPublish(outerCtx, t, 1)
 
-	ctx, inner := tidings.NewTxHook(outerCtx)
+	ctx, inner := tidings.NewTxHook(outerCtx, txtest.Database)
 	r.MustPublish(ctx, t, 2)
 	require.NoError(t, inner.Prepare(ctx))
 	require.Equal(t, "I1 I2", r.Log(), "nothing to prepare before the outermost commit")
@@ -165,7 +165,7 @@ func TestByHandNested(t *testing.T) {
 	require.NoError(t, inner.Commit(ctx))
 	require.ErrorIs(t, inner.Commit(ctx), tidings.ErrTxDone)
 
-	ctx, inner = tidings.NewTxHook(outerCtx)
+	ctx, inner = tidings.NewTxHook(outerCtx, txtest.Database)
 	r.MustPublish(ctx, t, 4)
 	inner.Rollback(ctx)
 	inner.Rollback(ctx)
@@ -184,7 +184,7 @@ func TestByHandContexts(t *testing.T) {
 	r := txtest.NewRig()
 	key := new(int)
 	check := func(ctx context.Context, _ txtest.Event) error {
-		_, inTx := tidings.TxFrom[txtest.Handle](ctx)
+		_, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 		r.Note("%v tx:%v err:%v", ctx.Value(key), inTx, ctx.Err())
 		return nil
 	}
@@ -192,8 +192,8 @@ func TestByHandContexts(t *testing.T) {
 	r.On(tidings.AfterRollback, "R", check)
 	for _, commit := range []bool{true, false} {
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key, "value"))
-		ctx, hook := tidings.NewTxHook(ctx)
-		ctx = tidings.WithTx(ctx, txtest.Handle{})
+		ctx, hook := tidings.NewTxHook(ctx, txtest.Database)
+		ctx = tidings.WithTx(ctx, txtest.Database, txtest.Handle{})
 		r.MustPublish(ctx, t, 1)
 		require.NoError(t, hook.Prepare(ctx))
 		cancel()
@@ -214,7 +214,7 @@ func TestByHandConcurrentEnds(t *testing.T) {
 	r.On(tidings.AfterCommit, "C", nil)
 	r.On(tidings.AfterRollback, "R", nil)
 	for range 200 {
-		ctx, hook := tidings.NewTxHook(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 		r.MustPublish(ctx, t, 1)
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = hook.Commit(ctx) })

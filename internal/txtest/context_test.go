@@ -20,7 +20,7 @@ func TestHandlerContextByPhase(t *testing.T) {
 	key := new(int)
 	for _, phase := range allPhases {
 		r.On(phase, "", func(ctx context.Context, e txtest.Event) error {
-			handle, inTx := tidings.TxFrom[txtest.Handle](ctx)
+			handle, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 			r.Note("%v value=%v tx=%v%s err=%v", phase, ctx.Value(key), inTx, handle.Name, ctx.Err())
 			event, ok := tidings.EventFrom(ctx)
 			require.True(t, ok)
@@ -29,11 +29,11 @@ func TestHandlerContextByPhase(t *testing.T) {
 		})
 	}
 	outside, cancel := context.WithCancel(context.WithValue(t.Context(), key, "outside"))
-	require.NoError(t, tidings.Transact(outside, func(ctx context.Context, body func(context.Context) error) error {
+	require.NoError(t, tidings.Transact(outside, txtest.On(func(ctx context.Context, body func(context.Context) error) error {
 		err := r.Run(ctx, body)
 		cancel() // the client hangs up between commit and delivery
 		return err
-	}, func(ctx context.Context) error {
+	}), func(ctx context.Context) error {
 		ctx = context.WithValue(ctx, key, "inside")
 		r.MustPublish(ctx, t, 1)
 		return nil

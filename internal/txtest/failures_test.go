@@ -112,7 +112,7 @@ func TestGoexitInEveryPhase(t *testing.T) {
 			})
 			check(c.inside)
 			ends(func() {
-				ctx, hook := tidings.NewTxHook(t.Context())
+				ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 				defer hook.Rollback(ctx)
 				r.Note("begin")
 				if errors.Join(r.Publish(ctx, 1), r.Publish(ctx, 2), hook.Prepare(ctx)) == nil {
@@ -140,7 +140,7 @@ func TestGoexitAmongFailures(t *testing.T) {
 		return fmt.Errorf("failure %d", e.N)
 	})
 	txtest.InGoroutine(func() {
-		ctx, hook := tidings.NewTxHook(t.Context())
+		ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 		r.MustPublish(ctx, t, 1, 2, 3, 4, 5)
 		_ = hook.Commit(ctx)
 		t.Error("Commit returned")
@@ -160,7 +160,7 @@ func TestFailuresAreReportedWithTheHandlersContext(t *testing.T) {
 		_ = tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error { return errors.Join(publish(ctx), end) })
 	}
 	byHand := func(ctx context.Context, publish func(context.Context) error, end error) {
-		ctx, hook := tidings.NewTxHook(ctx)
+		ctx, hook := tidings.NewTxHook(ctx, txtest.Database)
 		defer hook.Rollback(ctx)
 		if publish(ctx) == nil && end == nil {
 			_ = hook.Commit(ctx)
@@ -189,7 +189,7 @@ func TestFailuresAreReportedWithTheHandlersContext(t *testing.T) {
 				e, ok := tidings.EventFrom(ctx)
 				require.True(t, ok)
 				require.Equal(t, 1, e.(txtest.Event).N)
-				_, inTx := tidings.TxFrom[txtest.Handle](ctx)
+				_, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 				require.False(t, inTx)
 				require.NoError(t, ctx.Err())
 				require.NoError(t, tidings.Publish(ctx, bus, txtest.Other{}), "an error handler may publish")
@@ -200,7 +200,7 @@ func TestFailuresAreReportedWithTheHandlersContext(t *testing.T) {
 			cause := tidings.Stamp(t.Context(), txtest.Event{N: 1})
 			txtest.InGoroutine(func() {
 				c.tx(t.Context(), func(ctx context.Context) error {
-					return tidings.Publish(tidings.WithTx(ctx, txtest.Handle{}), bus, cause)
+					return tidings.Publish(tidings.WithTx(ctx, txtest.Database, txtest.Handle{}), bus, cause)
 				}, c.end)
 			})
 			require.Equal(t, 1, reports)

@@ -29,24 +29,24 @@ func TestFinishedTransactions(t *testing.T) {
 			return done
 		}},
 		{"committed by hand", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			require.NoError(t, hook.Commit(ctx))
 			return ctx
 		}},
 		{"rolled back by hand", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			hook.Rollback(ctx)
 			return ctx
 		}},
 		{"prepared", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			require.NoError(t, hook.Prepare(ctx))
 			return ctx
 		}},
 		{"begun in a finished one", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			hook.Rollback(ctx)
-			ctx, _ = tidings.NewTxHook(ctx)
+			ctx, _ = tidings.NewTxHook(ctx, txtest.Database)
 			return ctx
 		}},
 		{"committed inner scope", func(t *testing.T, r *txtest.Rig) (done context.Context) {
@@ -56,15 +56,15 @@ func TestFinishedTransactions(t *testing.T) {
 			return done
 		}},
 		{"inner scope left open", func(t *testing.T, _ *txtest.Rig) context.Context {
-			outer, hook := tidings.NewTxHook(t.Context())
-			inner, _ := tidings.NewTxHook(outer)
+			outer, hook := tidings.NewTxHook(t.Context(), txtest.Database)
+			inner, _ := tidings.NewTxHook(outer, txtest.Database)
 			hook.Rollback(outer)
 			return inner
 		}},
 		{"derived", func(t *testing.T, _ *txtest.Rig) context.Context {
-			ctx, hook := tidings.NewTxHook(t.Context())
+			ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 			hook.Rollback(ctx)
-			return context.WithoutCancel(tidings.WithTx(ctx, txtest.Handle{}))
+			return context.WithoutCancel(tidings.WithTx(ctx, txtest.Database, txtest.Handle{}))
 		}},
 	}
 	for _, tt := range finished {
@@ -81,7 +81,7 @@ func TestFinishedTransactions(t *testing.T) {
 				require.ErrorIs(t, tidings.Publish[tidings.Event](done, r.Bus, txtest.Other{}), tidings.ErrTxDone)
 				require.ErrorIs(t, tidings.OnCommit(done, r.Bus, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
 				require.ErrorIs(t, r.Transact(done, func(context.Context) error { t.Error("called"); return nil }), tidings.ErrTxDone)
-				again, hook := tidings.NewTxHook(done)
+				again, hook := tidings.NewTxHook(done, txtest.Database)
 				require.ErrorIs(t, r.Publish(again, 1), tidings.ErrTxDone)
 				require.ErrorIs(t, hook.Prepare(again), tidings.ErrTxDone)
 				require.ErrorIs(t, hook.Commit(again), tidings.ErrTxDone)
@@ -112,11 +112,11 @@ func TestPublishBetweenBodyAndCommit(t *testing.T) {
 	// of these handlers would miss them.
 	r := txtest.NewRig().Phases()
 	var inside context.Context
-	require.NoError(t, tidings.Transact(t.Context(), func(ctx context.Context, body func(context.Context) error) error {
+	require.NoError(t, tidings.Transact(t.Context(), txtest.On(func(ctx context.Context, body func(context.Context) error) error {
 		err := body(ctx)
 		require.ErrorIs(t, r.Publish(inside, 2), tidings.ErrTxDone)
 		return err
-	}, func(ctx context.Context) error {
+	}), func(ctx context.Context) error {
 		inside = ctx
 		return r.Publish(ctx, 1)
 	}))

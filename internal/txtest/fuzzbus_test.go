@@ -163,9 +163,10 @@ func (b *actualBus) subscribe(id int, h *fuzzHandler) {
 
 // inTx says which transactions ctx is in.
 func (b *actualBus) inTx(ctx context.Context) string {
-	handle, _ := tidings.TxFrom[fuzzHandle](ctx)
-	tx, _ := tidings.TxFrom[*sql.Tx](ctx)
-	return fmt.Sprintf("handle=%d tx=%d", handle, b.txs[tx])
+	handle, _ := tidings.TxFrom[fuzzHandle](ctx, txtest.Database)
+	txA, _ := tidings.TxFrom[*sql.Tx](ctx, b.dbs[dbA])
+	txB, _ := tidings.TxFrom[*sql.Tx](ctx, b.dbs[dbB])
+	return fmt.Sprintf("handle=%d a=%d b=%d", handle, b.txs[txA], b.txs[txB])
 }
 
 func (b *actualBus) unsubscribe(id int) { b.subs[id].Unsubscribe() }
@@ -220,14 +221,15 @@ func (b *actualBus) scope(ctx context.Context, how string, fn func(context.Conte
 	case "InTx a", "InTx b":
 		return describe(b.runInTx(ctx, how, func(ctx context.Context) error { return failure(fn(ctx)) }))
 	case "over InTx a", "over InTx b":
-		return describe(tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
+		over := tidings.Transactor{DB: b.dbs[how[len(how)-1]-'a'], Run: func(ctx context.Context, body func(context.Context) error) error {
 			return b.runInTx(ctx, how, body)
-		}, func(ctx context.Context) error { return failure(fn(ctx)) }))
+		}}
+		return describe(tidings.Transact(ctx, over, func(ctx context.Context) error { return failure(fn(ctx)) }))
 	}
-	return describe(tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) (err error) {
+	return describe(tidings.Transact(ctx, txtest.On(func(ctx context.Context, body func(context.Context) error) (err error) {
 		attempt := func() error {
 			b.handles++
-			return body(tidings.WithTx(ctx, b.handles))
+			return body(tidings.WithTx(ctx, txtest.Database, b.handles))
 		}
 		switch how {
 		case "never":
@@ -250,7 +252,7 @@ func (b *actualBus) scope(ctx context.Context, how string, fn func(context.Conte
 			}
 		}
 		return attempt()
-	}, func(ctx context.Context) error { return failure(fn(ctx)) }))
+	}), func(ctx context.Context) error { return failure(fn(ctx)) }))
 }
 
 func (b *actualBus) runInTx(ctx context.Context, how string, fn func(context.Context) error) error {
@@ -263,10 +265,10 @@ func (b *actualBus) runInTx(ctx context.Context, how string, fn func(context.Con
 }
 
 func (b *actualBus) byHand(ctx context.Context, fn func(context.Context) string) error {
-	ctx, hook := tidings.NewTxHook(ctx)
+	ctx, hook := tidings.NewTxHook(ctx, txtest.Database)
 	defer hook.Rollback(ctx)
 	b.handles++
-	ctx = tidings.WithTx(ctx, b.handles)
+	ctx = tidings.WithTx(ctx, txtest.Database, b.handles)
 	if err := failure(fn(ctx)); err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func TestImplicitTransactionIsNoTransaction(t *testing.T) {
 	r := txtest.NewRig()
 	var kept context.Context
 	r.On(tidings.InTransaction, "I", func(ctx context.Context, e txtest.Event) error {
-		_, inTx := tidings.TxFrom[txtest.Handle](ctx)
+		_, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 		require.False(t, inTx)
 		if e.N == 1 {
 			kept = ctx

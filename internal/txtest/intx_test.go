@@ -18,7 +18,7 @@ func TestInTx(t *testing.T) {
 	t.Parallel()
 	r := txtest.NewSQLRig(t)
 	require.NoError(t, r.InTx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
-		inCtx, ok := tidings.TxFrom[*sql.Tx](ctx)
+		inCtx, ok := tidings.TxFrom[*sql.Tx](ctx, r.DB)
 		require.True(t, ok)
 		require.Same(t, tx, inCtx)
 		r.MustPublish(ctx, t, 1)
@@ -176,11 +176,11 @@ func TestInTxAndTransactNested(t *testing.T) {
 		t.Parallel()
 		r := txtest.NewSQLRig(t)
 		require.NoError(t, r.InTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
-			require.ErrorIs(t, tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
+			require.ErrorIs(t, tidings.Transact(ctx, onDB(r), func(ctx context.Context) error {
 				r.MustPublish(ctx, t, 1)
 				return txtest.ErrTx
 			}), txtest.ErrTx)
-			return tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
+			return tidings.Transact(ctx, onDB(r), func(ctx context.Context) error {
 				// In the scope of Transact, which is in that of InTx.
 				return r.InTx(ctx, func(ctx context.Context, _ *sql.Tx) error { return r.Publish(ctx, 2) })
 			})
@@ -193,7 +193,7 @@ func TestInTxAndTransactNested(t *testing.T) {
 		t.Parallel()
 		r := txtest.NewSQLRig(t)
 		require.NoError(t, r.InTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
-			require.ErrorIs(t, tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error {
+			require.ErrorIs(t, tidings.Transact(ctx, onDB(r), func(ctx context.Context) error {
 				require.NoError(t, r.InTx(ctx, func(ctx context.Context, _ *sql.Tx) error { return r.Publish(ctx, 1) }))
 				return txtest.ErrTx
 			}), txtest.ErrTx)
@@ -214,15 +214,50 @@ func TestInTxAndTransactNested(t *testing.T) {
 		t.Parallel()
 		r := txtest.NewSQLRig(t)
 		require.NoError(t, r.InTx(t.Context(), func(ctx context.Context, _ *sql.Tx) error {
-			inner, hook := tidings.NewTxHook(ctx)
+			inner, hook := tidings.NewTxHook(ctx, r.DB)
 			r.MustPublish(inner, t, 1)
 			hook.Rollback(inner)
-			inner, hook = tidings.NewTxHook(ctx)
+			inner, hook = tidings.NewTxHook(ctx, r.DB)
 			r.MustPublish(inner, t, 2)
 			return hook.Commit(inner)
 		}))
 		require.Equal(t, []string{"BEGIN", "I1", "I2", "B2", "COMMIT", "R1", "C2"}, r.Statements())
 	})
+	t.Run("InTx in a Transact that does not show its *sql.Tx", func(t *testing.T) {
+		t.Parallel()
+		r := txtest.NewSQLRig(t)
+		require.ErrorContains(t, tidings.Transact(t.Context(), onDB(r), func(ctx context.Context) error {
+			return r.InTx(ctx, func(context.Context, *sql.Tx) error { return nil })
+		}), "tidings: InTx inside a transaction of this database whose *sql.Tx is not in ctx")
+		require.Empty(t, r.Statements())
+	})
+	t.Run("InTx after Begin and WithTx alone", func(t *testing.T) {
+		t.Parallel()
+		r := txtest.NewSQLRig(t)
+		tx, err := r.DB.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		require.ErrorContains(t, r.InTx(tidings.WithTx(t.Context(), r.DB, tx), func(context.Context, *sql.Tx) error { return nil }),
+			"tidings: InTx with a *sql.Tx of this database in ctx, added by WithTx without NewTxHook")
+		require.NoError(t, tx.Rollback())
+	})
+	t.Run("InTx after Begin, WithTx and NewTxHook", func(t *testing.T) {
+		t.Parallel()
+		r := txtest.NewSQLRig(t)
+		tx, err := r.DB.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		ctx, hook := tidings.NewTxHook(t.Context(), r.DB)
+		ctx = tidings.WithTx(ctx, r.DB, tx)
+		require.NoError(t, r.InTx(ctx, func(ctx context.Context, _ *sql.Tx) error { return r.Publish(ctx, 1) }))
+		require.NoError(t, hook.Prepare(ctx))
+		require.NoError(t, tx.Commit())
+		require.NoError(t, hook.Commit(ctx))
+		require.Equal(t, []string{"BEGIN", "SAVEPOINT tidings_1", "I1", "RELEASE SAVEPOINT tidings_1", "B1", "COMMIT", "C1"}, r.Statements())
+	})
+}
+
+// onDB is the shortest Transactor of a rig's database.
+func onDB(r *txtest.SQLRig) tidings.Transactor {
+	return tidings.Transactor{DB: r.DB, Run: txtest.Bare.Run}
 }
 
 func TestInTxInHandlers(t *testing.T) {

@@ -26,20 +26,25 @@ type modelSub struct {
 // A modelCtx is where code runs.
 type modelCtx struct {
 	scope    *modelScope // innermost, nil outside
-	dbs      []modelDB   // of the transactions of InTx around, innermost last
 	scopes   []*modelScope
-	handle   int // what TxFrom finds, 0: nothing
-	tx       int // the same for *sql.Tx
+	dbs      [2]modelTx // the transactions of InTx that ctx is in
+	handle   int        // what TxFrom finds, 0: nothing
 	depth    int
 	event    int // being handled, 0: none
 	workflow int // the event that it started with, 0: none
 }
 
-type modelDB struct {
-	db, tx int
-	scope  int     // index of the scope right inside
+type modelTx struct {
+	number int     // what TxFrom finds, 0: nothing
 	doomed *string // why it cannot commit
 }
+
+// The databases of the model.
+const (
+	dbA, dbB  = 0, 1 // of InTx
+	dbHandles = 2    // of the other TxFuncs
+	dbNone    = -1
+)
 
 type modelScope struct {
 	txn    *modelTxn
@@ -48,9 +53,47 @@ type modelScope struct {
 }
 
 type modelTxn struct {
-	items    []*modelItem
-	sealed   bool
-	implicit bool
+	db     int
+	items  []*modelItem
+	sealed bool
+	path   []*modelScope // those in progress, the outermost first
+}
+
+// begin returns a new scope of a transaction of db, inside parent if that is not nil:
+// whichever scope that is, inside the innermost one.
+func begin(db int, parent *modelScope) *modelScope {
+	s := &modelScope{state: "open"}
+	if parent == nil {
+		s.txn = &modelTxn{db: db}
+	} else {
+		s.txn, s.parent = parent.txn, parent
+		if parent.inProgress() {
+			s.parent = s.txn.innermost()
+		}
+	}
+	if s.inProgress() {
+		s.txn.path = append(s.txn.path, s)
+	}
+	return s
+}
+
+func (t *modelTxn) innermost() *modelScope { return t.path[len(t.path)-1] }
+
+// end ends s, unless it or a scope around it has ended.
+func (s *modelScope) end(state string) {
+	if s.inProgress() {
+		s.state = state
+		s.txn.path = s.txn.path[:slices.Index(s.txn.path, s)]
+	}
+}
+
+func (s *modelScope) inProgress() bool {
+	for ; s != nil; s = s.parent {
+		if s.state != "open" {
+			return false
+		}
+	}
+	return true
 }
 
 // A modelItem is an event in a transaction, or a callback.
@@ -95,14 +138,7 @@ func (m *modelBus) statement(db int, s string) string {
 	return ""
 }
 
-func (s *modelScope) open() bool {
-	for ; s != nil; s = s.parent {
-		if s.state != "open" || s.parent == nil && s.txn.sealed {
-			return false
-		}
-	}
-	return true
-}
+func (s *modelScope) open() bool { return s.inProgress() && !s.txn.sealed }
 
 func (s *modelScope) dropped() bool {
 	for ; s != nil; s = s.parent {
@@ -120,10 +156,15 @@ func (c *modelCtx) within(s *modelScope) *modelCtx {
 	return &inside
 }
 
-// of returns the context of what handles it.
+// inTx says which transactions c is in.
+func (c *modelCtx) inTx() string {
+	return fmt.Sprintf("handle=%d a=%d b=%d", c.handle, c.dbs[dbA].number, c.dbs[dbB].number)
+}
+
+// context returns the context of what handles it.
 func (it *modelItem) context(tx *modelCtx) *modelCtx {
 	return &modelCtx{
-		scope: tx.scope, dbs: tx.dbs, scopes: tx.scopes, handle: tx.handle, tx: tx.tx,
+		scope: tx.scope, dbs: tx.dbs, scopes: tx.scopes, handle: tx.handle,
 		depth: it.from.depth + 1, event: it.n, workflow: it.workflow,
 	}
 }
@@ -148,15 +189,16 @@ func (m *modelBus) publish(c *modelCtx, how string, n int) string {
 		return join(m.enqueue(c, it))
 	}
 	// A transaction of one event.
-	s := &modelScope{txn: &modelTxn{implicit: true}, state: "open"}
+	s := begin(dbNone, nil)
 	inside := c.within(s)
 	failures := m.enqueue(inside, it)
 	if len(failures) == 0 {
 		failures = m.prepare(inside)
 	}
-	s.state = "committed"
-	if len(failures) > 0 {
-		s.state = "rolled back"
+	if len(failures) == 0 {
+		s.end("committed")
+	} else {
+		s.end("rolled back")
 	}
 	m.finish(s.txn, func(f ...string) { failures = append(failures, f...) })
 	return join(failures)
@@ -165,7 +207,7 @@ func (m *modelBus) publish(c *modelCtx, how string, n int) string {
 func join(failures []string) string { return strings.Join(failures, " ") }
 
 func (m *modelBus) enqueue(c *modelCtx, it *modelItem) []string {
-	it.scope = c.scope
+	it.scope = c.scope.txn.innermost()
 	it.scope.txn.items = append(it.scope.txn.items, it)
 	if failures := m.handlers(it, "InTransaction", c); len(failures) > 0 {
 		return failures
@@ -189,7 +231,7 @@ func (m *modelBus) handlers(it *modelItem, phase string, tx *modelCtx) (failures
 			s.called, s.removed = true, true
 		}
 		c := it.context(tx)
-		failed := m.run.handle(c, s.id, it.n, fmt.Sprintf("%s handle=%d tx=%d cause=%d workflow=%d", phase, c.handle, c.tx, it.from.event, it.workflow))
+		failed := m.run.handle(c, s.id, it.n, fmt.Sprintf("%s %s cause=%d workflow=%d", phase, c.inTx(), it.from.event, it.workflow))
 		if failed == "" {
 			continue
 		}
@@ -220,7 +262,7 @@ func (m *modelBus) send(phase string, items []*modelItem, tx *modelCtx) (failure
 	if deliveries == nil {
 		return nil
 	}
-	if failed := m.run.send(phase, deliveries, fmt.Sprintf("handle=%d tx=%d", tx.handle, tx.tx)); failed != "" {
+	if failed := m.run.send(phase, deliveries, tx.inTx()); failed != "" {
 		for i, n := range events {
 			failures = append(failures, fmt.Sprintf("%s(%d: %s)", names[i], n, failed))
 		}
@@ -288,38 +330,35 @@ func (m *modelBus) onCommit(c *modelCtx, fn func(*modelCtx)) string {
 	case !c.scope.open():
 		return "done"
 	default:
-		c.scope.txn.items = append(c.scope.txn.items, &modelItem{scope: c.scope, from: c, callback: fn})
+		c.scope.txn.items = append(c.scope.txn.items, &modelItem{scope: c.scope.txn.innermost(), from: c, callback: fn})
 	}
 	return ""
 }
 
 func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) string {
-	finished := c.scope != nil && !c.scope.open()
-	if finished && how != "by hand" {
-		return "done"
-	}
-	s := &modelScope{state: "open"}
-	if c.scope != nil && !c.scope.txn.implicit && !finished {
-		s.parent = c.scope
-	}
-	db := -1
+	db := dbHandles
 	if strings.Contains(how, "InTx") {
 		db = int(how[len(how)-1] - 'a')
 	}
-	if db >= 0 && !strings.HasPrefix(how, "over") {
-		c, s.parent = m.enclosing(c, db)
-	}
-	if s.parent == nil {
-		s.txn = &modelTxn{}
-	} else {
-		s.txn = s.parent.txn
+	parent := c.enclosing(db)
+	finished := c.scope != nil && !c.scope.open() || parent != nil && !parent.open()
+	if finished && how != "by hand" {
+		return "done"
 	}
 	if finished {
-		s.state = "rolled back"
+		parent = nil
 	}
+	whole := begin(db, parent)
+	if finished {
+		whole.end("rolled back")
+	}
+	s := whole // the attempt
 	attempt := func() string {
+		if how != "by hand" {
+			s = begin(db, whole)
+		}
 		inside := c.within(s)
-		if db < 0 {
+		if db == dbHandles {
 			m.handles++
 			inside.handle = m.handles
 		}
@@ -327,16 +366,15 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 		if failed == "" && finished {
 			return "done"
 		}
-		if failed == "" && s.parent == nil {
+		if failed == "" && whole.parent == nil {
 			failed = join(m.prepare(inside))
 		}
 		return failed
 	}
 	retry := func() string {
-		s.state = "rolled back"
-		s = &modelScope{txn: s.txn, parent: s.parent, state: "open"}
-		if s.parent == nil {
-			s.txn.sealed = false
+		s.end("rolled back")
+		if whole.parent == nil {
+			whole.txn.sealed = false
 		}
 		return attempt()
 	}
@@ -364,42 +402,29 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 	case "never":
 		failed = "no body"
 	case "InTx a", "InTx b":
-		failed = m.inTx(c, s.parent != nil, attempt)
+		failed = m.inTx(c, db, func(inTx *modelCtx) string { c = inTx; return attempt() })
 	default: // a TxFunc made of InTx
-		whole := s
-		var parent *modelScope
-		c, parent = m.enclosing(c, db)
-		nested := parent != nil
-		if !nested {
-			parent = whole
-		}
-		made := &modelScope{txn: parent.txn, parent: parent, state: "open"}
-		failed = m.inTx(c, nested, func() string {
-			inner := &modelScope{txn: whole.txn, parent: whole, state: "open"}
-			if !nested {
-				inner.parent = made
-			}
-			inside := c.within(made).within(inner)
-			failed := fn(inside)
-			if failed == "" && whole.parent == nil {
-				failed = join(m.prepare(inside))
-			}
-			return failed
+		made := begin(db, whole)
+		failed = m.inTx(c, db, func(inTx *modelCtx) string {
+			c = inTx.within(begin(db, made))
+			return attempt()
 		})
-		made.state = "committed"
-		if failed != "" {
-			made.state = "rolled back"
+		if failed == "" {
+			made.end("committed")
+		} else {
+			made.end("rolled back")
 		}
 	}
 
-	if s.state == "open" {
-		s.state = "committed"
-		if failed != "" {
-			s.state = "rolled back"
+	if whole.inProgress() {
+		if failed == "" {
+			whole.end("committed")
+		} else {
+			whole.end("rolled back")
 		}
-		if s.parent == nil {
+		if whole.parent == nil {
 			var returned []string
-			m.finish(s.txn, func(failures ...string) {
+			m.finish(whole.txn, func(failures ...string) {
 				if how == "by hand" && failed == "" {
 					returned = append(returned, failures...)
 				} else {
@@ -414,61 +439,49 @@ func (m *modelBus) scope(c *modelCtx, how string, fn func(*modelCtx) string) str
 	return failed
 }
 
-// enclosing returns the scope of a transaction of db around c, if any, and a
-// context for one inside of it, or for a new one.
-func (m *modelBus) enclosing(c *modelCtx, db int) (*modelCtx, *modelScope) {
-	inside := *c
-	for _, known := range slices.Backward(c.dbs) {
-		if known.db != db {
-			continue
-		}
-		inside.tx = known.tx
-		inside.dbs = append(slices.Clone(c.dbs), modelDB{db, known.tx, len(c.scopes), known.doomed})
-		txn := c.scopes[known.scope].txn
-		for _, s := range slices.Backward(c.scopes) {
-			if s.txn == txn {
-				return &inside, s
-			}
+// enclosing returns the innermost scope of a transaction of db that c is in, or nil.
+func (c *modelCtx) enclosing(db int) *modelScope {
+	for _, s := range slices.Backward(c.scopes) {
+		if s.txn.db == db {
+			return s
 		}
 	}
-	// The number is taken when the transaction begins, see inTx.
-	inside.tx = m.txs + 1
-	inside.dbs = append(slices.Clone(c.dbs), modelDB{db, m.txs + 1, len(c.scopes), new(string)})
-	return &inside, nil
+	return nil
 }
 
-// inTx runs body in the innermost transaction of c, which is new, or in a
-// savepoint there.
-func (m *modelBus) inTx(c *modelCtx, nested bool, body func() string) string {
-	tx := c.dbs[len(c.dbs)-1]
+// inTx runs body in a new transaction of db, or in a savepoint of the one that c is in.
+func (m *modelBus) inTx(c *modelCtx, db int, body func(*modelCtx) string) string {
+	nested := c.dbs[db].number != 0
 	begin, commit, rollback := "BEGIN", "COMMIT", "ROLLBACK"
 	if nested {
 		begin, commit, rollback = "SAVEPOINT", "RELEASE", "ROLLBACK TO"
 	}
-	if failed := m.statement(tx.db, begin); failed != "" {
+	if failed := m.statement(db, begin); failed != "" {
 		return failed
 	}
+	inside := *c
 	if !nested {
 		m.txs++
+		inside.dbs[db] = modelTx{m.txs, new(string)}
 	}
-	failed := body()
+	failed := body(&inside)
 	if failed == "" && !nested {
-		failed = *tx.doomed
+		failed = *inside.dbs[db].doomed
 	}
 	if failed == "" {
-		if failed = m.statement(tx.db, commit); failed == "" {
+		if failed = m.statement(db, commit); failed == "" {
 			return ""
 		}
 		if commit == "COMMIT" {
 			return failed // which ends the transaction
 		}
 	}
-	broken := m.statement(tx.db, rollback)
+	broken := m.statement(db, rollback)
 	if nested {
 		if broken == "" {
-			_ = m.statement(tx.db, commit)
+			_ = m.statement(db, commit)
 		} else {
-			*tx.doomed = broken
+			*inside.dbs[db].doomed = broken
 		}
 	}
 	if failed != "panic" && broken != "" {

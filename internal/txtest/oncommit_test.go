@@ -15,7 +15,7 @@ import (
 
 func TestOnCommitOutsideATransaction(t *testing.T) {
 	t.Parallel()
-	ctx := tidings.WithTx(t.Context(), txtest.Handle{Name: "not begun by a scope"})
+	ctx := tidings.WithTx(t.Context(), txtest.Database, txtest.Handle{Name: "not begun by a scope"})
 	bus := tidings.New()
 	called := 0
 	require.ErrorIs(t, tidings.OnCommit(ctx, bus, func(context.Context) error { called++; return txtest.ErrTx }), txtest.ErrTx)
@@ -69,7 +69,7 @@ func TestOnCommitContext(t *testing.T) {
 			called = true
 			require.NoError(t, ctx.Err())
 			require.Equal(t, "outside", ctx.Value(key))
-			_, inTx := tidings.TxFrom[txtest.Handle](ctx)
+			_, inTx := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 			require.False(t, inTx)
 			return tidings.OnCommit(ctx, r.Bus, func(context.Context) error { r.Note("now"); return nil })
 		})
@@ -130,7 +130,7 @@ func TestOnCommitFailures(t *testing.T) {
 	require.ErrorContains(t, r.Reported()[0], "Goexit")
 
 	// Where the scope was closed by hand, the caller of Commit gets the failure.
-	ctx, hook := tidings.NewTxHook(t.Context())
+	ctx, hook := tidings.NewTxHook(t.Context(), txtest.Database)
 	require.NoError(t, tidings.OnCommit(ctx, r.Bus, func(context.Context) error { return txtest.ErrTx }))
 	require.ErrorIs(t, hook.Commit(ctx), txtest.ErrTx)
 	require.Empty(t, r.Log(), "the caller of Commit has it")

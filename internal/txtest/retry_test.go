@@ -38,11 +38,11 @@ func TestRetry(t *testing.T) {
 			}
 			if tt.nested {
 				require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error {
-					return tidings.Transact(ctx, retrying, fn)
+					return tidings.Transact(ctx, txtest.On(retrying), fn)
 				}))
 				require.Equal(t, "begin save I1 back save I2 back save I3 release B3 commit R1 R2 C3", r.Log())
 			} else {
-				require.NoError(t, tidings.Transact(t.Context(), retrying, fn))
+				require.NoError(t, tidings.Transact(t.Context(), txtest.On(retrying), fn))
 				require.Equal(t, "begin I1 rollback begin I2 rollback begin I3 B3 commit R1 R2 C3", r.Log())
 			}
 		})
@@ -55,14 +55,14 @@ func TestRetryAfterAFailedCommit(t *testing.T) {
 	// its BeforeCommit handlers, and accepts no more events.
 	r := txtest.NewRig().Phases()
 	var first context.Context
-	require.NoError(t, tidings.Transact(t.Context(), func(ctx context.Context, body func(context.Context) error) error {
+	require.NoError(t, tidings.Transact(t.Context(), txtest.On(func(ctx context.Context, body func(context.Context) error) error {
 		if err := body(ctx); err != nil {
 			return err
 		}
 		require.ErrorIs(t, r.Publish(first, 8), tidings.ErrTxDone)
 		r.Note("failed commit")
 		return r.Run(ctx, body)
-	}, func(ctx context.Context) error {
+	}), func(ctx context.Context) error {
 		if first == nil {
 			first = ctx
 			return r.Publish(ctx, 1)
@@ -77,10 +77,10 @@ func TestRetryAfterAPanic(t *testing.T) {
 	t.Parallel()
 	r := txtest.NewRig().Phases()
 	calls := 0
-	require.NoError(t, tidings.Transact(t.Context(), func(ctx context.Context, body func(context.Context) error) error {
+	require.NoError(t, tidings.Transact(t.Context(), txtest.On(func(ctx context.Context, body func(context.Context) error) error {
 		require.Panics(t, func() { _ = body(ctx) })
 		return body(ctx)
-	}, func(ctx context.Context) error {
+	}), func(ctx context.Context) error {
 		calls++
 		r.MustPublish(ctx, t, calls)
 		if calls == 1 {

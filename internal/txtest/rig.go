@@ -115,7 +115,7 @@ func (r *Rig) Phases() *Rig {
 // savepoint.
 func (r *Rig) Run(ctx context.Context, body func(context.Context) error) error {
 	begin, commit, rollback := "begin", "commit", "rollback"
-	if _, ok := tidings.TxFrom[Handle](ctx); ok {
+	if _, ok := tidings.TxFrom[Handle](ctx, Database); ok {
 		begin, commit, rollback = "save", "release", "back"
 	}
 	r.Note("%s", begin)
@@ -125,7 +125,7 @@ func (r *Rig) Run(ctx context.Context, body func(context.Context) error) error {
 			r.Note("%s", rollback)
 		}
 	}()
-	if err := body(tidings.WithTx(ctx, Handle{Name: "of " + begin})); err != nil {
+	if err := body(tidings.WithTx(ctx, Database, Handle{Name: "of " + begin})); err != nil {
 		return err
 	}
 	done = true
@@ -135,14 +135,20 @@ func (r *Rig) Run(ctx context.Context, body func(context.Context) error) error {
 
 // Transact runs fn in a transaction of Run.
 func (r *Rig) Transact(ctx context.Context, fn func(context.Context) error) error {
-	return tidings.Transact(ctx, r.Run, fn)
+	return tidings.Transact(ctx, On(r.Run), fn)
 }
 
 // A Handle stands for a library's transaction.
 type Handle struct{ Name string }
 
-// Bare is the shortest TxFunc.
-func Bare(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
+// Database stands for the database of transactions that only note what they do.
+var Database any = "the database of txtest"
+
+// On returns the Transactor that runs transactions of Database with run.
+func On(run tidings.TxFunc) tidings.Transactor { return tidings.Transactor{DB: Database, Run: run} }
+
+// Bare is the Transactor with the shortest TxFunc.
+var Bare = On(func(ctx context.Context, body func(context.Context) error) error { return body(ctx) })
 
 // ErrTx is the error that most tests return.
 var ErrTx = errors.New("out of stock")

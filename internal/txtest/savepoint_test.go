@@ -178,7 +178,7 @@ func TestInTxDoomedInATransactionOfAnotherDatabase(t *testing.T) {
 	}
 	r.SQL.Fail("ROLLBACK TO", errors.New("disk full"))
 	require.NoError(t, tidings.InTx(t.Context(), other, nil, func(ctx context.Context, _ *sql.Tx) error {
-		err := tidings.Transact(ctx, overInTx, func(ctx context.Context) error {
+		err := tidings.Transact(ctx, txtest.On(overInTx), func(ctx context.Context) error {
 			require.ErrorIs(t, r.InTx(ctx, func(context.Context, *sql.Tx) error { return txtest.ErrTx }), txtest.ErrTx)
 			return nil
 		})

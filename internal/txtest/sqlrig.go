@@ -33,7 +33,7 @@ func NewSQLRig(t testing.TB) *SQLRig {
 	r.DB.SetMaxOpenConns(1)
 	for phase, word := range map[tidings.Phase]string{tidings.InTransaction: "I", tidings.BeforeCommit: "B"} {
 		tidings.Subscribe(r.Bus, func(ctx context.Context, e Event) error {
-			tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+			tx, ok := tidings.TxFrom[*sql.Tx](ctx, r.DB)
 			if !ok {
 				return errors.New("not in a transaction")
 			}
@@ -43,7 +43,7 @@ func NewSQLRig(t testing.TB) *SQLRig {
 	}
 	for phase, word := range map[tidings.Phase]string{tidings.AfterCommit: "C", tidings.AfterRollback: "R"} {
 		tidings.Subscribe(r.Bus, func(ctx context.Context, e Event) error {
-			if _, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+			if _, ok := tidings.TxFrom[*sql.Tx](ctx, r.DB); ok {
 				return errors.New("in a transaction")
 			}
 			_, err := r.DB.ExecContext(ctx, fmt.Sprintf("%s%d", word, e.N))

@@ -29,11 +29,11 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 	}{
 		{
 			name: "commit",
-			run:  txtest.Bare, fn: ok, log: "C1",
+			run:  txtest.Bare.Run, fn: ok, log: "C1",
 		},
 		{
 			name: "fn fails",
-			run:  txtest.Bare, fn: func(context.Context) error { return txtest.ErrTx }, want: txtest.ErrTx, log: "R1",
+			run:  txtest.Bare.Run, fn: func(context.Context) error { return txtest.ErrTx }, want: txtest.ErrTx, log: "R1",
 		},
 		{
 			name: "commit fails",
@@ -112,7 +112,7 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 			r := txtest.NewRig()
 			r.On(tidings.AfterCommit, "C", nil)
 			r.On(tidings.AfterRollback, "R", nil)
-			err := tidings.Transact(t.Context(), c.run, func(ctx context.Context) error {
+			err := tidings.Transact(t.Context(), txtest.On(c.run), func(ctx context.Context) error {
 				r.MustPublish(ctx, t, 1)
 				return c.fn(ctx)
 			})
@@ -132,7 +132,7 @@ func TestTransactReturnsNilIfAndOnlyIfCommitted(t *testing.T) {
 
 func TestTransactWithNilFunctions(t *testing.T) {
 	t.Parallel()
-	require.ErrorContains(t, tidings.Transact(t.Context(), nil, func(context.Context) error { return nil }), "nil function")
+	require.ErrorContains(t, tidings.Transact(t.Context(), txtest.On(nil), func(context.Context) error { return nil }), "nil function")
 	require.ErrorContains(t, tidings.Transact(t.Context(), txtest.Bare, nil), "nil function")
 }
 

@@ -28,7 +28,7 @@ func newTwoDBs(t *testing.T) (r *txtest.Rig, a, b *sql.DB) {
 	}
 	for phase, word := range map[tidings.Phase]string{tidings.AfterCommit: "C", tidings.AfterRollback: "R"} {
 		r.On(phase, word, func(ctx context.Context, _ txtest.Event) error {
-			if _, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+			if _, in := tidings.TxDatabase(ctx); in {
 				return errors.New("in a transaction")
 			}
 			return nil
@@ -57,8 +57,12 @@ func TestInTxOfAnotherDatabase(t *testing.T) {
 				r.MustPublish(ctx, t, 1)
 				require.ErrorIs(t, tidings.InTx(ctx, b, nil, func(ctx context.Context, ofB *sql.Tx) error {
 					require.NotSame(t, ofA, ofB)
-					got, _ := tidings.TxFrom[*sql.Tx](ctx)
+					got, _ := tidings.TxFrom[*sql.Tx](ctx, b)
 					require.Same(t, ofB, got)
+					got, _ = tidings.TxFrom[*sql.Tx](ctx, a)
+					require.Same(t, ofA, got)
+					innermost, _ := tidings.TxDatabase(ctx)
+					require.Same(t, b, innermost)
 					r.MustPublish(ctx, t, 2)
 					return c.b
 				}), c.b)

@@ -17,25 +17,35 @@ func TestWithTxAndTxFrom(t *testing.T) {
 	t.Parallel()
 	type other struct{ name string }
 	ctx := t.Context()
-	_, ok := tidings.TxFrom[txtest.Handle](ctx)
+	_, ok := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 	require.False(t, ok)
 
-	ctx = tidings.WithTx(ctx, txtest.Handle{Name: "first"})
-	ctx = tidings.WithTx(ctx, &other{"of another library"})
-	inner := context.WithValue(tidings.WithTx(ctx, txtest.Handle{Name: "second"}), new(int), 1)
+	ctx = tidings.WithTx(ctx, txtest.Database, txtest.Handle{Name: "first"})
+	ctx = tidings.WithTx(ctx, txtest.Database, &other{"of another library"})
+	ctx = tidings.WithTx(ctx, "another database", txtest.Handle{Name: "elsewhere"})
+	inner := context.WithValue(tidings.WithTx(ctx, txtest.Database, txtest.Handle{Name: "second"}), new(int), 1)
 
-	got, ok := tidings.TxFrom[txtest.Handle](ctx)
+	got, ok := tidings.TxFrom[txtest.Handle](ctx, txtest.Database)
 	require.True(t, ok)
 	require.Equal(t, "first", got.Name)
-	got, _ = tidings.TxFrom[txtest.Handle](inner)
+	got, _ = tidings.TxFrom[txtest.Handle](inner, txtest.Database)
 	require.Equal(t, "second", got.Name, "the innermost of its type")
-	pointer, ok := tidings.TxFrom[*other](inner)
+	got, _ = tidings.TxFrom[txtest.Handle](inner, "another database")
+	require.Equal(t, "elsewhere", got.Name)
+	pointer, ok := tidings.TxFrom[*other](inner, txtest.Database)
 	require.True(t, ok)
 	require.Equal(t, "of another library", pointer.name)
-	_, ok = tidings.TxFrom[other](inner)
+	_, ok = tidings.TxFrom[other](inner, txtest.Database)
 	require.False(t, ok, "a pointer is another type")
-	_, ok = tidings.TxFrom[fmt.Stringer](inner)
+	_, ok = tidings.TxFrom[*other](inner, "another database")
 	require.False(t, ok)
+	_, ok = tidings.TxFrom[fmt.Stringer](inner, txtest.Database)
+	require.False(t, ok)
+	require.Equal(t, inner, tidings.WithTx(inner, txtest.Database, nil))
+	require.PanicsWithValue(t, "tidings: WithTx with a nil database", func() { tidings.WithTx(ctx, nil, "tx") })
+	require.PanicsWithValue(t, "tidings: WithTx with a []string for the database, which cannot be compared: pass a pointer", func() {
+		tidings.WithTx(ctx, []string{}, "tx")
+	})
 
 	// WithTx alone does not open a scope: an event published there is delivered now.
 	r := txtest.NewRig().Phases()
@@ -45,18 +55,18 @@ func TestWithTxAndTxFrom(t *testing.T) {
 
 func TestTxFromFindsInterfaces(t *testing.T) {
 	t.Parallel()
-	ctx := tidings.WithTx(t.Context(), io.NopCloser(strings.NewReader("tx")))
-	_, ok := tidings.TxFrom[io.Closer](ctx)
+	ctx := tidings.WithTx(t.Context(), txtest.Database, io.NopCloser(strings.NewReader("tx")))
+	_, ok := tidings.TxFrom[io.Closer](ctx, txtest.Database)
 	require.True(t, ok)
 }
 
-func TestWithinTx(t *testing.T) {
+func TestTxDatabase(t *testing.T) {
 	t.Parallel()
 	bus := tidings.New()
-	within := map[string]bool{}
+	within := map[string]any{}
 	note := func(where string) func(context.Context, txtest.Event) error {
 		return func(ctx context.Context, _ txtest.Event) error {
-			within[where] = tidings.HasTx(ctx)
+			within[where], _ = tidings.TxDatabase(ctx)
 			return nil
 		}
 	}
@@ -64,16 +74,23 @@ func TestWithinTx(t *testing.T) {
 	tidings.Subscribe(bus, note("before"), tidings.BeforeCommit)
 	tidings.Subscribe(bus, note("after"))
 
-	require.False(t, tidings.HasTx(t.Context()))
+	_, in := tidings.TxDatabase(t.Context())
+	require.False(t, in)
+	_, in = tidings.TxDatabase(tidings.WithTx(t.Context(), txtest.Database, "tx"))
+	require.False(t, in, "there is no scope")
 	require.NoError(t, tidings.Publish(t.Context(), bus, txtest.Event{}))
-	require.Equal(t, map[string]bool{"in": false, "before": false, "after": false}, within, "there is none")
+	require.Equal(t, map[string]any{"in": nil, "before": nil, "after": nil}, within, "there is none")
 
 	require.NoError(t, tidings.Transact(t.Context(), txtest.Bare, func(ctx context.Context) error {
-		require.True(t, tidings.HasTx(ctx))
+		db, in := tidings.TxDatabase(ctx)
+		require.True(t, in)
+		require.Equal(t, txtest.Database, db)
 		return tidings.Publish(ctx, bus, txtest.Event{})
 	}))
-	require.Equal(t, map[string]bool{"in": true, "before": true, "after": false}, within)
-	ctx, hook := tidings.NewTxHook(t.Context())
+	require.Equal(t, map[string]any{"in": txtest.Database, "before": txtest.Database, "after": nil}, within)
+	ctx, hook := tidings.NewTxHook(t.Context(), "by hand")
 	defer hook.Rollback(ctx)
-	require.True(t, tidings.HasTx(ctx))
+	db, in := tidings.TxDatabase(ctx)
+	require.True(t, in)
+	require.Equal(t, "by hand", db)
 }

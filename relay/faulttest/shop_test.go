@@ -70,7 +70,7 @@ func openShop(t *testing.T, brokerURL, prefix string, outbox bool) *shop {
 	})
 	client, err := river.NewClient(riversqlite.New(s.db), config)
 	require.NoError(t, err)
-	jobs, err := durable.New(client, config.Workers, durable.InTx(s.db), newRegistry(), durable.WithLogger(quiet))
+	jobs, err := durable.New(client, config.Workers, tidings.SQL(s.db), newRegistry(), durable.WithLogger(quiet))
 	require.NoError(t, err)
 	require.NoError(t, jobs.Migrate(t.Context()))
 	relay.Forward[OrderPlaced](s.bus, r, tidings.Via(jobs), durable.Outside(), tidings.Attempts(1000),

@@ -297,7 +297,7 @@ func checkContext(r *rig) {
 	gone := make(chan struct{})
 	in := handle(r, "handler", func(ctx context.Context, _ Counted, _ int) error {
 		r.wait("the publisher went on", gone)
-		if tx, ok := tidings.TxFrom[*transaction](ctx); ok && tx == mine {
+		if tx, ok := tidings.TxFrom[*transaction](ctx, r); ok && tx == mine {
 			r.problem(errors.New("the handler is in the publisher's transaction"))
 		}
 		if err := ctx.Err(); err != nil {
@@ -310,7 +310,7 @@ func checkContext(r *rig) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.must(r.publish(ctx, sent[0]))
 	r.must(r.inTx(ctx, func(ctx context.Context) error {
-		return r.publish(tidings.WithTx(ctx, mine), sent[1])
+		return r.publish(tidings.WithTx(ctx, r, mine), sent[1])
 	}))
 	cancel()
 	close(gone)

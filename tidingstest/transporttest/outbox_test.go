@@ -48,7 +48,7 @@ func (o *outbox) subject() transporttest.Subject {
 func (o *outbox) Phase() tidings.Phase { return o.phase }
 
 func (o *outbox) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, o.db)
 	if !ok {
 		return errNoTx
 	}

@@ -60,10 +60,10 @@ func (p *post) subject() transporttest.Subject {
 }
 
 func (p *post) inTx(ctx context.Context, fn func(context.Context) error) error {
-	return tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
-		outer, nested := tidings.TxFrom[*postTx](ctx)
+	return tidings.Transact(ctx, tidings.Transactor{DB: p, Run: func(ctx context.Context, body func(context.Context) error) error {
+		outer, nested := tidings.TxFrom[*postTx](ctx, p)
 		tx := &postTx{}
-		if err := body(tidings.WithTx(ctx, tx)); err != nil {
+		if err := body(tidings.WithTx(ctx, p, tx)); err != nil {
 			return err
 		}
 		if nested {
@@ -72,7 +72,7 @@ func (p *post) inTx(ctx context.Context, fn func(context.Context) error) error {
 			p.deposit(tx.letters)
 		}
 		return nil
-	}, fn)
+	}}, fn)
 }
 
 func (p *post) Phase() tidings.Phase { return p.phase }
@@ -103,7 +103,7 @@ func (p *post) Handle(h tidings.Handler) (func(), error) {
 }
 
 func (p *post) Send(ctx context.Context, deliveries []tidings.Outgoing) error {
-	tx, inside := tidings.TxFrom[*postTx](ctx)
+	tx, inside := tidings.TxFrom[*postTx](ctx, p)
 	if p.phase != tidings.AfterCommit && !inside {
 		return errNoTx
 	}

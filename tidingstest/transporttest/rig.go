@@ -90,8 +90,12 @@ func (r *rig) inTx(ctx context.Context, fn func(context.Context) error) error {
 	if r.subject.InTx != nil {
 		return r.subject.InTx(ctx, fn)
 	}
-	none := func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }
-	return tidings.Transact(ctx, none, fn)
+	return tidings.Transact(ctx, r.transactor(func(ctx context.Context, body func(context.Context) error) error { return body(ctx) }), fn)
+}
+
+// transactor returns the transactor for transactions without a database.
+func (r *rig) transactor(run tidings.TxFunc) tidings.Transactor {
+	return tidings.Transactor{DB: r, Run: run}
 }
 
 // inTxUntil is inTx with a last step, after everything that precedes the
@@ -104,11 +108,11 @@ func (r *rig) inTxUntil(ctx context.Context, fn func(context.Context) error, las
 		return last()
 	}
 	if r.subject.InTx == nil {
-		return tidings.Transact(ctx, run, fn)
+		return tidings.Transact(ctx, r.transactor(run), fn)
 	}
-	return tidings.Transact(ctx, func(ctx context.Context, body func(context.Context) error) error {
+	return tidings.Transact(ctx, r.transactor(func(ctx context.Context, body func(context.Context) error) error {
 		return r.subject.InTx(ctx, func(ctx context.Context) error { return run(ctx, body) })
-	}, fn)
+	}), fn)
 }
 
 // publish publishes events, one after the other.
@@ -116,7 +120,7 @@ func (r *rig) publish(ctx context.Context, events ...tidings.Event) error {
 	for _, event := range events {
 		publish := func(ctx context.Context) error { return tidings.Publish(ctx, r.bus, event) }
 		do := publish
-		if _, inside := tidings.TxFrom[any](ctx); r.features.NeedsTx && !inside {
+		if _, inside := tidings.TxDatabase(ctx); r.features.NeedsTx && !inside {
 			do = func(ctx context.Context) error { return r.inTx(ctx, publish) }
 		}
 		if err := do(ctx); err != nil {

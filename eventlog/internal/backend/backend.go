@@ -3,7 +3,9 @@ package backend
 
 import (
 	"context"
-	"errors"
+	"fmt"
+
+	"github.com/tidings-go/tidings"
 )
 
 // A Dialect is a dialect of SQL.
@@ -63,9 +65,19 @@ type Querier interface {
 	Query(ctx context.Context, query string, args ...any) (Rows, error)
 }
 
-// ErrNoTx is the error of [DB.Tx] for a transaction that is not in ctx: a write
-// outside of it would stay when it rolls back.
-var ErrNoTx = errors.New("eventlog: ctx is in a transaction, but does not have it: let the TxFunc, or the code that calls tidings.NewTxHook, add it with tidings.WithTx")
+// Foreign returns the error of [DB.Tx] where ctx is in a transaction that has no tx, the
+// type of the transactions of db: a write outside of it would stay when it rolls back. It
+// returns nil if ctx is in no transaction.
+func Foreign(ctx context.Context, db any, tx string) error {
+	other, in := tidings.TxDatabase(ctx)
+	switch {
+	case !in:
+		return nil
+	case other == db:
+		return fmt.Errorf("eventlog: the transaction in ctx has no %s: let the TxFunc, or the code that calls tidings.NewTxHook, add it with tidings.WithTx", tx)
+	}
+	return fmt.Errorf("eventlog: ctx is in a transaction of another database than the log's: of a %T, and the log is on a %T. Use a ctx from outside, or a log on that database (if they are one database, let DB of the Transactor be the log's %[2]T)", other, db)
+}
 
 // Rows is the result of a query, as in database/sql.
 type Rows interface {

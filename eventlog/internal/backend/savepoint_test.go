@@ -181,7 +181,14 @@ func TestInTx(t *testing.T) {
 		}), context.Canceled)
 		return nil
 	}))
-	require.ErrorContains(t, b.InTx(tidings.WithTx(t.Context(), 7), insert(6, nil)), "the transaction in ctx is a int")
+	for _, tt := range []struct {
+		db   any
+		want string
+	}{{7, "of a int, and the log is on a *sql.DB"}, {db, "the transaction in ctx has no *sql.Tx"}} {
+		ctx, hook := tidings.NewTxHook(t.Context(), tt.db)
+		require.ErrorContains(t, b.InTx(ctx, insert(6, nil)), tt.want)
+		hook.Rollback(ctx)
+	}
 	var sum []int
 	require.NoError(t, backend.Each(t.Context(), b.Pool(), `SELECT n FROM mine ORDER BY n`, nil, func(r backend.Rows) error {
 		sum = append(sum, 0)

@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"reflect"
 
 	"github.com/tidings-go/tidings"
@@ -21,24 +20,16 @@ func (d sqlDB) Dialect() Dialect { return d.dialect }
 func (d sqlDB) Pool() Querier    { return sqlQuerier{d.db} }
 
 func (d sqlDB) Tx(ctx context.Context) (Querier, error) {
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, d.db); ok {
 		return sqlQuerier{tx}, nil
 	}
-	if other, ok := tidings.TxFrom[any](ctx); ok {
-		return nil, fmt.Errorf("eventlog: the transaction in ctx is a %T, but the log writes through *sql.Tx: let the TxFunc add that one as well, with tidings.WithTx", other)
-	}
-	if tidings.HasTx(ctx) {
-		return nil, ErrNoTx
-	}
-	return nil, nil
+	return nil, Foreign(ctx, d.db, "*sql.Tx")
 }
 
 func (d sqlDB) InTx(ctx context.Context, fn func(context.Context, Querier) error) error {
-	// Inside a transaction that InTx does not recognise as one of this
-	// database, a second one could wait for the first forever.
-	if tx, ok := tidings.TxFrom[*sql.Tx](ctx); ok {
+	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, d.db); ok {
 		run := Savepoint(sqlQuerier{tx}, func(context.Context) error { return tx.Rollback() })
-		return tidings.Transact(ctx, run, func(ctx context.Context) error { return fn(ctx, sqlQuerier{tx}) })
+		return tidings.Transact(ctx, tidings.Transactor{DB: d.db, Run: run}, func(ctx context.Context) error { return fn(ctx, sqlQuerier{tx}) })
 	}
 	if _, err := d.Tx(ctx); err != nil {
 		return err

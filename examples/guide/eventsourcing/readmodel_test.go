@@ -31,9 +31,9 @@ func apply(c Card, event tidings.Event) (Card, error) {
 
 // newCards returns the aggregate of the cards. A handler maintains a table, in
 // which the customer with the most points can be queried.
-func newCards(log *eventlog.Log, bus *tidings.EventBus) *eventlog.Aggregate[Card] {
+func newCards(db *sql.DB, log *eventlog.Log, bus *tidings.EventBus) *eventlog.Aggregate[Card] {
 	tidings.Subscribe(bus, func(ctx context.Context, e PointsEarned) error {
-		tx, _ := tidings.TxFrom[*sql.Tx](ctx)
+		tx, _ := tidings.TxFrom[*sql.Tx](ctx, db)
 		_, err := tx.ExecContext(ctx, `INSERT INTO points VALUES (?, ?)
 			ON CONFLICT (customer) DO UPDATE SET points = points + excluded.points`, e.Customer, e.Points)
 		return err
@@ -54,7 +54,7 @@ func TestReadModel(t *testing.T) {
 	tidings.Register[PointsEarned](&registry, "cards.points_earned", 1)
 	log, err := eventlog.Open(ctx, eventlog.SQLite(db), &registry)
 	require.NoError(t, err)
-	cards := newCards(log, tidings.New())
+	cards := newCards(db, log, tidings.New())
 
 	earn := func(customer string, points int64) error {
 		_, err := cards.Update(ctx, customer, func(context.Context, Card) ([]tidings.Event, error) {

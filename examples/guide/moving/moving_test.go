@@ -59,11 +59,11 @@ var steps = []step{
 		return s.Accept
 	}, false, true},
 	{"step 2: turn the call around", func(db *sql.DB, bus *tidings.EventBus, p *fakePortal) func(context.Context, int64) error {
-		clients2.Register(bus, &projects.Service{}, p)
+		clients2.Register(bus, db, &projects.Service{}, p)
 		return (&crm2.Service{DB: db, Bus: bus}).Accept
 	}, false, true},
 	{"step 3: move what may be late", func(db *sql.DB, bus *tidings.EventBus, p *fakePortal) func(context.Context, int64) error {
-		clients3.Register(bus, &projects.Service{})
+		clients3.Register(bus, db, &projects.Service{})
 		portal.Register(bus, p.OpenAccount)
 		return (&crm2.Service{DB: db, Bus: bus}).Accept
 	}, true, true},

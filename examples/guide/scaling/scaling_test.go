@@ -68,7 +68,7 @@ func newProcessOn(t *testing.T, brokerURL string, db *sql.DB) *process {
 	})
 	client, err := river.NewClient(riversqlite.New(p.db), config)
 	require.NoError(t, err)
-	p.jobs, err = durable.New(client, config.Workers, durable.InTx(p.db), &registry)
+	p.jobs, err = durable.New(client, config.Workers, tidings.SQL(p.db), &registry)
 	require.NoError(t, err)
 	require.NoError(t, p.jobs.Migrate(t.Context()))
 	p.relay, err = relay.Open(t.Context(), brokerURL, &registry)

@@ -11,14 +11,14 @@ import (
 // acceptByHand shows the hook in code that begins and commits a transaction
 // itself.
 func acceptByHand(ctx context.Context, db *sql.DB, bus *tidings.EventBus, id int64) error {
-	ctx, hook := tidings.NewTxHook(ctx)
+	ctx, hook := tidings.NewTxHook(ctx, db)
 	defer hook.Rollback(ctx)
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	ctx = tidings.WithTx(ctx, tx)
+	ctx = tidings.WithTx(ctx, db, tx)
 
 	amount, err := setAccepted(ctx, tx, id)
 	if err != nil {

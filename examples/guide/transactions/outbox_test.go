@@ -24,7 +24,7 @@ func (m *mailer) register(bus *tidings.EventBus) {
 
 // enqueue stores the mail to send, in the transaction of the publisher.
 func (m *mailer) enqueue(ctx context.Context, e ProposalAccepted) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, m.db)
 	if !ok {
 		return errors.New("mail: a proposal was accepted outside a transaction")
 	}

@@ -17,7 +17,7 @@ func Example_phases() {
 		tidings.AfterCommit, tidings.AfterRollback, tidings.BeforeCommit, tidings.InTransaction,
 	} {
 		tidings.Subscribe(bus, func(ctx context.Context, e ProposalAccepted) error {
-			_, inside := tidings.TxFrom[*sql.Tx](ctx)
+			_, inside := tidings.TxFrom[*sql.Tx](ctx, db)
 			fmt.Printf("  %v, inside the transaction: %v\n", phase, inside)
 			return nil
 		}, phase)

@@ -10,9 +10,11 @@ import (
 	"github.com/tidings-go/tidings/examples/guide/internal/memdb"
 )
 
-// reserve reserves credit of the company, in the publisher's transaction.
-func reserve(ctx context.Context, e ProposalAccepted) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+// A reserver reserves credit of the company, in the publisher's transaction.
+type reserver struct{ db *sql.DB }
+
+func (r reserver) reserve(ctx context.Context, e ProposalAccepted) error {
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, r.db)
 	if !ok {
 		return errors.New("credit: a proposal was accepted outside a transaction")
 	}
@@ -27,7 +29,7 @@ func Example_refuse() {
 	db := openDB()
 	defer db.Close()
 	bus := tidings.New()
-	tidings.Subscribe(bus, reserve, tidings.InTransaction, tidings.Named("credit.reserve"))
+	tidings.Subscribe(bus, reserver{db}.reserve, tidings.InTransaction, tidings.Named("credit.reserve"))
 
 	fmt.Println(accept(context.Background(), db, bus, 8))
 	fmt.Println("accepted:", accepted(db))

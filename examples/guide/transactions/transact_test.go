@@ -17,7 +17,7 @@ func Example_transact() {
 	tidings.Subscribe(bus, sendWelcome)
 
 	err := tidings.Transact(context.Background(), transactions.Sqlx(db), func(ctx context.Context) error {
-		tx, _ := tidings.TxFrom[*sqlx.Tx](ctx)
+		tx, _ := tidings.TxFrom[*sqlx.Tx](ctx, db)
 		event := ProposalAccepted{ProposalID: 7}
 		err := tx.GetContext(ctx, &event.Amount, "UPDATE proposals SET accepted = TRUE WHERE id = ? RETURNING amount", event.ProposalID)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 var ErrLimitExceeded = errors.New("credit limit exceeded")
 
 type module struct {
+	db    *sql.DB
 	limit events.Money
 }
 
@@ -27,7 +28,7 @@ func Register(ctx context.Context, bus *tidings.EventBus, db *sql.DB, limit even
 	if _, err := db.ExecContext(ctx, store.Schema); err != nil {
 		return fmt.Errorf("credit: create tables: %w", err)
 	}
-	m := &module{limit}
+	m := &module{db, limit}
 	tidings.Subscribe(bus, m.reserve, tidings.InTransaction, tidings.Named("credit.reserve"))
 	return nil
 }
@@ -35,7 +36,7 @@ func Register(ctx context.Context, bus *tidings.EventBus, db *sql.DB, limit even
 // reserve writes in the publisher's transaction. If the sum is too high, its error
 // rolls back both the reservation and the acceptance.
 func (m *module) reserve(ctx context.Context, e events.ProposalAccepted) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, m.db)
 	if !ok {
 		return errors.New("credit: a proposal was accepted outside a transaction")
 	}

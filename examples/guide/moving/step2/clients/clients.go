@@ -14,20 +14,21 @@ import (
 )
 
 type module struct {
+	db       *sql.DB
 	projects *projects.Service
 	portal   clients.Portal
 }
 
 // Register subscribes the module's handlers.
-func Register(bus *tidings.EventBus, projects *projects.Service, portal clients.Portal) {
-	m := &module{projects, portal}
+func Register(bus *tidings.EventBus, db *sql.DB, projects *projects.Service, portal clients.Portal) {
+	m := &module{db, projects, portal}
 	tidings.Subscribe(bus, m.onboard, tidings.InTransaction, tidings.Named("clients.onboard"))
 }
 
 // onboard has the body of Onboard. It finds the transaction in ctx, and its
 // error still rolls back the acceptance.
 func (m *module) onboard(ctx context.Context, e events.ProposalAccepted) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, m.db)
 	if !ok {
 		return errors.New("clients: a proposal was accepted outside a transaction")
 	}

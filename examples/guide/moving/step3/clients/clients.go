@@ -15,17 +15,18 @@ import (
 
 type module struct {
 	bus      *tidings.EventBus
+	db       *sql.DB
 	projects *projects.Service
 }
 
 // Register subscribes the module's handlers.
-func Register(bus *tidings.EventBus, projects *projects.Service) {
-	m := &module{bus, projects}
+func Register(bus *tidings.EventBus, db *sql.DB, projects *projects.Service) {
+	m := &module{bus, db, projects}
 	tidings.Subscribe(bus, m.onboard, tidings.InTransaction, tidings.Named("clients.onboard"))
 }
 
 func (m *module) onboard(ctx context.Context, e events.ProposalAccepted) error {
-	tx, ok := tidings.TxFrom[*sql.Tx](ctx)
+	tx, ok := tidings.TxFrom[*sql.Tx](ctx, m.db)
 	if !ok {
 		return errors.New("clients: a proposal was accepted outside a transaction")
 	}

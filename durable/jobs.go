@@ -113,7 +113,8 @@ const noKind = "no kind"
 // have configured: each subscription adds its handler to them. A client has one
 // Jobs. A process that works no jobs passes nil, and a client without Workers.
 // Handlers run in transactions of transactor, which must use the client's
-// database: tidings.SQL(db), or the Transactor of another library. The events of durable handlers must be in registry.
+// database: tidings.SQL(db), or the Transactor of another library. The events of
+// durable handlers must be in registry.
 func New[TTx any](client *river.Client[TTx], workers *river.Workers, transactor tidings.Transactor, registry *tidings.Registry, opts ...Option) (*Jobs, error) {
 	if client == nil || registry == nil {
 		return nil, errors.New("durable: New with a nil Client or Registry")

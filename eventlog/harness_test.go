@@ -77,6 +77,15 @@ func (h harness) reopened(t *testing.T) harness {
 	return openAt(t, h.name, h.url)
 }
 
+// another opens another database of h's kind.
+func (h harness) another(t *testing.T) harness {
+	t.Helper()
+	if h.postgres() {
+		return openAt(t, h.name, postgresSchema(t))
+	}
+	return openSQLite(t)
+}
+
 // narrowed opens h's database with a pool of one connection.
 func (h harness) narrowed(t *testing.T) harness {
 	t.Helper()
@@ -136,11 +145,7 @@ func each(t *testing.T, test func(t *testing.T, h harness)) {
 	for _, name := range []string{"sqlite", "postgres", "pgx", "pq", "pgdriver"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := filepath.Join(t.TempDir(), "log.db")
-			if name != "sqlite" {
-				url = postgresSchema(t)
-			}
-			test(t, openAt(t, name, url))
+			test(t, harness{name: name}.another(t))
 		})
 	}
 }

@@ -125,7 +125,7 @@ func BenchmarkDurablePublish(b *testing.B) {
 		// cannot insert.
 		publishTidings(b, "db=postgres-pgx", "tidings-stdlib", func(b *testing.B) *jobDB[pgx.Tx] {
 			d := jobsOnPgx(b)
-			d.transact = tidings.SQL(d.sql)
+			d.transactor = tidings.SQL(d.sql)
 			return d
 		}, events)
 	}
@@ -147,7 +147,7 @@ func publishTidings[TTx any](b *testing.B, name, contender string, open func(*te
 	stores(b, fmt.Sprintf("%s/events=%d/contender=%s", name, events, contender), events, countJobs, open, func(d *jobDB[TTx]) func(context.Context) error {
 		bus, _ := d.durably(&river.Config{}, func(context.Context, billed) error { return nil })
 		publish := func(ctx context.Context) error { return publishBills(ctx, bus, events) }
-		return func(ctx context.Context) error { return d.transact(ctx, publish) }
+		return func(ctx context.Context) error { return tidings.Transact(ctx, d.transactor, publish) }
 	})
 }
 
@@ -212,7 +212,7 @@ func durableCrew[TTx any](d *jobDB[TTx], begun, paid func()) crew {
 		return err
 	})
 	return crew{func(ctx context.Context, n int) error {
-		return d.transact(ctx, func(ctx context.Context) error { return publishBills(ctx, bus, n) })
+		return tidings.Transact(ctx, d.transactor, func(ctx context.Context) error { return publishBills(ctx, bus, n) })
 	}, jobs.Start, jobs.Close, d.count}
 }
 

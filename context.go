@@ -313,6 +313,16 @@ func (s *txState) of(db *sql.DB) (tx *txState, entered bool) {
 	return tx, entered
 }
 
+// entered reports whether a scope of db was entered.
+func (s *txState) entered(db any) bool {
+	for ; s != nil; s = s.next {
+		if s.db == db && s.own != nil && s.pending == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // outside returns the context for handlers that run after the end of a transaction.
 // It is not cancelled: committed events are delivered even if the client has
 // disconnected.

@@ -277,6 +277,10 @@ func TestInTxIsNotCommitted(t *testing.T) {
 			_, _ = tx.Exec(ctx, `SELECT pg_terminate_backend(pg_backend_pid())`)
 			return nil
 		}, "commit"},
+		"connection lost, and noticed": {func(ctx context.Context, _ func(), tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, `SELECT pg_terminate_backend(pg_backend_pid())`)
+			return err
+		}, "terminating connection"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

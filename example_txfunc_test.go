@@ -4,22 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tidings-go/tidings"
 )
 
-// A TxFunc connects tidings to a database library. It begins a transaction, calls
-// body with the transaction in its context, and commits or rolls back. Most libraries
-// have a function that does most of this.
-func ExampleTxFunc() {
+// NewTransactor connects tidings to a database library. It needs to know how to begin and
+// end a transaction, and how to run a statement.
+func ExampleNewTransactor() {
 	db := &shopDB{}
-	shop := tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
-		run := func(tx *shopTx) error { return body(tidings.WithTx(ctx, db, tx)) }
-		if outer, ok := tidings.TxFrom[*shopTx](ctx, db); ok {
-			return outer.Transaction(run)
-		}
-		return db.Transaction(run)
-	}}
+	shop := newShop(db)
 
 	type OrderPlaced struct {
 		tidings.DomainEvent
@@ -43,12 +37,12 @@ func ExampleTxFunc() {
 	fmt.Println(err)
 	// Output:
 	// BEGIN
-	// SAVEPOINT
+	// SAVEPOINT tidings
 	// INSERT INTO orders
-	// RELEASE
-	// SAVEPOINT
+	// RELEASE SAVEPOINT tidings
+	// SAVEPOINT tidings
 	// INSERT INTO orders
-	// RELEASE
+	// RELEASE SAVEPOINT tidings
 	// COMMIT
 	// mail: thank you for order 1
 	// mail: thank you for order 2
@@ -59,10 +53,10 @@ func ExampleTxFunc() {
 // dropped.
 func ExampleTxFunc_retry() {
 	errConflict := errors.New("serialization failure")
-	db := &shopDB{}
-	retrying := tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
+	shop := newShop(&shopDB{})
+	retrying := tidings.Transactor{DB: shop.DB, Run: func(ctx context.Context, body func(context.Context) error) error {
 		for attempt := 1; ; attempt++ {
-			err := db.Transaction(func(tx *shopTx) error { return body(tidings.WithTx(ctx, db, tx)) })
+			err := shop.Run(ctx, body)
 			if attempt == 3 || !errors.Is(err, errConflict) {
 				return err
 			}
@@ -99,30 +93,30 @@ func ExampleTxFunc_retry() {
 	// <nil>
 }
 
-// A shopDB is a database library that prints its statements. As in many libraries,
-// its method Transaction commits if its argument returns nil, and a transaction has
-// the same method for savepoints.
+// newShop returns the Transactor of db.
+func newShop(db *shopDB) tidings.Transactor {
+	return tidings.NewTransactor(db, tidings.Library[*shopTx]{
+		Begin: func(context.Context) (*shopTx, error) { return db.Begin(), nil },
+		Exec: func(_ context.Context, tx *shopTx, statement string) error {
+			tx.Exec(statement)
+			return nil
+		},
+		Commit:   func(_ context.Context, tx *shopTx) error { tx.Exec("COMMIT"); return nil },
+		Rollback: func(_ context.Context, tx *shopTx) error { tx.Exec("ROLLBACK"); return nil },
+	})
+}
+
+// A shopDB is a database library that prints its statements.
 type shopDB struct{ _ int }
 
 type shopTx struct{}
 
-func (*shopDB) Transaction(fn func(*shopTx) error) error {
-	return printTx("BEGIN", "COMMIT", "ROLLBACK", fn)
+func (*shopDB) Begin() *shopTx {
+	fmt.Println("BEGIN")
+	return &shopTx{}
 }
 
-func (*shopTx) Transaction(fn func(*shopTx) error) error {
-	return printTx("SAVEPOINT", "RELEASE", "ROLLBACK TO", fn)
-}
-
-func (*shopTx) Exec(statement string) { fmt.Println(statement) }
-
-func printTx(begin, commit, rollback string, fn func(*shopTx) error) error {
-	fmt.Println(begin)
-	end := rollback
-	defer func() { fmt.Println(end) }()
-	if err := fn(&shopTx{}); err != nil {
-		return err
-	}
-	end = commit
-	return nil
+func (*shopTx) Exec(statement string) {
+	statement, _, _ = strings.Cut(statement, "_") // without the number of the savepoint
+	fmt.Println(statement)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // service returns the URL of a server, which the variable has. Without one the
@@ -112,7 +113,7 @@ func onSQL(d *database[*sql.Tx]) *database[*sql.Tx] {
 // onPgx is Postgres without database/sql.
 func onPgx(b *testing.B) *database[pgx.Tx] {
 	pool := openPostgres(b)
-	log, run := pgxlog.Postgres(pool), pgxlog.Transactor(pool)
+	log, run := pgxlog.Postgres(pool), pgxtx.Transactor(pool)
 	check(eventlog.Migrate(context.Background(), log))
 	return &database[pgx.Tx]{
 		postgres: true, sql: stdlib.OpenDBFromPool(pool), pool: pool, log: log,

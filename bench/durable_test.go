@@ -22,7 +22,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
-	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 const (
@@ -42,7 +42,7 @@ func jobsOnSQLite(synchronous string) func(*testing.B) *jobDB[*sql.Tx] {
 
 func jobsOnPgx(b *testing.B) *jobDB[pgx.Tx] {
 	d := onPgx(b)
-	return migrated(&jobDB[pgx.Tx]{d, riverpgxv5.New(d.pool), pgxlog.Transactor(d.pool)}, "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
+	return migrated(&jobDB[pgx.Tx]{d, riverpgxv5.New(d.pool), pgxtx.Transactor(d.pool)}, "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
 }
 
 // A jobDB is a new database with River's tables, and one for what handlers write.

@@ -123,6 +123,7 @@ require (
 	github.com/tidings-go/tidings/relay/kafka v0.0.0
 	github.com/tidings-go/tidings/relay/nats v0.0.0
 	github.com/tidings-go/tidings/relay/redis v0.0.0
+	github.com/tidings-go/tidings/tx/pgxtx v0.0.0
 	github.com/tidwall/gjson v1.19.0 // indirect
 	github.com/tidwall/match v1.2.0 // indirect
 	github.com/tidwall/pretty v1.2.1 // indirect
@@ -155,3 +156,5 @@ replace github.com/tidings-go/tidings/relay/kafka => ../relay/kafka
 replace github.com/tidings-go/tidings/relay/nats => ../relay/nats
 
 replace github.com/tidings-go/tidings/relay/redis => ../relay/redis
+
+replace github.com/tidings-go/tidings/tx/pgxtx => ../tx/pgxtx

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // faultHold publishes, and waits in the transaction once the jobs are in it.
@@ -32,7 +32,7 @@ func faultHold(t *testing.T, h harness, plan faultPlan) {
 func (h harness) transactThen(then func(context.Context)) tidings.Transactor {
 	return tidings.Transactor{DB: h.transactor.DB, Run: func(ctx context.Context, body func(context.Context) error) error {
 		if h.sql == nil {
-			return pgxlog.Transactor(h.pool).Run(ctx, func(ctx context.Context) error {
+			return pgxtx.Transactor(h.pool).Run(ctx, func(ctx context.Context) error {
 				defer then(ctx)
 				return body(ctx)
 			})

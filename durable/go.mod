@@ -33,6 +33,7 @@ require (
 	github.com/riverqueue/river/riverdriver/riversqlite v0.47.0
 	github.com/riverqueue/river/rivershared v0.47.0 // indirect
 	github.com/tidings-go/tidings/eventlog v0.0.0
+	github.com/tidings-go/tidings/tx/pgxtx v0.0.0
 	github.com/tidwall/gjson v1.19.0 // indirect
 	github.com/tidwall/match v1.2.0 // indirect
 	github.com/tidwall/pretty v1.2.1 // indirect
@@ -44,3 +45,5 @@ require (
 replace github.com/tidings-go/tidings => ../
 
 replace github.com/tidings-go/tidings/eventlog => ../eventlog
+
+replace github.com/tidings-go/tidings/tx/pgxtx => ../tx/pgxtx

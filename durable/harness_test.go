@@ -29,6 +29,7 @@ import (
 	"github.com/tidings-go/tidings/internal/testdb"
 	"github.com/tidings-go/tidings/internal/testmain"
 	"github.com/tidings-go/tidings/tidingstest/transporttest"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m) }
@@ -285,7 +286,7 @@ func pgxAt(t testing.TB, url string) harness {
 	pool := newPool(t, url)
 	return harness{
 		name: "pgx", url: url, pool: pool, log: pgxlog.Postgres(pool),
-		transactor: pgxlog.Transactor(pool),
+		transactor: pgxtx.Transactor(pool),
 		exec: func(ctx context.Context, query string, args ...any) (err error) {
 			if tx, ok := tidings.TxFrom[pgx.Tx](ctx, pool); ok {
 				_, err = tx.Exec(ctx, query, args...)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
-	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 func TestOrderOutside(t *testing.T) {
@@ -314,7 +314,7 @@ func TestOrderOfOneSchema(t *testing.T) {
 	committed := make(chan error, 1)
 	go func() {
 		holding := func(ctx context.Context, body func(context.Context) error) error {
-			return pgxlog.Transactor(one.pool).Run(ctx, func(ctx context.Context) error {
+			return pgxtx.Transactor(one.pool).Run(ctx, func(ctx context.Context) error {
 				err := body(ctx)
 				close(held)
 				<-release

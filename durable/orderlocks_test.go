@@ -14,7 +14,7 @@ import (
 
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
-	"github.com/tidings-go/tidings/eventlog/pgxlog"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // A committing transaction of a pgx harness has done all that it does, and
@@ -31,7 +31,7 @@ func commitLater(t *testing.T, h harness, body func(ctx context.Context) error) 
 	held, goOn := make(chan int, 1), make(chan struct{})
 	committed := make(chan error, 1)
 	holding := func(ctx context.Context, run func(context.Context) error) error {
-		return pgxlog.Transactor(h.pool).Run(ctx, func(ctx context.Context) error {
+		return pgxtx.Transactor(h.pool).Run(ctx, func(ctx context.Context) error {
 			if err := run(ctx); err != nil {
 				return err
 			}

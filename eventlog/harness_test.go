@@ -21,6 +21,7 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/pgxlog"
 	"github.com/tidings-go/tidings/internal/testdb"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // Accepted and Created are events of the tests.
@@ -244,7 +245,7 @@ func pgxAt(t *testing.T, url string) harness {
 	return harness{
 		name: "pgx", db: pgxlog.Postgres(pool), url: url, key: pool,
 		inTx: func(ctx context.Context, fn func(context.Context) error) error {
-			return tidings.Transact(ctx, pgxlog.Transactor(pool), fn)
+			return tidings.Transact(ctx, pgxtx.Transactor(pool), fn)
 		},
 		begin: func(ctx context.Context) (context.Context, func() error, func() error, error) {
 			tx, err := pool.Begin(ctx)

@@ -22,6 +22,7 @@ require (
 	github.com/tidings-go/tidings/relay/kafka v0.0.0
 	github.com/tidings-go/tidings/relay/nats v0.0.0
 	github.com/tidings-go/tidings/relay/redis v0.0.0
+	github.com/tidings-go/tidings/tx/pgxtx v0.0.0
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	github.com/uptrace/bun v1.3.0
 	github.com/uptrace/bun/dialect/pgdialect v1.3.0
@@ -154,3 +155,5 @@ replace github.com/tidings-go/tidings/relay/nats => ../relay/nats
 replace github.com/tidings-go/tidings/relay/redis => ../relay/redis
 
 tool entgo.io/ent/cmd/ent
+
+replace github.com/tidings-go/tidings/tx/pgxtx => ../tx/pgxtx

@@ -24,9 +24,9 @@ import (
 	"github.com/tidings-go/tidings"
 	"github.com/tidings-go/tidings/durable"
 	"github.com/tidings-go/tidings/durable/durabletest"
-	"github.com/tidings-go/tidings/eventlog/pgxlog"
 	"github.com/tidings-go/tidings/internal/testdb"
 	"github.com/tidings-go/tidings/tidingstest"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // Numbered is the event of the tests.
@@ -97,7 +97,7 @@ func openPgx(t testing.TB) database {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	migrate(t, riverpgxv5.New(pool))
-	return database{name: "pgx", pool: pool, transactor: pgxlog.Transactor(pool)}
+	return database{name: "pgx", pool: pool, transactor: pgxtx.Transactor(pool)}
 }
 
 func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {

@@ -15,6 +15,7 @@ import (
 	"github.com/tidings-go/tidings/eventlog"
 	"github.com/tidings-go/tidings/eventlog/internal/backend"
 	"github.com/tidings-go/tidings/internal/sqlstate"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // Postgres returns the database of pool, for [eventlog.Open]. The log writes in
@@ -26,38 +27,6 @@ func Postgres(pool *pgxpool.Pool) eventlog.Database {
 		panic("pgxlog: Postgres with a nil pool")
 	}
 	return db{pool}
-}
-
-// Transactor returns the [tidings.Transactor] of pool. Inside a transaction of pool it
-// uses a savepoint.
-func Transactor(pool *pgxpool.Pool) tidings.Transactor {
-	return tidings.Transactor{DB: pool, Run: func(ctx context.Context, body func(context.Context) error) error {
-		if outer, ok := tidings.TxFrom[pgx.Tx](ctx, pool); ok {
-			// Not outer.Begin: its transaction can no longer be rolled back
-			// once its Commit has failed.
-			return backend.Savepoint(querier{outer}, outer.Rollback)(ctx, body)
-		}
-		tx, err := pool.Begin(ctx)
-		if err != nil {
-			return fmt.Errorf("pgxlog: begin: %w", err)
-		}
-		committed := false
-		defer func() {
-			if !committed {
-				// A transaction that cannot be rolled back is not committed
-				// either.
-				_ = tx.Rollback(context.WithoutCancel(ctx))
-			}
-		}()
-		if err := body(tidings.WithTx(ctx, pool, tx)); err != nil {
-			return err
-		}
-		if err := tx.Commit(ctx); err != nil {
-			return fmt.Errorf("pgxlog: commit: %w", err)
-		}
-		committed = true
-		return nil
-	}}
 }
 
 type db struct{ pool *pgxpool.Pool }
@@ -80,7 +49,7 @@ func (d db) InTx(ctx context.Context, fn func(context.Context, backend.Querier) 
 	if _, err := d.Tx(ctx); err != nil {
 		return err
 	}
-	return tidings.Transact(ctx, Transactor(d.pool), func(ctx context.Context) error {
+	return tidings.Transact(ctx, pgxtx.Transactor(d.pool), func(ctx context.Context) error {
 		tx, err := d.Tx(ctx)
 		if err != nil {
 			return err

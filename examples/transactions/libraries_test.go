@@ -23,6 +23,7 @@ import (
 	"github.com/tidings-go/tidings/examples/transactions"
 	"github.com/tidings-go/tidings/examples/transactions/ent"
 	"github.com/tidings-go/tidings/internal/testdb"
+	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
 // newDB is newSQLite or newPostgres.
@@ -50,7 +51,7 @@ func TestPGX(t *testing.T) {
 				return pool, tx
 			},
 			stored: numbers(observer),
-		}, transactions.PGX(pool))
+		}, pgxtx.Transactor(pool))
 	})
 }
 

@@ -34,12 +34,20 @@ type shop struct {
 	delivered, rolledBack []int
 }
 
-func newShop(t *testing.T) *shop {
+// newPool returns a pool of one connection: a handler that runs before the connection is
+// given back hangs.
+func newPool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), testdb.Postgres(t)+"&pool_max_conns=1")
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	_, err = pool.Exec(t.Context(), `CREATE TABLE notes (n integer PRIMARY KEY DEFERRABLE INITIALLY DEFERRED)`)
+	return pool
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	pool := newPool(t)
+	_, err := pool.Exec(t.Context(), `CREATE TABLE notes (n integer PRIMARY KEY DEFERRABLE INITIALLY DEFERRED)`)
 	require.NoError(t, err)
 	s := &shop{db: pool, pool: pool, bus: tidings.New()}
 	note := func(to *[]int) func(context.Context, noted) error {

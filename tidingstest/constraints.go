@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tidings-go/tidings/internal/deferred"
 )
 
 // constraints checks, at the end of what counts as a transaction, what a
@@ -62,43 +64,17 @@ func (c *constraints) none(context.Context) (commitCheck, error) {
 	return func(context.Context) error { return nil }, nil
 }
 
-// postgres checks the constraints that may be deferred. Later transactions of
-// the test begin like new ones, with INITIALLY DEFERRED constraints deferred.
+// postgres checks the constraints that may be deferred.
 func (c *constraints) postgres(context.Context) (commitCheck, error) {
 	return func(ctx context.Context) error {
-		var all, deferred sql.NullString
-		if err := c.tx.QueryRowContext(ctx, postgresConstraints).Scan(&all, &deferred); err != nil {
-			return err
-		}
-		for _, set := range []struct {
-			names sql.NullString
-			to    string
-		}{{all, "IMMEDIATE"}, {deferred, "DEFERRED"}} {
-			if !set.names.Valid {
-				continue
-			}
-			if _, err := c.tx.ExecContext(ctx, "SET CONSTRAINTS "+set.names.String+" "+set.to); err != nil {
+		return deferred.CheckPostgres(
+			func(query string, dest ...any) error { return c.tx.QueryRowContext(ctx, query).Scan(dest...) },
+			func(statement string) error {
+				_, err := c.tx.ExecContext(ctx, statement)
 				return err
-			}
-		}
-		return nil
+			})
 	}, nil
 }
-
-// postgresConstraints returns two lists of constraints in the syntax of SET
-// CONSTRAINTS, for the tables that the transaction has used: it has locked
-// those, so they cannot be dropped meanwhile, as other tests do with their own
-// tables.
-const postgresConstraints = `
-SELECT string_agg(DISTINCT name, ', '), string_agg(DISTINCT name, ', ') FILTER (WHERE condeferred)
-FROM (
-	SELECT format('%I.%I', n.nspname, c.conname) AS name, c.condeferred
-	FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
-	WHERE c.condeferrable AND EXISTS (
-		SELECT FROM pg_locks l
-		WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.relation IN (c.conrelid, c.confrelid)
-	)
-) used`
 
 // sqlite looks for foreign keys that the transaction has broken. It ignores
 // rows that were broken before.

@@ -31,7 +31,7 @@ type newDB func(*testing.T) (db, observer *sql.DB)
 
 func TestPGX(t *testing.T) {
 	testdb.Server(t)
-	exercise(t, func(t *testing.T) library {
+	exerciseTransactor(t, func(t *testing.T) library {
 		pool, observer := newPGX(t)
 		exec := func(ctx context.Context, query string, args ...any) error {
 			return inTx(ctx, pool, func(tx pgx.Tx) error {
@@ -69,7 +69,7 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 		ID     int64
 		Number string
 	}
-	exercise(t, func(t *testing.T) library {
+	exerciseTransactor(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		db, err := gorm.Open(dialector(conn), &gorm.Config{Logger: logger.Discard})
 		require.NoError(t, err)
@@ -81,6 +81,10 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 			},
 			exec: func(ctx context.Context, query string) error {
 				return inTx(ctx, db, func(tx *gorm.DB) error { return tx.WithContext(ctx).Exec(query).Error })
+			},
+			kept: func(ctx context.Context) context.Context {
+				tx, _ := tidings.TxFrom[*gorm.DB](ctx, db)
+				return tx.Statement.Context
 			},
 			sandbox: func(t *testing.T) (any, any) {
 				tx := db.Begin()
@@ -105,7 +109,7 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 		ID     int64 `bun:",pk,autoincrement"`
 		Number string
 	}
-	exercise(t, func(t *testing.T) library {
+	exerciseTransactor(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		db := bun.NewDB(conn, dialect)
 		return withTransactor(library{
@@ -140,7 +144,7 @@ func TestEnt_Postgres(t *testing.T) {
 }
 
 func testEnt(t *testing.T, open newDB, dialect string) {
-	exercise(t, func(t *testing.T) library {
+	exerciseTransactor(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		client := ent.NewClient(ent.Driver(entsql.OpenDB(dialect, conn)))
 		return withTransactor(library{
@@ -176,7 +180,7 @@ func TestSqlx_Postgres(t *testing.T) {
 // testSqlx tells sqlx which placeholders the driver has, by a name it knows.
 func testSqlx(t *testing.T, open newDB, driver string) {
 	type Invoice struct{ Number string }
-	exercise(t, func(t *testing.T) library {
+	exerciseTransactor(t, func(t *testing.T) library {
 		conn, observer := open(t)
 		db := sqlx.NewDb(conn, driver)
 		return withTransactor(library{
@@ -213,7 +217,7 @@ func TestInTx_Postgres(t *testing.T) {
 }
 
 func testInTx(t *testing.T, open newDB, insert string) {
-	exercise(t, func(t *testing.T) library {
+	exerciseTransactor(t, func(t *testing.T) library {
 		db, observer := open(t)
 		exec := func(ctx context.Context, query string, args ...any) error {
 			return inTx(ctx, db, func(tx *sql.Tx) error {
@@ -222,6 +226,7 @@ func testInTx(t *testing.T, open newDB, insert string) {
 			})
 		}
 		return library{
+			transactor: tidings.SQL(db),
 			transact: func(ctx context.Context, fn func(context.Context) error) error {
 				return tidings.InTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
 					if found, _ := tidings.TxFrom[*sql.Tx](ctx, db); found != tx {

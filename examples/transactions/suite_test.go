@@ -22,6 +22,8 @@ type InvoiceIssued struct {
 // tables invoices and payments. Its pool has one connection, so that a
 // handler that runs before the connection is given back hangs.
 type library struct {
+	// transactor has the TxFunc of the library. It is zero if there is none.
+	transactor tidings.Transactor
 	// transact is Transact with the TxFunc of the library.
 	transact func(ctx context.Context, fn func(context.Context) error) error
 	// retrying is transact with up to three attempts, again being whether
@@ -31,6 +33,9 @@ type library struct {
 	// transaction that TxFrom finds, and it is an error if there is none.
 	insert func(ctx context.Context, number string) error
 	exec   func(ctx context.Context, query string) error
+	// kept returns the context that the library keeps in the transaction that
+	// ctx is in. It is nil if it keeps none.
+	kept func(ctx context.Context) context.Context
 	// sandbox returns the database as the library knows it, and a
 	// transaction that is rolled back at the end of the test.
 	sandbox func(t *testing.T) (db, tx any)
@@ -41,6 +46,7 @@ type library struct {
 
 // withTransactor fills in what follows from a Transactor.
 func withTransactor(lib library, t tidings.Transactor) library {
+	lib.transactor = t
 	lib.transact = func(ctx context.Context, fn func(context.Context) error) error {
 		return tidings.Transact(ctx, t, fn)
 	}

@@ -49,6 +49,7 @@ func checkCommit(r *rig) {
 		if err := r.insert(ctx, 1, 2); err != nil {
 			return err
 		}
+		r.stored(r.subject)
 		return r.noneYet()
 	}))
 	r.committed(1, 2)
@@ -125,10 +126,7 @@ func checkStatementFails(r *rig) {
 		_ = r.subject.Fail(ctx)
 		return nil
 	})
-	var want []int
-	if err == nil {
-		want = []int{2}
-	}
+	want := ifNil(err, 2)
 	r.committed(want...)
 	r.goesOn(want...)
 }
@@ -182,6 +180,27 @@ func checkCancelled(r *rig) {
 	r.committed()
 	r.dropped(1)
 	r.goesOn()
+}
+
+// The function does not notice that its context has ended. The TxFunc may commit or fail.
+func checkCancelledAtEnd(r *rig) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	err := r.transact(ctx, func(ctx context.Context) error {
+		defer cancel()
+		return r.insert(ctx, 1)
+	})
+	want := ifNil(err, 1)
+	r.committed(want...)
+	r.goesOn(want...)
+}
+
+// ifNil returns numbers, or none if err is not nil.
+func ifNil(err error, numbers ...int) []int {
+	if err != nil {
+		return nil
+	}
+	return numbers
 }
 
 // What code does with the context of a transaction that has ended is refused.

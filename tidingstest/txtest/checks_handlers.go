@@ -124,6 +124,28 @@ func checkHandlersInside(r *rig) {
 	r.stored(r.subject, 1, 1+copies, 3, 3+copies)
 }
 
+// A handler inside the transaction may call code that uses Transact, and drop its error.
+func checkHandlersNest(r *rig) {
+	nest := func(offset int) func(context.Context, inserted) error {
+		return func(ctx context.Context, e inserted) error {
+			var want error
+			if e.N == 2 {
+				want = errOnPurpose
+			}
+			return inside(r.transact(ctx, func(ctx context.Context) error {
+				if err := r.subject.Insert(ctx, e.N+offset); err != nil {
+					return err
+				}
+				return want
+			}), want)
+		}
+	}
+	tidings.Subscribe(r.bus, nest(copies), tidings.InTransaction)
+	tidings.Subscribe(r.bus, nest(2*copies), tidings.BeforeCommit)
+	r.must(r.transact(r.ctx, func(ctx context.Context) error { return r.insert(ctx, 1, 2, 3) }))
+	r.stored(r.subject, 1, 1+copies, 2, 3, 3+copies, 1+2*copies, 3+2*copies)
+}
+
 // Code that begins transactions runs inside the transaction of a test, which is not
 // committed.
 func checkSandbox(r *rig) {

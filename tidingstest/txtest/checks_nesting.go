@@ -118,6 +118,21 @@ func checkInnerCancelled(r *rig) {
 	r.dropped(2)
 }
 
+// The inner function does not notice that its context has ended.
+func checkInnerCancelledAtEnd(r *rig) {
+	var ended error
+	r.around(func(ctx context.Context) error {
+		inner, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ended = r.transact(inner, func(ctx context.Context) error {
+			defer cancel()
+			return r.insert(ctx, 2)
+		})
+		return nil
+	})
+	r.committed(append(append([]int{1}, ifNil(ended, 2)...), 9)...)
+}
+
 func checkStatementFailsInside(r *rig) {
 	r.around(func(ctx context.Context) error {
 		var failure error

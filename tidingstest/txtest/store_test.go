@@ -55,6 +55,9 @@ func (s *store) begin(ctx context.Context) (*memTx, error) {
 	}
 }
 
+// close waits for the connection.
+func (s *store) close() { s.conn <- struct{}{} }
+
 // end ends the transaction, which gives its connection back.
 func (tx *memTx) end(commit bool) error {
 	tx.mu.Lock()
@@ -205,6 +208,10 @@ func (s *store) run(ctx context.Context, body func(context.Context) error) (err 
 	default:
 		return err
 	}
+	if s.sin == "returns the end of its context after the commit" {
+		ended = true
+		return errors.Join(tx.end(true), ctx.Err())
+	}
 	ended = true
 	if err := tx.end(true); s.sin != "drops the error of COMMIT" {
 		return err
@@ -236,6 +243,12 @@ func (s *store) nested(ctx context.Context, tx *memTx, body func(context.Context
 		return errors.New("no savepoints here")
 	case "sets no savepoint":
 		return body(inside)
+	case "commits everything when the inner body succeeds":
+		err := body(inside)
+		if err == nil {
+			_ = tx.end(true)
+		}
+		return err
 	case "rolls back everything when the inner body fails":
 		err := body(inside)
 		if err != nil {
@@ -259,7 +272,11 @@ func (s *store) nested(ctx context.Context, tx *memTx, body func(context.Context
 		}
 		return err
 	}
-	return tx.savepoint(func() error { return body(inside) })
+	err := tx.savepoint(func() error { return body(inside) })
+	if s.sin == "returns the end of its context after the commit" {
+		err = errors.Join(err, ctx.Err())
+	}
+	return err
 }
 
 // native runs fn in a savepoint without Transact, and tells the bus.

@@ -58,8 +58,8 @@ type Subject struct {
 	Fail func(ctx context.Context) error
 
 	// Stored returns the numbers of all committed rows, in the order of insertion. It
-	// is required. It uses another connection than the pool's. It is not called
-	// while a transaction of the pool is open.
+	// is required. It uses another connection than the pool's, and does not wait for
+	// transactions that are open.
 	Stored func(ctx context.Context) ([]int, error)
 
 	// FailCommit makes the COMMIT of the transaction that ctx is in fail, for example by
@@ -92,8 +92,8 @@ type Subject struct {
 // calls it twice, and the two databases must be separate then.
 //
 // A transaction that keeps the connection makes its subtest fail when the time of
-// Features.Patience is over. If even the cleanup of the subtest hangs after that, Test
-// panics with the stacks of all goroutines.
+// Features.Patience is over. If even the cleanup of the subtest hangs, Test panics with the
+// stacks of all goroutines after twice that time.
 func Test(t *testing.T, features Features, open func(t *testing.T) Subject) {
 	t.Helper()
 	if features.Patience == 0 {
@@ -130,6 +130,7 @@ var checks = []check{
 	{name: "commit fails", run: checkCommitFails},
 	{name: "cancelled before", run: checkCancelledBefore},
 	{name: "cancelled", run: checkCancelled},
+	{name: "cancelled at the end", run: checkCancelledAtEnd},
 	{name: "finished", run: checkFinished},
 	{name: "fails once", run: checkFailsOnce},
 	{name: "retry", run: checkRetry},
@@ -151,12 +152,14 @@ var checks = []check{
 	{name: "inner panics", run: checkInnerPanics, nests: true},
 	{name: "inner goexit", run: checkInnerGoexit, nests: true},
 	{name: "inner cancelled", run: checkInnerCancelled, nests: true},
+	{name: "inner cancelled at the end", run: checkInnerCancelledAtEnd, nests: true},
 	{name: "statement fails in savepoint", run: checkStatementFailsInside, nests: true},
 	{name: "outer fails", run: checkOuterFails, nests: true},
 	{name: "siblings", run: checkSiblings, nests: true},
 	{name: "three deep", run: checkThreeDeep, nests: true},
 	{name: "outer context inside", run: checkOuterContext, nests: true},
 	{name: "handlers in savepoints", run: checkHandlersInside, nests: true},
+	{name: "savepoints of handlers", run: checkHandlersNest, nests: true},
 
 	{name: "two databases", run: checkTwoDatabases},
 	{name: "kept context", run: checkKept},

@@ -93,6 +93,7 @@ var sins = []struct {
 	{sin: "passes on another context", subtest: "inner context", says: "must pass on its own context"},
 	{sin: "passes on another context", subtest: "cancelled", says: "must pass on its own context"},
 	{sin: "does not let its context end", subtest: "cancelled", says: "must pass on its own context"},
+	{sin: "begins no transaction", subtest: "commit", says: "the rows [1 2] are stored, want []"},
 	{sin: "begins no transaction", subtest: "error", says: "the rows [1] are stored, want []"},
 	{sin: "commits although the body failed", subtest: "error", says: "the rows [1] are stored, want []"},
 	{sin: "drops the error of the body", subtest: "error", says: "the TxFunc returned nil although its body returned an error"},
@@ -124,6 +125,10 @@ var sins = []struct {
 	{sin: "sets no savepoint", subtest: "handlers in savepoints", says: "the rows [1 101 2 102 3 103] are stored"},
 	{sin: "sets no savepoint", subtest: "statement fails in savepoint", says: "the transaction is aborted"},
 	{sin: "sets no savepoint", subtest: "nesting refused", says: "called its function (true)", flat: true},
+	{sin: "sets no savepoint", subtest: "savepoints of handlers", says: "the rows [1 101 2 102 3 103 201 202 203] are stored"},
+	{sin: "returns the end of its context after the commit", subtest: "cancelled at the end", says: "the rows [1] are stored, want []"},
+	{sin: "returns the end of its context after the commit", subtest: "inner cancelled at the end", says: "the rows [1 2 9] are stored, want [1 9]"},
+	{sin: "commits everything when the inner body succeeds", subtest: "outer fails", says: "the rows [1 2] are stored, want []"},
 	{sin: "rolls back everything when the inner body fails", subtest: "inner fails", says: errDone.Error()},
 	{sin: "keeps the savepoint of a panic", subtest: "inner panics", says: "the rows [1 2 9] are stored, want [1 9]"},
 	{sin: "keeps the savepoint of a panic", subtest: "inner goexit", says: "the rows [1 2 9] are stored, want [1 9]"},
@@ -162,14 +167,36 @@ func TestTransactorBroken(t *testing.T) {
 	}
 }
 
+// If the cleanup of a subtest waits for a connection, as a pool does when it is closed,
+// the suite does not wait for the time limit of go test.
+func TestTransactorHangs(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, "-test.v", "-test.run=^TestTransactorOfSinner$/^goexit$")
+	cmd.Env = append(os.Environ(), "TIDINGSTEST_SIN=closes")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "panic: txtest: TestTransactorOfSinner/goexit hangs: a transaction was not ended")
+	require.Contains(t, string(out), ").close(", "the stack of the goroutine that hangs")
+}
+
 func TestTransactorOfSinner(t *testing.T) {
 	index, ok := os.LookupEnv("TIDINGSTEST_SIN")
 	if !ok {
 		t.Skip("this is the other process of TestTransactorBroken")
 	}
+	if index == "closes" {
+		txtest.Test(t, txtest.Features{Patience: 500 * time.Millisecond}, func(t *testing.T) txtest.Subject {
+			s := newStore("leaks the transaction of a panic")
+			t.Cleanup(s.close)
+			return s.subject()
+		})
+		return
+	}
 	i, err := strconv.Atoi(index)
 	require.NoError(t, err)
 	tt := sins[i]
-	features := txtest.Features{NoSavepoints: tt.flat, Patience: time.Second}
+	features := txtest.Features{NoSavepoints: tt.flat, Patience: 3 * time.Second}
 	txtest.Test(t, features, func(*testing.T) txtest.Subject { return newStore(tt.sin).subject() })
 }

@@ -223,7 +223,9 @@ func checkFinished(r *rig) {
 				inner = ctx
 				return nil
 			})
-			r.refused(inner, "committed inner transaction")
+			if err == nil {
+				r.refused(inner, "committed inner transaction")
+			}
 			return err
 		}))
 	}
@@ -234,6 +236,9 @@ func checkFinished(r *rig) {
 // refused fails the subtest unless nothing can be done with the context of a finished
 // transaction.
 func (r *rig) refused(ctx context.Context, of string) {
+	if ctx == nil {
+		return // the transaction did not begin, which is a failure already
+	}
 	if err := r.publish(ctx, 1); !errors.Is(err, tidings.ErrTxDone) {
 		r.problem("Publish with the context of a %s returned %w, want %v", of, orNil(err), tidings.ErrTxDone)
 	}

@@ -32,8 +32,8 @@ func checkInnerContext(r *rig) {
 	}))
 }
 
-// around inserts 1, calls inner, in which 2 and others are inserted, and inserts 9, in
-// one transaction, which commits.
+// around inserts 1, calls inner, which inserts other numbers, and inserts 9, in one
+// transaction, which commits.
 func (r *rig) around(inner func(ctx context.Context) error) {
 	r.Helper()
 	r.must(r.transact(r.ctx, func(ctx context.Context) error {
@@ -48,6 +48,14 @@ func (r *rig) around(inner func(ctx context.Context) error) {
 		}
 		return r.insert(ctx, 9)
 	}))
+}
+
+func checkInnerCommits(r *rig) {
+	r.around(func(ctx context.Context) error {
+		return r.transact(ctx, func(ctx context.Context) error { return r.insert(ctx, 2) })
+	})
+	r.committed(1, 2, 9)
+	r.dropped()
 }
 
 func checkInnerFails(r *rig) {

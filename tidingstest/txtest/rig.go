@@ -104,11 +104,16 @@ func (r *rig) end() {
 	for _, err := range r.problems {
 		r.Error(err)
 	}
-	// The context of the test was cancelled before. A deadline that had passed then
-	// is still the reason.
-	if errors.Is(r.ctx.Err(), context.DeadlineExceeded) {
-		r.Errorf("the subtest took longer than %v: a transaction was not ended, or has not given back the only connection in time", r.features.Patience)
-	}
+}
+
+// run runs the subtest.
+func (r *rig) run(check func(*rig)) {
+	defer func() { // also after FailNow
+		if deadline, _ := r.ctx.Deadline(); !time.Now().Before(deadline) {
+			r.Errorf("the subtest took longer than %v: a transaction was not ended, or has not given back the only connection in time", r.features.Patience)
+		}
+	}()
+	check(r)
 }
 
 func (r *rig) must(err error) {

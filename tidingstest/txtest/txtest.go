@@ -103,7 +103,7 @@ func Test(t *testing.T, features Features, open func(t *testing.T) Subject) {
 		if c.nests && features.NoSavepoints || c.flat && !features.NoSavepoints {
 			continue
 		}
-		passed := t.Run(c.name, func(t *testing.T) { c.run(newRig(t, features, open)) })
+		passed := t.Run(c.name, func(t *testing.T) { newRig(t, features, open).run(c.run) })
 		if !passed && c.basic {
 			t.Log("txtest: the other subtests did not run, since all of them need what this one checks")
 			return
@@ -121,8 +121,10 @@ type check struct {
 
 var checks = []check{
 	{name: "TxFrom", run: checkTxFrom, basic: true},
+	{name: "commit", run: checkCommit, basic: true},
+	{name: "inner commits", run: checkInnerCommits, basic: true, nests: true},
+	{name: "nesting refused", run: checkNestingRefused, basic: true, flat: true},
 	{name: "context", run: checkContext},
-	{name: "commit", run: checkCommit},
 	{name: "error", run: checkError},
 	{name: "panic", run: checkPanic},
 	{name: "goexit", run: checkGoexit},
@@ -146,7 +148,6 @@ var checks = []check{
 	{name: "AfterRollback handler", run: checkAfterRollback},
 	{name: "caller cancelled before delivery", run: checkHangsUp},
 
-	{name: "nesting refused", run: checkNestingRefused, flat: true},
 	{name: "inner context", run: checkInnerContext, nests: true},
 	{name: "inner fails", run: checkInnerFails, nests: true},
 	{name: "inner panics", run: checkInnerPanics, nests: true},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -79,14 +80,16 @@ func TestTransactorSQL(t *testing.T) {
 	})
 }
 
-// sins are what can be wrong with a transactor, the subtest that shows it, and a part
-// of what it says.
-var sins = []struct {
+type sinner struct {
 	sin     string
 	subtest string
 	says    string
 	flat    bool // Features.NoSavepoints
-}{
+}
+
+// sins are what can be wrong with a transactor, the subtest that shows it, and a part
+// of what it says.
+var sins = []sinner{
 	{sin: "does not add the transaction", subtest: "TxFrom", says: "TxFrom finds no transaction of Transactor.DB"},
 	{sin: "adds the transaction for another database", subtest: "TxFrom", says: "TxFrom finds no transaction of Transactor.DB"},
 	{sin: "passes on another context", subtest: "context", says: "must pass on its own context"},
@@ -115,6 +118,8 @@ var sins = []struct {
 	{sin: "keeps the connection", subtest: "commit", says: "not given back the only connection"},
 	{sin: "keeps the connection", subtest: "AfterCommit handler", says: "not given back the only connection"},
 	{sin: "keeps the connection", subtest: "concurrent", says: "not given back the only connection"},
+	{sin: "begins another transaction when nested", subtest: "inner commits", says: "not given back the only connection"},
+	{sin: "commits everything when the inner body succeeds", subtest: "inner commits", says: errDone.Error()},
 	{sin: "begins another transaction when nested", subtest: "inner fails", says: "not given back the only connection"},
 	{sin: "sets no savepoint", subtest: "inner fails", says: "the rows [1 2 3 9] are stored, want [1 9]"},
 	{sin: "sets no savepoint", subtest: "inner panics", says: "the rows [1 2 9] are stored, want [1 9]"},
@@ -163,6 +168,26 @@ func TestTransactorBroken(t *testing.T) {
 			require.Contains(t, string(out), tt.says)
 			require.NotContains(t, string(out), "DATA RACE")
 			require.NotContains(t, string(out), "panic: ")
+		})
+	}
+}
+
+// Without what is basic the other subtests do not run: each of them would fail, and many
+// would wait for the time limit.
+func TestTransactorBasics(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	for _, sin := range []string{"does not add the transaction", "keeps the connection", "begins another transaction when nested"} {
+		t.Run(sin, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), self, "-test.v", "-test.run=^TestTransactorOfSinner$")
+			i := slices.IndexFunc(sins, func(s sinner) bool { return s.sin == sin })
+			cmd.Env = append(os.Environ(), "TIDINGSTEST_SIN="+strconv.Itoa(i))
+			out, err := cmd.CombinedOutput()
+			require.Error(t, err)
+			require.Equal(t, 1, strings.Count(string(out), "    --- FAIL: TestTransactorOfSinner/"), "%s", out)
+			require.Contains(t, string(out), "txtest: the other subtests did not run")
 		})
 	}
 }

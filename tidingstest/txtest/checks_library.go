@@ -194,6 +194,11 @@ func checkNative(r *rig) {
 	r.dropped(2, 3)
 }
 
+func checkNativePanics(r *rig) {
+	r.optional(r.subject.Native != nil, "Native")
+	r.innerPanics(r.subject.Native)
+}
+
 func checkNativeOuterFails(r *rig) {
 	r.optional(r.subject.Native != nil, "Native")
 	r.fails(r.transact(r.ctx, func(outer context.Context) error {

@@ -66,11 +66,14 @@ func checkInnerFails(r *rig) {
 	r.dropped(2, 3)
 }
 
-func checkInnerPanics(r *rig) {
+func checkInnerPanics(r *rig) { r.innerPanics(r.transact) }
+
+// innerPanics checks a scope whose function panics.
+func (r *rig) innerPanics(scope func(context.Context, func(context.Context) error) error) {
 	r.around(func(ctx context.Context) error {
 		var err error
 		value := panics(func() {
-			err = r.transact(ctx, func(ctx context.Context) error {
+			err = scope(ctx, func(ctx context.Context) error {
 				if err := r.insert(ctx, 2); err != nil {
 					return err
 				}
@@ -78,7 +81,7 @@ func checkInnerPanics(r *rig) {
 			})
 		})
 		if value != errOnPurpose && err == nil {
-			return fmt.Errorf("the inner Transact panicked with %v and returned nil, want the panic of its function", value)
+			return fmt.Errorf("the inner scope panicked with %v and returned nil, want the panic of its function", value)
 		}
 		return nil
 	})

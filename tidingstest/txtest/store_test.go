@@ -289,8 +289,11 @@ func (s *store) native(ctx context.Context, fn func(context.Context) error) erro
 		return tx.savepoint(func() error { return fn(ctx) })
 	}
 	ctx, hook := tidings.NewTxHook(ctx, s.db())
-	defer hook.Rollback(ctx)
+	if s.sin != "forgets the savepoint of the library after a panic" {
+		defer hook.Rollback(ctx)
+	}
 	if err := tx.savepoint(func() error { return fn(ctx) }); err != nil {
+		hook.Rollback(ctx)
 		return err
 	}
 	return hook.Commit(ctx)

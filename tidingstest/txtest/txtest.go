@@ -74,10 +74,10 @@ type Subject struct {
 
 	// Native runs fn in a savepoint that the library sets by its own means, without
 	// Transact, in the transaction that ctx is in: Begin of a pgx.Tx, or Transaction of a
-	// *gorm.DB. If fn fails, Native rolls back to the savepoint and returns the error. fn
-	// gets the context that code in the savepoint would use, which may be ctx. Leave it
-	// nil if the transactor does not notice such savepoints; the subtests about them are
-	// skipped then.
+	// *gorm.DB. If fn fails or panics, Native rolls back to the savepoint, and returns the
+	// error. fn gets the context that code in the savepoint would use, which may be
+	// ctx. Leave it nil if the transactor does not notice such savepoints; the subtests
+	// about them are skipped then.
 	Native func(ctx context.Context, fn func(context.Context) error) error
 
 	// Sandbox begins a transaction on the pool, by the means of the library, that is
@@ -166,6 +166,7 @@ var checks = []check{
 	{name: "kept context", run: checkKept},
 	{name: "kept context inside", run: checkKeptInside, nests: true},
 	{name: "savepoint of the library", run: checkNative, nests: true},
+	{name: "savepoint of the library, panic", run: checkNativePanics, nests: true},
 	{name: "savepoint of the library, outer fails", run: checkNativeOuterFails, nests: true},
 	{name: "savepoints of the library, nested", run: checkNativeNested, nests: true},
 	{name: "savepoint of the library in Transact", run: checkNativeInside, nests: true},

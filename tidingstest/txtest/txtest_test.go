@@ -142,6 +142,7 @@ var sins = []sinner{
 	{sin: "finds the outer transaction by itself", subtest: "transaction of a test", says: "not given back the only connection"},
 	{sin: "keeps a context without the transaction", subtest: "kept context", says: "with the kept context"},
 	{sin: "keeps a context without the transaction", subtest: "kept context inside", says: "before the end of the transaction the events"},
+	{sin: "forgets the savepoint of the library after a panic", subtest: "savepoint of the library, panic", says: "the events [1 2 9] were delivered after the commit, want [1 9]"},
 	{sin: "does not tell the bus of the savepoints of the library", subtest: "savepoint of the library", says: "the events [1 2 3 4 5 6 9] were delivered after the commit"},
 	{sin: "does not tell the bus of the savepoints of the library", subtest: "savepoints of the library, nested", says: "the events [1 2 3 4 5 6 7 9] were delivered after the commit"},
 	{sin: "does not tell the bus of the savepoints of the library", subtest: "savepoint of the library in Transact", says: "the events [1 2 3 4 7 9] were delivered after the commit"},

@@ -38,10 +38,7 @@ type shop struct {
 // given back hangs.
 func newPool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pgxpool.New(t.Context(), testdb.Postgres(t)+"&pool_max_conns=1")
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
+	return poolAt(t, testdb.Postgres(t)+"&pool_max_conns=1")
 }
 
 func newShop(t *testing.T) *shop {

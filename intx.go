@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidings-go/tidings/internal/drivers"
 	"github.com/tidings-go/tidings/internal/savepoint"
 	"github.com/tidings-go/tidings/internal/testhook"
 )
@@ -69,6 +70,7 @@ func begin(ctx context.Context, db *sql.DB, opts *sql.TxOptions, body func(conte
 	if err != nil {
 		return fmt.Errorf("tidings: InTx: begin: %w", err)
 	}
+	check := drivers.CheckOf(db)
 	committed := false
 	defer func() {
 		if committed {
@@ -78,6 +80,9 @@ func begin(ctx context.Context, db *sql.DB, opts *sql.TxOptions, body func(conte
 			err = errors.Join(err, fmt.Errorf("tidings: InTx: rollback: %w", rerr))
 		}
 	}()
+	if err := check.Begin(ctx, tx); err != nil {
+		return fmt.Errorf("tidings: InTx: begin: %w", err)
+	}
 	m := &struct {
 		fate savepoint.Fate
 		step
@@ -91,6 +96,9 @@ func begin(ctx context.Context, db *sql.DB, opts *sql.TxOptions, body func(conte
 	}
 	if err := m.fate.Check(); err != nil {
 		return err
+	}
+	if err := check.Commit(ctx, tx); err != nil {
+		return fmt.Errorf("tidings: InTx: commit: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("tidings: InTx: commit: %w", err)

@@ -30,7 +30,7 @@ const (
 )
 
 // Modules of programs, benchmarks and tests.
-var notImported = []string{"tidings-bench", "tidings-examples", "tidings-relay-faulttest"}
+var notImported = []string{"tidings-bench", "tidings-examples", "tidings-relay-faulttest", "tidings-tx-drivers"}
 
 // TestExported compares what each module exports with its file.
 func TestExported(t *testing.T) {

@@ -248,4 +248,12 @@ func init() {
 			s.Notify(key, begin)
 		}
 	}
+	txend.Attach = func(ctx context.Context, db any, attach func() any) any {
+		for s := nodeFrom(ctx).transactions(); s != nil; s = s.next {
+			if s.own != nil && s.db == db {
+				return s.own.Queue().Attached(attach)
+			}
+		}
+		return nil
+	}
 }

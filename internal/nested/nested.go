@@ -8,13 +8,18 @@ import (
 	"sync"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/txend"
 )
 
 // Savepoints are those of one transaction that were set without tidings.
 type Savepoints struct {
 	ctx context.Context // in the transaction
 	db  any
+	*stack
+}
 
+// A stack is what all code in the transaction shares.
+type stack struct {
 	mu   sync.Mutex
 	open []point // outermost first
 }
@@ -26,7 +31,25 @@ type point struct {
 }
 
 // New returns the savepoints of a transaction of db that has just begun. ctx is in it.
-func New(ctx context.Context, db any) *Savepoints { return &Savepoints{ctx: ctx, db: db} }
+func New(ctx context.Context, db any) *Savepoints { return &Savepoints{ctx, db, &stack{}} }
+
+// Of returns the savepoints of the transaction of db that ctx is in, whoever has begun it,
+// or nil if there is none. What one result was told, all others know: a savepoint may be
+// set with one of them and rolled back with another. The result is of use as long as the
+// scope of ctx is.
+func Of(ctx context.Context, db any) *Savepoints {
+	shared, ok := txend.Attach(ctx, db, func() any { return &stack{} }).(*stack)
+	if !ok {
+		return nil
+	}
+	return &Savepoints{ctx, db, shared}
+}
+
+// IsSavepoint reports whether a statement sets, releases or rolls back to a savepoint.
+func IsSavepoint(statement string) bool {
+	does, _ := parse(statement)
+	return does != nothing
+}
 
 // Begin opens the scope of a savepoint that was set, for a library that tells how it ends.
 func (s *Savepoints) Begin() *tidings.TxHook {

@@ -19,6 +19,7 @@ type Queue[V any] struct {
 	sealed      bool      // no more entries are accepted
 	failed      error     // why the transaction cannot commit
 	ends        []end
+	attached    any
 }
 
 // An Entry is a value in the list of a queue.
@@ -126,6 +127,17 @@ func (s *Scope[V]) Notify(key any, begin func() (end func())) {
 	}
 }
 
+// Attached returns the value that is attached to q, which is the result of attach in the
+// first call. It calls attach with q's lock held. End removes the value.
+func (q *Queue[V]) Attached(attach func() any) any {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.attached == nil {
+		q.attached = attach()
+	}
+	return q.attached
+}
+
 // End calls the functions that Notify recorded, and returns the first entry of the
 // list. It clears q, so that a context that outlives the transaction does not keep
 // the events in memory. Call it once, after the outermost scope has ended.
@@ -134,6 +146,6 @@ func (q *Queue[V]) End() (first *Entry[V]) {
 		e.call()
 	}
 	first = q.first
-	q.first, q.last, q.prepared, q.ends = nil, nil, nil, nil
+	q.first, q.last, q.prepared, q.ends, q.attached = nil, nil, nil, nil, nil
 	return first
 }

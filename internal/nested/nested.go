@@ -45,10 +45,11 @@ func Of(ctx context.Context, db any) *Savepoints {
 	return &Savepoints{ctx, db, shared}
 }
 
-// IsSavepoint reports whether a statement sets, releases or rolls back to a savepoint.
-func IsSavepoint(statement string) bool {
+// IsSavepoint reports whether a statement sets, releases or rolls back to a savepoint, and
+// whether it rolls back.
+func IsSavepoint(statement string) (is, rollback bool) {
 	does, _ := parse(statement)
-	return does != nothing
+	return does != nothing, does == rollbackTo
 }
 
 // Begin opens the scope of a savepoint that was set, for a library that tells how it ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 
 	"gorm.io/gorm"
@@ -39,22 +40,30 @@ var _ interface {
 	gorm.GetDBConnector
 } = (*conn)(nil)
 
-// ExecContext runs statements of savepoints without preparing them: each has another name,
-// and some databases refuse to prepare them.
+// ExecContext runs a statement, and follows the savepoints. It does not prepare their
+// statements: each has another name, and some databases refuse to prepare them.
+//
+// The dialects of GORM drop the errors of SavePoint and RollbackTo. So these statements run
+// even if ctx has ended, and if a rollback fails, the transaction cannot commit: it has the
+// changes that should be undone.
 func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if !nested.IsSavepoint(query) {
+	savepoint, rollback := nested.IsSavepoint(query)
+	if !savepoint {
 		return c.ConnPool.ExecContext(ctx, query, args...)
 	}
-	result, err := c.tx.ExecContext(ctx, query, args...)
-	if err == nil && c.savepoints != nil {
+	result, err := c.tx.ExecContext(context.WithoutCancel(ctx), query, args...)
+	switch {
+	case err == nil && c.savepoints != nil:
 		c.savepoints.Ran(query)
+	case err != nil && rollback:
+		_ = c.doom(fmt.Errorf("tx/gormtx: %s has failed, so the transaction cannot commit: %w", query, err))
 	}
 	return result, err
 }
 
 // PrepareContext refuses statements of savepoints: a *sql.Stmt would run them unseen.
 func (c *conn) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	if nested.IsSavepoint(query) {
+	if savepoint, _ := nested.IsSavepoint(query); savepoint {
 		return nil, errors.New("tx/gormtx: a statement of a savepoint cannot be prepared: call SavePoint or RollbackTo, or Exec in a session without PrepareStmt")
 	}
 	return c.tx.PrepareContext(ctx, query)
@@ -72,21 +81,20 @@ var (
 	errRollback = errors.New("tx/gormtx: Rollback of a transaction that InTx or Transact ends: return an error from its function instead")
 )
 
-// Commit fails. If it did commit, the events would be lost if the rest failed.
-func (c *conn) Commit() error {
-	if c.scope != nil {
-		c.scope.fail(errCommit)
-	}
-	return errCommit
-}
+// Commit fails: the events would be lost if the code after it failed. It makes the
+// transaction roll back, since that code takes it for committed.
+func (c *conn) Commit() error { return errors.Join(errCommit, c.doom(errCommit)) }
 
-// Rollback fails too, and makes sure that the transaction does not commit if the caller
-// ignores that.
-func (c *conn) Rollback() error {
-	if c.scope == nil || !c.scope.fail(errRollback) {
-		return errors.Join(errRollback, c.tx.Rollback())
+// Rollback fails too, and makes the transaction roll back even if the caller ignores that.
+func (c *conn) Rollback() error { return errors.Join(errRollback, c.doom(errRollback)) }
+
+// doom makes the scope return err and roll back. Without a scope, or after its function, it
+// rolls back at once.
+func (c *conn) doom(err error) error {
+	if c.scope == nil || !c.scope.fail(err) {
+		return c.tx.Rollback()
 	}
-	return errRollback
+	return nil
 }
 
 // A scope is a transaction or a savepoint that this package has begun.

@@ -113,3 +113,54 @@ func TestInsideTransact(t *testing.T) {
 	}))
 	require.Equal(t, "a e f g i", strings.Join(delivered, " "))
 }
+
+// All code in a transaction shares its savepoints, whichever scope of it has begun.
+func TestOf(t *testing.T) {
+	t.Parallel()
+	bus, db := tidings.New(), new(int)
+	var delivered []string
+	tidings.Subscribe(bus, func(_ context.Context, e noted) error {
+		delivered = append(delivered, e.Text)
+		return nil
+	})
+	publish := func(ctx context.Context, text string) {
+		require.NoError(t, tidings.Publish(ctx, bus, noted{Text: text}))
+	}
+	require.Nil(t, nested.Of(t.Context(), db))
+	outer, hook := tidings.NewTxHook(t.Context(), db)
+	require.Nil(t, nested.Of(outer, new(string)), "another database")
+	inner, innerHook := tidings.NewTxHook(outer, db)
+	nested.Of(inner, db).Ran("SAVEPOINT x")
+	publish(inner, "a")
+	nested.Of(outer, db).Ran("ROLLBACK TO x")
+	require.NoError(t, innerHook.Commit(inner))
+	publish(outer, "b")
+	nested.Of(outer, db).Ran("SAVEPOINT y")
+	publish(outer, "c")
+	other, otherHook := tidings.NewTxHook(outer, new(string)) // ends before
+	nested.Of(other, db).Ran("SAVEPOINT z")
+	publish(outer, "d")
+	require.NoError(t, otherHook.Commit(other))
+	nested.Of(outer, db).Ran("ROLLBACK TO y")
+	publish(outer, "e")
+	require.NoError(t, hook.Prepare(outer))
+	require.NoError(t, hook.Commit(outer))
+	require.Equal(t, "b e", strings.Join(delivered, " "))
+}
+
+func TestIsSavepoint(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		statement    string
+		is, rollback bool
+	}{
+		{"SAVEPOINT x", true, false},
+		{"RELEASE x", true, false},
+		{"ROLLBACK TO SAVEPOINT x", true, true},
+		{"ROLLBACK", false, false},
+		{"SELECT 1", false, false},
+	} {
+		is, rollback := nested.IsSavepoint(tt.statement)
+		require.Equal(t, []bool{tt.is, tt.rollback}, []bool{is, rollback}, tt.statement)
+	}
+}

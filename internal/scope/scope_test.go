@@ -146,3 +146,16 @@ func TestNotify(t *testing.T) {
 	q.End()
 	require.Equal(t, []string{"begin a", "begin b", "end a", "end b"}, said)
 }
+
+func TestAttached(t *testing.T) {
+	var q scope.Queue[int]
+	s := &scope.Scope[int]{}
+	s.Init(&q)
+	calls := 0
+	attach := func() any { calls++; return calls }
+	require.Equal(t, 1, q.Attached(attach))
+	require.Equal(t, 1, q.Attached(attach))
+	s.Commit()
+	q.End()
+	require.Equal(t, 2, q.Attached(attach), "the queue has forgotten it")
+}

@@ -32,6 +32,9 @@ func InTx(ctx context.Context, db *gorm.DB, opts *sql.TxOptions, fn func(ctx con
 	}
 	ctx, cancel := withTimeout(ctx, db)
 	defer cancel()
+	if err := checkTest(ctx, sqlDB); err != nil {
+		return err
+	}
 	return tidings.InTx(ctx, sqlDB, opts, func(ctx context.Context, tx *sql.Tx) error {
 		return inScope(ctx, sqlDB, func(ctx context.Context) error { return fn(ctx, bind(ctx, db, sqlDB, tx)) })
 	})
@@ -49,6 +52,9 @@ func Transactor(db *gorm.DB) tidings.Transactor {
 	return tidings.Transactor{DB: sqlDB, Run: func(ctx context.Context, body func(context.Context) error) error {
 		ctx, cancel := withTimeout(ctx, db)
 		defer cancel()
+		if err := checkTest(ctx, sqlDB); err != nil {
+			return err
+		}
 		return of.Run(ctx, func(ctx context.Context) error { return inScope(ctx, sqlDB, body) })
 	}}
 }
@@ -66,6 +72,9 @@ func From(ctx context.Context, db *gorm.DB) *gorm.DB {
 		panic("tx/gormtx: From with a nil *gorm.DB, or one that gorm.Open has not returned")
 	}
 	sqlDB, err := databaseOf(db, "From")
+	if err == nil {
+		err = checkTest(ctx, sqlDB)
+	}
 	if err != nil {
 		failed := db.WithContext(ctx)
 		_ = failed.AddError(err)
@@ -101,6 +110,19 @@ func databaseOf(db *gorm.DB, function string) (*sql.DB, error) {
 		return nil, fmt.Errorf("tx/gormtx: %s with a *gorm.DB without a *sql.DB (its pool is %T): %w", function, db.Statement.ConnPool, err)
 	}
 	return sqlDB, nil
+}
+
+// checkTest returns an error if a test has replaced db by a *gorm.DB: the *sql.Tx behind it
+// would not be found, and a transaction would begin beside that of the test.
+func checkTest(ctx context.Context, db *sql.DB) error {
+	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
+		if tx, ok := b.Tx.(*gorm.DB); ok {
+			if of, err := tx.DB(); err == nil && of == db {
+				return errors.New("tx/gormtx: a test has passed a *gorm.DB to tidingstest.Commit: pass the *sql.DB and the *sql.Tx, as tidingstest.Sandbox does")
+			}
+		}
+	}
+	return nil
 }
 
 // withTimeout applies DefaultTransactionTimeout, as the Begin method of GORM does.

@@ -25,6 +25,7 @@ func TestInTx(t *testing.T) {
 		{"context", testContext},
 		{"settings", testSettings},
 		{"sessions", testSessions},
+		{"prepared statements", testPrepared},
 		{"preload", testPreload},
 		{"deferred constraint", testDeferredConstraint},
 		{"cancelled", testCancelled},
@@ -167,6 +168,24 @@ func testSessions(t *testing.T, f *fixture) {
 		return errChangedMind
 	}), errChangedMind)
 	f.requireCommitted(t)
+}
+
+// With PrepareStmt, the statements of a transaction are prepared once for all transactions,
+// except those of savepoints.
+func testPrepared(t *testing.T, f *fixture) {
+	for _, number := range []string{"A", "B"} {
+		require.NoError(t, f.inTx(t.Context(), func(ctx context.Context, tx *gorm.DB) error {
+			require.NoError(t, tx.Transaction(func(tx *gorm.DB) error { return f.issue(ctx, tx, number) }))
+			require.NoError(t, tx.Exec("SAVEPOINT one").Error)
+			return tx.Model(&Invoice{}).Where("number = ?", number).First(&Invoice{}).Error
+		}))
+	}
+	f.requireCommitted(t, "A", "B")
+	prepared, ok := f.db.ConnPool.(*gorm.PreparedStmtDB)
+	require.Equal(t, f.config.PrepareStmt, ok)
+	if ok {
+		require.Len(t, prepared.Stmts.Keys(), 2, "INSERT and SELECT: %q", prepared.Stmts.Keys())
+	}
 }
 
 func testPreload(t *testing.T, f *fixture) {

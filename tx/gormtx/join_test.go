@@ -35,6 +35,7 @@ func TestSandbox(t *testing.T) {
 	run(t, []test{
 		{"Sandbox", testSandbox},
 		{"Commit", testSandboxCommit},
+		{"Commit with a *gorm.DB", testCommitGORM},
 	})
 }
 
@@ -207,4 +208,17 @@ func testSandboxCommit(t *testing.T, f *fixture) {
 	}))
 	require.Equal(t, []string{"A"}, f.delivered)
 	require.Empty(t, f.stored(t))
+}
+
+// The transaction of GORM is found by code that knows the *gorm.DB, and not by gormtx.
+func testCommitGORM(t *testing.T, f *fixture) {
+	tx := f.db.Begin()
+	defer func() { require.NoError(t, tx.Rollback().Error) }()
+	const text = "tx/gormtx: a test has passed a *gorm.DB to tidingstest.Commit: pass the *sql.DB and the *sql.Tx, as tidingstest.Sandbox does"
+	require.NoError(t, tidingstest.Commit(t.Context(), f.db, tx, func(ctx context.Context) error {
+		require.EqualError(t, f.inTx(ctx, func(context.Context, *gorm.DB) error { return nil }), text)
+		require.EqualError(t, f.transact(ctx, func(context.Context) error { return nil }), text)
+		require.EqualError(t, gormtx.From(ctx, f.db).Create(&Invoice{Number: "A"}).Error, text)
+		return nil
+	}))
 }

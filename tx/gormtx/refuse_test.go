@@ -20,6 +20,7 @@ func TestRefuse(t *testing.T) {
 		{"Commit and Rollback", testRefuseEnd},
 		{"Rollback in a transaction of tidings.InTx", testRefuseEndInsideTidings},
 		{"Rollback before the commit", testRefuseEndBeforeCommit},
+		{"Rollback with a handle of a scope that has ended", testRefuseEndOfEnded},
 		{"Begin", testRefuseBegin},
 	})
 }
@@ -137,6 +138,21 @@ func testRefuseEndBeforeCommit(t *testing.T, f *fixture) {
 	}), "tx/gormtx: Rollback of a transaction")
 	f.requireCommitted(t)
 	f.requireDropped(t, "A", "B")
+}
+
+func testRefuseEndOfEnded(t *testing.T, f *fixture) {
+	require.Error(t, f.inTx(t.Context(), func(ctx context.Context, outer *gorm.DB) error {
+		require.NoError(t, f.issue(ctx, outer, "A"))
+		var kept *gorm.DB
+		require.NoError(t, f.inTx(ctx, func(_ context.Context, tx *gorm.DB) error {
+			kept = tx
+			return nil
+		}))
+		require.ErrorContains(t, kept.Rollback().Error, "tx/gormtx: Rollback of a transaction")
+		return nil
+	}))
+	f.requireCommitted(t)
+	f.requireDropped(t, "A")
 }
 
 func testRefuseBegin(t *testing.T, f *fixture) {

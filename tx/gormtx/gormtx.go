@@ -64,24 +64,25 @@ func Transactor(db *gorm.DB) tidings.Transactor {
 // tidingstest.Sandbox it returns the transaction of the test, and otherwise db itself. The
 // result has the settings of db, and its context is ctx.
 //
-// If db is in a transaction itself, or has no *sql.DB, every use of the result fails with
-// an error that says so. From panics if db is nil. It is safe to call concurrently and
-// inside a handler.
+// If db is in a transaction itself, or has no *sql.DB, or if the *sql.Tx of the transaction
+// is not in ctx, every use of the result fails with an error that says so. From panics if
+// db is nil. It is safe to call concurrently and inside a handler.
 func From(ctx context.Context, db *gorm.DB) *gorm.DB {
 	if !opened(db) {
 		panic("tx/gormtx: From with a nil *gorm.DB, or one that gorm.Open has not returned")
 	}
 	sqlDB, err := databaseOf(db, "From")
-	if err == nil {
-		err = checkTest(ctx, sqlDB)
-	}
 	if err != nil {
-		failed := db.WithContext(ctx)
-		_ = failed.AddError(err)
-		return failed
+		return failed(ctx, db, err)
 	}
 	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, sqlDB); ok {
 		return bind(ctx, db, sqlDB, tx)
+	}
+	if of, _ := tidings.TxDatabase(ctx); of == any(sqlDB) {
+		return failed(ctx, db, errors.New("tx/gormtx: From inside a transaction of this database whose *sql.Tx is not in ctx: let the TxFunc, or the code that calls NewTxHook, add it with WithTx"))
+	}
+	if err := checkTest(ctx, sqlDB); err != nil {
+		return failed(ctx, db, err)
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
 		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(sqlDB) {
@@ -89,6 +90,13 @@ func From(ctx context.Context, db *gorm.DB) *gorm.DB {
 		}
 	}
 	return db.WithContext(ctx)
+}
+
+// failed returns a *gorm.DB whose uses return err.
+func failed(ctx context.Context, db *gorm.DB, err error) *gorm.DB {
+	result := db.WithContext(ctx)
+	_ = result.AddError(err)
+	return result
 }
 
 func opened(db *gorm.DB) bool { return db != nil && db.Config != nil && db.Statement != nil }

@@ -28,6 +28,7 @@ func TestFrom(t *testing.T) {
 		{"inside", testFromInside},
 		{"after the end", testFromAfterTheEnd},
 		{"a transaction without a scope", testFromWithTx},
+		{"a scope without a transaction", testFromWithoutTx},
 	})
 }
 
@@ -174,6 +175,15 @@ func testFromWithTx(t *testing.T, f *fixture) {
 	require.NoError(t, tx.Create(&Invoice{Number: "A"}).Error)
 	require.NoError(t, tx.Transaction(func(tx *gorm.DB) error { return tx.Create(&Invoice{Number: "B"}).Error }))
 	require.Empty(t, f.stored(t))
+}
+
+// The statement would take effect outside of the transaction that code has begun by hand.
+func testFromWithoutTx(t *testing.T, f *fixture) {
+	ctx, hook := tidings.NewTxHook(t.Context(), f.sql)
+	defer hook.Rollback(ctx)
+	require.ErrorContains(t, gormtx.From(ctx, f.db).Create(&Invoice{Number: "A"}).Error, "whose *sql.Tx is not in ctx")
+	require.ErrorContains(t, f.inTx(ctx, func(context.Context, *gorm.DB) error { return nil }), "whose *sql.Tx is not in ctx")
+	f.requireCommitted(t)
 }
 
 func testSandbox(t *testing.T, f *fixture) {

@@ -45,7 +45,7 @@ var _ interface {
 //
 // The dialects of GORM drop the errors of SavePoint and RollbackTo. So these statements run
 // even if ctx has ended, and if a rollback fails, the transaction cannot commit: it has the
-// changes that should be undone.
+// changes that should be undone, unless it has ended already.
 func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	savepoint, rollback := nested.IsSavepoint(query)
 	if !savepoint {
@@ -55,7 +55,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args ...any) (sql.
 	switch {
 	case err == nil && c.savepoints != nil:
 		c.savepoints.Ran(query)
-	case err != nil && rollback:
+	case err != nil && rollback && !errors.Is(err, sql.ErrTxDone):
 		_ = c.doom(fmt.Errorf("tx/gormtx: %s has failed, so the transaction cannot commit: %w", query, err))
 	}
 	return result, err

@@ -95,7 +95,7 @@ func From(ctx context.Context, db *gorm.DB) *gorm.DB {
 // failed returns a *gorm.DB whose uses return err.
 func failed(ctx context.Context, db *gorm.DB, err error) *gorm.DB {
 	result := db.WithContext(ctx)
-	_ = result.AddError(err)
+	result.Error = err // AddError would translate it, and join it with that of db
 	return result
 }
 

@@ -3,6 +3,7 @@ package gormtx_test
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"testing"
 
 	"github.com/ncruces/go-sqlite3/gormlite"
@@ -44,7 +45,9 @@ func testRefuseDatabase(t *testing.T, f *fixture) {
 	requireRefused := func(t *testing.T, db *gorm.DB, text string) {
 		t.Helper()
 		require.ErrorContains(t, gormtx.InTx(t.Context(), db, nil, nothing), "tx/gormtx: InTx with a *gorm.DB "+text)
-		require.ErrorContains(t, gormtx.From(t.Context(), db).Create(&Invoice{Number: "A"}).Error, "tx/gormtx: From with a *gorm.DB "+text)
+		err := gormtx.From(t.Context(), db).Create(&Invoice{Number: "A"}).Error
+		require.ErrorContains(t, err, "tx/gormtx: From with a *gorm.DB "+text)
+		require.Equal(t, 1, strings.Count(err.Error(), text))
 		require.Panics(t, func() { gormtx.Transactor(db) })
 	}
 	require.NoError(t, f.inTx(t.Context(), func(_ context.Context, tx *gorm.DB) error {

@@ -2,6 +2,7 @@ package gormtx_test
 
 import (
 	"context"
+	"database/sql"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +24,7 @@ func TestSavepoints(t *testing.T) {
 		{"prepared", testPreparedSavepoint},
 		{"after the context has ended", testEndedContext},
 		{"that do not exist", testUnknownSavepoint},
+		{"of a transaction that has ended", testSavepointOfEnded},
 	})
 }
 
@@ -208,6 +210,23 @@ func testUnknownSavepoint(t *testing.T, f *fixture) {
 		tx.RollbackTo("unknown")
 		return nil
 	}), "tx/gormtx: ROLLBACK TO SAVEPOINT unknown has failed, so the transaction cannot commit: ")
+	f.requireCommitted(t)
+	f.requireDropped(t, "A")
+}
+
+// The reason why the transaction cannot commit is that it has ended, and not the savepoint.
+func testSavepointOfEnded(t *testing.T, f *fixture) {
+	err := f.inTx(t.Context(), func(ctx context.Context, tx *gorm.DB) error {
+		require.NoError(t, f.issue(ctx, tx, "A"))
+		require.NoError(t, tx.SavePoint("sp").Error)
+		sqlTx, ok := tidings.TxFrom[*sql.Tx](ctx, f.sql)
+		require.True(t, ok)
+		require.NoError(t, sqlTx.Rollback())
+		tx.RollbackTo("sp")
+		return nil
+	})
+	require.ErrorIs(t, err, sql.ErrTxDone)
+	require.ErrorContains(t, err, "tidings: InTx: commit: ")
 	f.requireCommitted(t)
 	f.requireDropped(t, "A")
 }

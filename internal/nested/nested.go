@@ -30,9 +30,6 @@ type point struct {
 	hook *tidings.TxHook
 }
 
-// New returns the savepoints of a transaction of db that has just begun. ctx is in it.
-func New(ctx context.Context, db any) *Savepoints { return &Savepoints{ctx, db, &stack{}} }
-
 // Of returns the savepoints of the transaction of db that ctx is in, whoever has begun it,
 // or nil if there is none. What one result was told, all others know: a savepoint may be
 // set with one of them and rolled back with another. The result is of use as long as the

@@ -47,7 +47,7 @@ func TestSavepoints(t *testing.T) {
 				return nil
 			})
 			ctx, hook := tidings.NewTxHook(t.Context(), db)
-			savepoints := nested.New(ctx, db)
+			savepoints := nested.Of(ctx, db)
 			for _, word := range strings.Split(tt.words, "; ") {
 				if len(word) == 1 {
 					require.NoError(t, tidings.Publish(ctx, bus, noted{Text: word}))
@@ -74,7 +74,7 @@ func TestInsideTransact(t *testing.T) {
 	var savepoints *nested.Savepoints
 	of := tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
 		if savepoints == nil {
-			savepoints = nested.New(ctx, db)
+			savepoints = nested.Of(ctx, db)
 		}
 		return body(ctx)
 	}}

@@ -51,3 +51,5 @@ replace github.com/tidings-go/tidings => ../../
 replace github.com/tidings-go/tidings/durable => ../../durable
 
 replace github.com/tidings-go/tidings/eventlog => ../../eventlog
+
+replace github.com/tidings-go/tidings/tx/pgxtx => ../pgxtx

@@ -100,7 +100,7 @@ func transactor(db DB, opts pgx.TxOptions) tidings.Transactor {
 			if err != nil {
 				return nil, err
 			}
-			return &transaction{tx, tx, opts.IsoLevel, nested.New(ctx, db)}, nil
+			return &transaction{tx, tx, opts.IsoLevel, nested.Of(ctx, db)}, nil
 		},
 		Exec: func(ctx context.Context, tx pgx.Tx, statement string) error {
 			_, err := bare(tx).Exec(ctx, statement)
@@ -110,7 +110,7 @@ func transactor(db DB, opts pgx.TxOptions) tidings.Transactor {
 		Rollback: func(ctx context.Context, tx pgx.Tx) error { return rollback(ctx, bare(tx)) },
 		Enter: func(ctx context.Context, tx pgx.Tx) context.Context {
 			if _, ok := tx.(*transaction); !ok { // begun by other code
-				tx = &transaction{tx, tx, "", nested.New(ctx, db)}
+				tx = &transaction{tx, tx, "", nested.Of(ctx, db)}
 			}
 			return tidings.WithTx(ctx, db, tx)
 		},

@@ -12,14 +12,13 @@ import (
 // savepoints; those here are plain SQL, for which the package needs the
 // feature sql/execquery.
 func Ent(client *ent.Client) tidings.Transactor {
-	return tidings.Transactor{DB: client, Run: func(ctx context.Context, body func(context.Context) error) error {
-		if tx, ok := tidings.TxFrom[*ent.Tx](ctx, client); ok {
-			return savepoint(ctx, tx, body)
-		}
-		tx, err := client.Tx(ctx)
-		if err != nil {
+	return tidings.NewTransactor(client, tidings.Library[*ent.Tx]{
+		Begin: client.Tx,
+		Exec: func(ctx context.Context, tx *ent.Tx, statement string) error {
+			_, err := tx.ExecContext(ctx, statement)
 			return err
-		}
-		return commit(tidings.WithTx(ctx, client, tx), tx, body)
-	}}
+		},
+		Commit:   func(_ context.Context, tx *ent.Tx) error { return tx.Commit() },
+		Rollback: func(_ context.Context, tx *ent.Tx) error { return tx.Rollback() },
+	})
 }

@@ -12,12 +12,12 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/tidings-go/tidings"
-	"github.com/tidings-go/tidings/examples/transactions"
+	"github.com/tidings-go/tidings/tx/gormtx"
 )
 
 // A savepoint that rolls back drops its own events. The others are delivered after
 // the commit. The other libraries are used in the same way.
-func ExampleGORM() {
+func Example() {
 	conn, err := sql.Open("sqlite", ":memory:")
 	if err != nil {
 		log.Fatal(err)
@@ -42,8 +42,7 @@ func ExampleGORM() {
 	})
 
 	issue := func(ctx context.Context, number string) error {
-		return tidings.Transact(ctx, transactions.GORM(db), func(ctx context.Context) error {
-			tx, _ := tidings.TxFrom[*gorm.DB](ctx, db)
+		return gormtx.InTx(ctx, db, nil, func(ctx context.Context, tx *gorm.DB) error {
 			if err := tx.Create(&Invoice{Number: number}).Error; err != nil {
 				return err
 			}
@@ -56,7 +55,7 @@ func ExampleGORM() {
 			return nil
 		})
 	}
-	err = tidings.Transact(context.Background(), transactions.GORM(db), func(ctx context.Context) error {
+	err = gormtx.InTx(context.Background(), db, nil, func(ctx context.Context, _ *gorm.DB) error {
 		for _, number := range []string{"2026-11", "2026-13", "2026-12"} {
 			if err := issue(ctx, number); err != nil {
 				fmt.Printf("leaving out %s: %v\n", number, err)

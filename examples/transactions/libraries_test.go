@@ -23,6 +23,7 @@ import (
 	"github.com/tidings-go/tidings/examples/transactions"
 	"github.com/tidings-go/tidings/examples/transactions/ent"
 	"github.com/tidings-go/tidings/internal/testdb"
+	"github.com/tidings-go/tidings/tx/gormtx"
 	"github.com/tidings-go/tidings/tx/pgxtx"
 )
 
@@ -75,25 +76,24 @@ func testGORM(t *testing.T, open newDB, dialector func(*sql.DB) gorm.Dialector) 
 		require.NoError(t, err)
 		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
-				return inTx(ctx, db, func(tx *gorm.DB) error {
-					return tx.WithContext(ctx).Create(&Invoice{Number: number}).Error
+				return inTx(ctx, conn, func(*sql.Tx) error {
+					return gormtx.From(ctx, db).Create(&Invoice{Number: number}).Error
 				})
 			},
 			exec: func(ctx context.Context, query string) error {
-				return inTx(ctx, db, func(tx *gorm.DB) error { return tx.WithContext(ctx).Exec(query).Error })
+				return inTx(ctx, conn, func(*sql.Tx) error { return gormtx.From(ctx, db).Exec(query).Error })
 			},
 			kept: func(ctx context.Context) context.Context {
-				tx, _ := tidings.TxFrom[*gorm.DB](ctx, db)
-				return tx.Statement.Context
+				return gormtx.From(ctx, db).Statement.Context
 			},
 			sandbox: func(t *testing.T) (any, any) {
-				tx := db.Begin()
-				require.NoError(t, tx.Error)
-				t.Cleanup(func() { require.NoError(t, tx.Rollback().Error) })
-				return db, tx
+				tx, err := conn.Begin()
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+				return conn, tx
 			},
 			stored: numbers(observer),
-		}, transactions.GORM(db))
+		}, gormtx.Transactor(db))
 	})
 }
 

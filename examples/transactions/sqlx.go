@@ -8,17 +8,16 @@ import (
 	"github.com/tidings-go/tidings"
 )
 
-// Sqlx runs transactions of db. Code inside finds them with
-// TxFrom[*sqlx.Tx](ctx, db). sqlx has no savepoints; those here are plain SQL.
+// Sqlx runs transactions of db. Code inside finds them with TxFrom[*sqlx.Tx](ctx, db).
+// It shows how to connect a library; module tx/sqlxtx has more.
 func Sqlx(db *sqlx.DB) tidings.Transactor {
-	return tidings.Transactor{DB: db, Run: func(ctx context.Context, body func(context.Context) error) error {
-		if tx, ok := tidings.TxFrom[*sqlx.Tx](ctx, db); ok {
-			return savepoint(ctx, tx, body)
-		}
-		tx, err := db.BeginTxx(ctx, nil)
-		if err != nil {
+	return tidings.NewTransactor(db, tidings.Library[*sqlx.Tx]{
+		Begin: func(ctx context.Context) (*sqlx.Tx, error) { return db.BeginTxx(ctx, nil) },
+		Exec: func(ctx context.Context, tx *sqlx.Tx, statement string) error {
+			_, err := tx.ExecContext(ctx, statement)
 			return err
-		}
-		return commit(tidings.WithTx(ctx, db, tx), tx, body)
-	}}
+		},
+		Commit:   func(_ context.Context, tx *sqlx.Tx) error { return tx.Commit() },
+		Rollback: func(_ context.Context, tx *sqlx.Tx) error { return tx.Rollback() },
+	})
 }

@@ -142,6 +142,7 @@ func TestSandbox(t *testing.T) {
 func TestSandboxWithWrongTx(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		tx := r.db.MustBegin()
+		t.Cleanup(func() { _ = tx.Rollback() }) // if the test fails
 		require.NoError(t, tidingstest.Commit(t.Context(), r.db.DB, tx, func(ctx context.Context) error {
 			require.Same(t, tx, sqlxtx.From(ctx, r.db))
 			require.ErrorContains(t, r.in(ctx, func(context.Context) error { return nil }), "pass the *sql.Tx in it")

@@ -112,6 +112,7 @@ func TestInHook(t *testing.T) {
 		ctx, hook := tidings.NewTxHook(t.Context(), r.db.DB)
 		require.ErrorContains(t, r.in(ctx, func(context.Context) error { return nil }), "add it with WithTx")
 		tx := r.db.MustBegin()
+		t.Cleanup(func() { _ = tx.Rollback() }) // if the test fails
 		ctx = tidings.WithTx(ctx, r.db.DB, tx.Tx)
 		require.NoError(t, r.in(ctx, func(ctx context.Context) error { return r.note(ctx, 1) }))
 		require.ErrorIs(t, r.in(ctx, func(ctx context.Context) error { return errors.Join(r.note(ctx, 2), errNo) }), errNo)

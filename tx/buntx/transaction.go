@@ -1,0 +1,85 @@
+package buntx
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"reflect"
+	"sync/atomic"
+
+	"github.com/uptrace/bun"
+
+	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/nested"
+)
+
+// A transaction is the state of one that bun begins. It is a query hook of its own bun.Tx,
+// after those of the program.
+type transaction struct {
+	db         *bun.DB
+	opts       *sql.TxOptions
+	savepoints *nested.Savepoints // nil if this is a savepoint in another one
+	ended      atomic.Bool        // has seen a COMMIT or ROLLBACK
+}
+
+func (t *transaction) begin(ctx context.Context) (bun.Tx, error) {
+	t.savepoints = nested.New(ctx, t.db.DB)
+	return t.db.WithQueryHook(t).BeginTx(ctx, t.opts)
+}
+
+func (t *transaction) enter(ctx context.Context, tx bun.Tx) context.Context {
+	if t.savepoints != nil {
+		ctx = tidings.WithTx(ctx, t.db.DB, t)
+	}
+	return tidings.WithTx(tidings.WithTx(ctx, t.db.DB, tx.Tx), t.db.DB, tx)
+}
+
+func (t *transaction) commit(ctx context.Context, tx bun.Tx) error {
+	if t.ended.Load() {
+		return errors.New("tx/buntx: the function of InTx has called Commit or Rollback of its bun.Tx")
+	}
+	if hidesRollback(t.db.DB) {
+		if _, err := tx.Tx.ExecContext(ctx, "SELECT 1"); err != nil {
+			return err
+		}
+	}
+	t.ended.Store(true)
+	return tx.Commit()
+}
+
+// rollback does not show hooks the ROLLBACK of a transaction that has ended.
+func (t *transaction) rollback(_ context.Context, tx bun.Tx) error {
+	if t.ended.Load() {
+		return tx.Tx.Rollback()
+	}
+	return tx.Rollback()
+}
+
+// ownKey marks the context of statements that tidings follows itself.
+type ownKey struct{}
+
+// exec sets, releases and rolls back to savepoints of tidings.
+func exec(ctx context.Context, tx bun.Tx, statement string) error {
+	_, err := tx.ExecContext(context.WithValue(ctx, ownKey{}, true), statement)
+	return err
+}
+
+func (t *transaction) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
+
+// AfterQuery follows the savepoints that bun, or the program, sets.
+func (t *transaction) AfterQuery(ctx context.Context, event *bun.QueryEvent) {
+	switch {
+	case event.Err != nil || ctx.Value(ownKey{}) != nil:
+	case event.Query == "COMMIT" || event.Query == "ROLLBACK": // of the bun.Tx
+		t.ended.Store(true)
+	default:
+		t.savepoints.Ran(event.Query)
+	}
+}
+
+// hidesRollback reports whether the driver of db returns no error if COMMIT was answered by
+// ROLLBACK, because a statement of the transaction had failed. This is true of pgdriver. It
+// is recognised without importing it, because then every program would have to link it.
+func hidesRollback(db *sql.DB) bool {
+	return reflect.TypeOf(db.Driver()).PkgPath() == "github.com/uptrace/bun/driver/pgdriver"
+}

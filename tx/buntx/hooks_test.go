@@ -67,11 +67,12 @@ func TestSavepointStatements(t *testing.T) {
 			}
 			require.NoError(t, exec("SAVEPOINT a"))
 			require.NoError(t, r.note(ctx, 1))
-			if r.driver == "sqlite" { // Postgres aborts the transaction
-				require.Error(t, exec("ROLLBACK TO SAVEPOINT b"))
-			}
+			ended, cancel := context.WithCancel(ctx)
+			cancel()
+			_, err := tx.ExecContext(ended, "ROLLBACK TO SAVEPOINT a")
+			require.ErrorIs(t, err, context.Canceled)
 			require.NoError(t, exec("RELEASE SAVEPOINT a"))
-			_, err := tx.NewRaw("SAVEPOINT a").Exec(ctx)
+			_, err = tx.NewRaw("SAVEPOINT a").Exec(ctx)
 			require.NoError(t, err)
 			require.NoError(t, r.note(ctx, 2))
 			_, err = tx.NewRaw("ROLLBACK TO SAVEPOINT a").Exec(ctx)
@@ -129,6 +130,15 @@ func TestQueryHooks(t *testing.T) {
 			require.Zero(t, hook.inits)
 		}
 		require.Equal(t, []int{1, 2}, r.stored(t))
+
+		// What has ended is not rolled back.
+		*hook = recordingHook{}
+		require.Error(t, buntx.InTx(t.Context(), db, nil, func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "INSERT INTO payments VALUES (7)") // of no note, which COMMIT checks
+			return err
+		}))
+		require.Error(t, buntx.InTx(t.Context(), db, nil, func(_ context.Context, tx bun.Tx) error { return tx.Rollback() }))
+		require.Equal(t, []string{"BEGIN", "INSERT", "COMMIT", "BEGIN", "ROLLBACK"}, hook.operations)
 	})
 }
 

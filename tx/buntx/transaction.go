@@ -55,21 +55,19 @@ func (t *transaction) rollback(_ context.Context, tx bun.Tx) error {
 	return tx.Rollback()
 }
 
-// ownKey marks the context of statements that tidings follows itself.
-type ownKey struct{}
-
-// exec sets, releases and rolls back to savepoints of tidings.
+// exec sets, releases and rolls back to savepoints of tidings. AfterQuery follows them like
+// those of bun, which does no harm.
 func exec(ctx context.Context, tx bun.Tx, statement string) error {
-	_, err := tx.ExecContext(context.WithValue(ctx, ownKey{}, true), statement)
+	_, err := tx.ExecContext(ctx, statement)
 	return err
 }
 
 func (t *transaction) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
 
 // AfterQuery follows the savepoints that bun, or the program, sets.
-func (t *transaction) AfterQuery(ctx context.Context, event *bun.QueryEvent) {
+func (t *transaction) AfterQuery(_ context.Context, event *bun.QueryEvent) {
 	switch {
-	case event.Err != nil || ctx.Value(ownKey{}) != nil:
+	case event.Err != nil:
 	case event.Query == "COMMIT" || event.Query == "ROLLBACK": // of the bun.Tx
 		t.ended.Store(true)
 	default:

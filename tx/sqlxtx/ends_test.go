@@ -146,7 +146,11 @@ func TestSandboxWithWrongTx(t *testing.T) {
 		require.NoError(t, tidingstest.Commit(t.Context(), r.db.DB, tx, func(ctx context.Context) error {
 			require.Same(t, tx, sqlxtx.From(ctx, r.db))
 			require.ErrorContains(t, r.in(ctx, func(context.Context) error { return nil }), "pass the *sql.Tx in it")
-			return nil
+			return tidings.OnCommit(ctx, r.bus, func(ctx context.Context) error {
+				require.Same(t, tx, sqlxtx.From(ctx, r.db))
+				require.ErrorContains(t, r.in(ctx, func(context.Context) error { return nil }), "pass the *sql.Tx in it")
+				return nil
+			})
 		}))
 		require.NoError(t, tx.Rollback())
 	})

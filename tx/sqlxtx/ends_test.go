@@ -16,9 +16,10 @@ import (
 func TestCancelled(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		ctx, cancel := context.WithCancel(t.Context())
-		require.ErrorIs(t, r.in(ctx, func(ctx context.Context) error {
+		require.ErrorIs(t, sqlxtx.InTx(ctx, r.db, nil, func(ctx context.Context, tx *sqlx.Tx) error {
 			require.NoError(t, r.note(ctx, 1))
 			cancel()
+			_ = tx.Rollback() // as database/sql does soon, in another goroutine
 			return nil
 		}), context.Canceled)
 		require.ErrorIs(t, r.in(ctx, func(context.Context) error {
@@ -104,8 +105,19 @@ func TestRetry(t *testing.T) {
 			}
 			return nil
 		}))
-		r.requireCommitted(t, 2)
-		r.requireDropped(t, 1)
+		require.NoError(t, r.in(t.Context(), func(outer context.Context) error {
+			require.NoError(t, r.note(outer, 3))
+			return tidings.Transact(outer, retrying, func(ctx context.Context) error {
+				attempt += 2
+				require.NoError(t, r.note(ctx, attempt))
+				if attempt == 4 {
+					return errNo
+				}
+				return nil
+			})
+		}))
+		r.requireCommitted(t, 2, 3, 6)
+		r.requireDropped(t, 1, 4)
 	})
 }
 

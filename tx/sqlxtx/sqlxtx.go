@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"github.com/jmoiron/sqlx"
 
@@ -47,7 +48,13 @@ func transactor(db *sqlx.DB, opts *sql.TxOptions) tidings.Transactor {
 			return err
 		}
 		return tidings.InTx(ctx, db.DB, opts, func(ctx context.Context, tx *sql.Tx) error {
-			return body(tidings.WithTx(ctx, db.DB, wrap(db, tx)))
+			if err := body(tidings.WithTx(ctx, db.DB, wrap(db, tx))); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil { // Commit may return sql.ErrTxDone instead
+				return fmt.Errorf("tx/sqlxtx: commit: %w", err)
+			}
+			return nil
 		})
 	}}
 }

@@ -58,19 +58,23 @@ func TestCommitFails(t *testing.T) {
 // pgdriver itself returns no error then.
 func TestSwallowedError(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
-		err := r.in(t.Context(), func(ctx context.Context) error {
-			require.NoError(t, r.note(ctx, 1))
-			require.Error(t, insert(ctx, buntx.From(ctx, r.db), 1))
+		swallow := func(ctx context.Context, id int) error {
+			require.NoError(t, r.note(ctx, id))
+			require.Error(t, insert(ctx, buntx.From(ctx, r.db), id))
 			return nil
-		})
+		}
+		err := r.in(t.Context(), func(ctx context.Context) error { return swallow(ctx, 1) })
+		plain := tidings.InTx(t.Context(), r.db.DB, nil, func(ctx context.Context, _ *sql.Tx) error { return swallow(ctx, 2) })
 		if r.driver == "sqlite" {
 			require.NoError(t, err)
-			r.requireCommitted(t, 1)
+			require.NoError(t, plain)
+			r.requireCommitted(t, 1, 2)
 			return
 		}
 		require.ErrorContains(t, err, "tidings: commit: ")
+		require.ErrorContains(t, plain, "tidings: InTx: commit: ")
 		r.requireCommitted(t)
-		r.requireDropped(t, 1)
+		r.requireDropped(t, 1, 2)
 	})
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"reflect"
 	"sync/atomic"
 
 	"github.com/uptrace/bun"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/drivers"
 	"github.com/tidings-go/tidings/internal/nested"
 )
 
@@ -38,10 +38,8 @@ func (t *transaction) commit(ctx context.Context, tx bun.Tx) error {
 	if t.ended.Load() {
 		return errors.New("tx/buntx: the function of InTx has called Commit or Rollback of its bun.Tx")
 	}
-	if hidesRollback(t.db.DB) {
-		if _, err := tx.Tx.ExecContext(ctx, "SELECT 1"); err != nil {
-			return err
-		}
+	if err := drivers.CheckOf(t.db.DB).Commit(ctx, tx.Tx); err != nil {
+		return err
 	}
 	t.ended.Store(true)
 	return tx.Commit()
@@ -73,11 +71,4 @@ func (t *transaction) AfterQuery(_ context.Context, event *bun.QueryEvent) {
 	default:
 		t.savepoints.Ran(event.Query)
 	}
-}
-
-// hidesRollback reports whether the driver of db returns no error if COMMIT was answered by
-// ROLLBACK, because a statement of the transaction had failed. This is true of pgdriver. It
-// is recognised without importing it, because then every program would have to link it.
-func hidesRollback(db *sql.DB) bool {
-	return reflect.TypeOf(db.Driver()).PkgPath() == "github.com/uptrace/bun/driver/pgdriver"
 }

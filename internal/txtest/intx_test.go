@@ -118,6 +118,17 @@ func TestInTxCancelled(t *testing.T) {
 		require.Equal(t, []string{"BEGIN", "I1", "ROLLBACK", "R1"}, r.Statements())
 		require.Empty(t, r.Reported())
 	})
+	t.Run("before the commit, and noticed", func(t *testing.T) {
+		t.Parallel()
+		r := txtest.NewSQLRig(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		require.ErrorIs(t, r.InTx(ctx, func(_ context.Context, tx *sql.Tx) error {
+			cancel()
+			_ = tx.Rollback() // as database/sql does soon, in another goroutine
+			return nil
+		}), context.Canceled)
+		require.Equal(t, []string{"BEGIN", "ROLLBACK"}, r.Statements())
+	})
 	t.Run("at the commit", func(t *testing.T) {
 		t.Parallel()
 		// The client hangs up between commit and delivery.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/jmoiron/sqlx"
 
@@ -48,13 +47,7 @@ func transactor(db *sqlx.DB, opts *sql.TxOptions) tidings.Transactor {
 			return err
 		}
 		return tidings.InTx(ctx, db.DB, opts, func(ctx context.Context, tx *sql.Tx) error {
-			if err := body(tidings.WithTx(ctx, db.DB, wrap(db, tx))); err != nil {
-				return err
-			}
-			if err := ctx.Err(); err != nil { // Commit may return sql.ErrTxDone instead
-				return fmt.Errorf("tx/sqlxtx: commit: %w", err)
-			}
-			return nil
+			return body(tidings.WithTx(ctx, db.DB, wrap(db, tx)))
 		})
 	}}
 }

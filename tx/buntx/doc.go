@@ -23,6 +23,10 @@
 // The reverse is an error, since bun cannot take over a *sql.Tx: begin the outer transaction
 // with InTx, too, or use From, with which queries work in both.
 //
+// Several *bun.DB around one *sql.DB, such as those that WithQueryHook and WithNamedArg
+// return, share its transactions. Code inside gets the bun.Tx of the outermost InTx, with the
+// hooks and arguments of the *bun.DB there.
+//
 // # Savepoints
 //
 // An InTx inside another sets a savepoint. So do BeginTx and RunInTx of a bun.Tx: events

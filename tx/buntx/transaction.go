@@ -23,8 +23,15 @@ type transaction struct {
 }
 
 func (t *transaction) begin(ctx context.Context) (bun.Tx, error) {
-	t.savepoints = nested.New(ctx, t.db.DB)
-	return t.db.WithQueryHook(t).BeginTx(ctx, t.opts)
+	t.savepoints = nested.Of(ctx, t.db.DB)
+	tx, err := t.db.WithQueryHook(t).BeginTx(ctx, t.opts)
+	if err != nil {
+		return tx, err
+	}
+	if err := drivers.CheckOf(t.db.DB).Begin(ctx, tx.Tx); err != nil {
+		return tx, errors.Join(err, tx.Rollback())
+	}
+	return tx, nil
 }
 
 func (t *transaction) enter(ctx context.Context, tx bun.Tx) context.Context {

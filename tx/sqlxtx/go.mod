@@ -32,3 +32,5 @@ require (
 replace github.com/tidings-go/tidings => ../../
 
 replace github.com/tidings-go/tidings/eventlog => ../../eventlog
+
+replace github.com/tidings-go/tidings/tx/pgxtx => ../pgxtx

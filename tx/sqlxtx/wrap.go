@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"runtime"
+	"sync"
+	"weak"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -12,8 +15,25 @@ import (
 // wrap returns tx as a transaction of db. sqlx exports no function for that: the driver's
 // name, which says how placeholders look, and the setting of Unsafe are in fields that only
 // DB.BeginTxx copies. So wrap calls it on a copy of db without a server, and replaces the
-// *sql.Tx. This costs a few microseconds.
+// *sql.Tx. This costs a few microseconds, so the result is kept as long as db is.
 func wrap(db *sqlx.DB, tx *sql.Tx) *sqlx.Tx {
+	key := weak.Make(db)
+	kept, ok := templates.Load(key)
+	if !ok {
+		var other bool
+		if kept, other = templates.LoadOrStore(key, template(db)); !other {
+			runtime.AddCleanup(db, func(key weak.Pointer[sqlx.DB]) { templates.Delete(key) }, key)
+		}
+	}
+	wrapped := *kept.(*sqlx.Tx)
+	wrapped.Tx, wrapped.Mapper = tx, db.Mapper // which db.MapperFunc replaces
+	return &wrapped
+}
+
+// templates has a *sqlx.Tx without a transaction for each weak.Pointer[sqlx.DB].
+var templates sync.Map
+
+func template(db *sqlx.DB) *sqlx.Tx {
 	idle := *db
 	idle.DB = sql.OpenDB(nowhere{}) // not kept, since it has a goroutine
 	defer idle.DB.Close()
@@ -22,7 +42,7 @@ func wrap(db *sqlx.DB, tx *sql.Tx) *sqlx.Tx {
 		panic(err) // nowhere has no errors
 	}
 	_ = wrapped.Tx.Rollback() // gives the connection back
-	wrapped.Tx = tx
+	wrapped.Tx = nil
 	return wrapped
 }
 

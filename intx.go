@@ -97,9 +97,6 @@ func begin(ctx context.Context, db *sql.DB, opts *sql.TxOptions, body func(conte
 	if err := m.fate.Check(); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil { // tx.Commit may return sql.ErrTxDone instead
-		return fmt.Errorf("tidings: InTx: commit: %w", err)
-	}
 	if err := check.Commit(ctx, tx); err != nil {
 		return fmt.Errorf("tidings: InTx: commit: %w", err)
 	}

@@ -80,11 +80,16 @@ func (l *connected[T]) run(ctx context.Context, body func(context.Context) error
 		return fmt.Errorf("tidings: a transaction inside one of the same database whose %v is not in ctx: let the TxFunc, or the code that calls NewTxHook, add it with WithTx", reflect.TypeFor[T]())
 	}
 	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if tx, ok := b.Tx.(T); ok && b.DB == l.db {
-			b.Mu.Lock()
-			defer b.Mu.Unlock()
-			return l.savepoint(ctx, tx, b.Committing(body))
+		if b.DB != l.db {
+			continue
 		}
+		tx, ok := b.Tx.(T)
+		if !ok {
+			return fmt.Errorf("tidings: a transaction of a test that is a %T, where one that is a %v was expected: pass that to package tidingstest", b.Tx, reflect.TypeFor[T]())
+		}
+		b.Mu.Lock()
+		defer b.Mu.Unlock()
+		return l.savepoint(ctx, tx, b.Committing(body))
 	}
 	if found {
 		return fmt.Errorf("tidings: a transaction with a %v of the same database in ctx, added by WithTx without NewTxHook: events would be delivered although that may roll back", reflect.TypeFor[T]())

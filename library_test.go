@@ -162,6 +162,7 @@ func TestNewTransactorInATest(t *testing.T) {
 	nothing := func(context.Context) error { return nil }
 	require.NoError(t, tidings.Transact(ctx, db.transactor(), nothing))
 	require.Equal(t, "SAVEPOINT; CHECK; RELEASE SAVEPOINT", db.said())
+	require.ErrorContains(t, tidings.Transact(testhook.WithBase(t.Context(), db, 7, checked), db.transactor(), nothing), "a transaction of a test that is a int, where one that is a tidings_test.scriptedTx was expected")
 	require.NoError(t, tidings.Transact(ctx, other.transactor(), nothing))
 	require.Equal(t, "BEGIN; COMMIT", other.said())
 	db.refuse = map[string]error{"CHECK": errors.New("refused")}

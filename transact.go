@@ -47,7 +47,8 @@ type Transactor struct {
 // one that a library has kept, such as the Statement.Context of GORM in a model hook.
 //
 // Transact returns nil if and only if the transaction has committed, or has joined
-// the outer one. It does not return the errors of handlers that run after the commit;
+// the outer one. If ctx has ended, the error also wraps that of ctx, whatever the driver
+// says. It does not return the errors of handlers that run after the commit;
 // the bus's error handler gets them. These handlers run before Transact returns, when
 // run has given the connection back. Their context has the values of ctx but not its
 // cancellation.
@@ -83,9 +84,19 @@ func transact(ctx context.Context, of Transactor, fn func(context.Context) error
 		}
 	}()
 	if err := of.Run(withBase(t.pending.enter(ctx, txState{db: of.DB, pending: t, own: t.whole.scope}), parent), t.body); err != nil {
-		return err
+		return cancelled(ctx, err)
 	}
 	return t.commit()
+}
+
+// cancelled returns err, which also wraps the error of ctx if ctx has ended: database/sql
+// rolls back then, and returns sql.ErrTxDone, or what the driver says.
+func cancelled(ctx context.Context, err error) error {
+	cause := ctx.Err()
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", err, cause)
 }
 
 // A transaction is the state of one call of transact.

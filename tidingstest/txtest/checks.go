@@ -173,13 +173,32 @@ func checkCancelled(r *rig) {
 		select {
 		case <-ctx.Done():
 		case <-r.ctx.Done():
-			return errors.New("the context of Transact was cancelled, and that of its function was not: the TxFunc must pass on its own context")
+			r.problem("the context of Transact was cancelled, and that of its function was not: the TxFunc must pass on its own context")
 		}
 		return r.publish(ctx, 2)
 	}), context.Canceled)
 	r.committed()
 	r.dropped(1)
 	r.goesOn()
+}
+
+// A statement fails because its context has ended, whatever the driver says then.
+func checkCancelledStatement(r *rig) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	err := r.transact(ctx, func(ctx context.Context) error {
+		if err := r.insert(ctx, 1); err != nil {
+			return err
+		}
+		cancel()
+		return r.insert(ctx, 2)
+	})
+	if err != nil {
+		r.fails(err, context.Canceled)
+	}
+	want := ifNil(err, 1, 2) // of a library that does not look at the context
+	r.committed(want...)
+	r.goesOn(want...)
 }
 
 // The function does not notice that its context has ended. The TxFunc may commit or fail.

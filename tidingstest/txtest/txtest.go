@@ -132,6 +132,7 @@ var checks = []check{
 	{name: "commit fails", run: checkCommitFails},
 	{name: "cancelled before", run: checkCancelledBefore},
 	{name: "cancelled", run: checkCancelled},
+	{name: "cancelled in a statement", run: checkCancelledStatement},
 	{name: "cancelled at the end", run: checkCancelledAtEnd},
 	{name: "finished", run: checkFinished},
 	{name: "fails once", run: checkFailsOnce},

@@ -28,6 +28,30 @@ func TestInTxWhereTheCommitSucceeds(t *testing.T) {
 	})
 }
 
+// database/sql rolls back when ctx ends, and says that the transaction has ended already.
+func TestInTxCancelled(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, open func(t *testing.T) database) {
+		d := open(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		err := tidings.InTx(ctx, d.pool, nil, func(_ context.Context, tx *sql.Tx) error {
+			_, err := tx.Exec(d.insert, 1)
+			require.NoError(t, err)
+			cancel()
+			for err == nil { // until database/sql has noticed
+				_, err = tx.Exec(d.insert, 2)
+			}
+			require.NotErrorIs(t, err, context.Canceled)
+			return err
+		})
+		require.ErrorIs(t, err, sql.ErrTxDone)
+		require.ErrorIs(t, err, context.Canceled)
+		stored, err := d.stored(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, stored)
+	})
+}
+
 // requireBoth runs fn in a transaction after a row and an event, and checks that both are
 // there if InTx returns nil, and neither if it fails.
 func requireBoth(t *testing.T, d database, fn func(context.Context, *sql.Tx) error) error {

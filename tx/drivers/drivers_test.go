@@ -104,7 +104,7 @@ func mariadb(t *testing.T) database {
 	return opened(t, "mysql", config.FormatDSN(), database{
 		insert: `INSERT INTO notes (n) VALUES (?)`,
 		fail:   `INSERT INTO nowhere VALUES (1)`,
-	}, `CREATE TABLE notes (id INTEGER AUTO_INCREMENT PRIMARY KEY, n INTEGER UNIQUE, v INTEGER NOT NULL DEFAULT 0)`)
+	}, `CREATE TABLE notes (id INTEGER AUTO_INCREMENT PRIMARY KEY, n INTEGER , v INTEGER NOT NULL DEFAULT 0)`)
 }
 
 func opened(t *testing.T, driver, dsn string, d database, tables ...string) database {

@@ -28,7 +28,8 @@ func TestInTxWhereTheCommitSucceeds(t *testing.T) {
 	})
 }
 
-// database/sql rolls back when ctx ends, and says that the transaction has ended already.
+// When ctx ends, database/sql rolls back, and says later that the transaction has ended
+// already, or what the driver says.
 func TestInTxCancelled(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, open func(t *testing.T) database) {
@@ -38,13 +39,12 @@ func TestInTxCancelled(t *testing.T) {
 			_, err := tx.Exec(d.insert, 1)
 			require.NoError(t, err)
 			cancel()
-			for err == nil { // until database/sql has noticed
-				_, err = tx.Exec(d.insert, 2)
+			for n := 2; err == nil; n++ { // until database/sql has noticed
+				_, err = tx.Exec(d.insert, n)
 			}
 			require.NotErrorIs(t, err, context.Canceled)
 			return err
 		})
-		require.ErrorIs(t, err, sql.ErrTxDone)
 		require.ErrorIs(t, err, context.Canceled)
 		stored, err := d.stored(t.Context())
 		require.NoError(t, err)

@@ -107,6 +107,7 @@ require (
 	github.com/spf13/cobra v1.7.0 // indirect
 	github.com/spf13/pflag v1.0.5 // indirect
 	github.com/tetratelabs/wazero v1.9.0 // indirect
+	github.com/tidings-go/tidings/tx/buntx v0.0.0
 	github.com/tidings-go/tidings/tx/gormtx v0.0.0
 	github.com/tidwall/gjson v1.19.0 // indirect
 	github.com/tidwall/match v1.2.0 // indirect
@@ -160,3 +161,5 @@ tool entgo.io/ent/cmd/ent
 replace github.com/tidings-go/tidings/tx/pgxtx => ../tx/pgxtx
 
 replace github.com/tidings-go/tidings/tx/gormtx => ../tx/gormtx
+
+replace github.com/tidings-go/tidings/tx/buntx => ../tx/buntx

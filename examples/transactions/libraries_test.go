@@ -23,6 +23,7 @@ import (
 	"github.com/tidings-go/tidings/examples/transactions"
 	"github.com/tidings-go/tidings/examples/transactions/ent"
 	"github.com/tidings-go/tidings/internal/testdb"
+	"github.com/tidings-go/tidings/tx/buntx"
 	"github.com/tidings-go/tidings/tx/gormtx"
 	"github.com/tidings-go/tidings/tx/pgxtx"
 )
@@ -114,13 +115,13 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 		db := bun.NewDB(conn, dialect)
 		return withTransactor(library{
 			insert: func(ctx context.Context, number string) error {
-				return inTx(ctx, db, func(tx bun.Tx) error {
+				return inTx(ctx, conn, func(tx bun.Tx) error {
 					_, err := tx.NewInsert().Model(&Invoice{Number: number}).Exec(ctx)
 					return err
 				})
 			},
 			exec: func(ctx context.Context, query string) error {
-				return inTx(ctx, db, func(tx bun.Tx) error {
+				return inTx(ctx, conn, func(tx bun.Tx) error {
 					_, err := tx.ExecContext(ctx, query)
 					return err
 				})
@@ -129,10 +130,10 @@ func testBun(t *testing.T, open newDB, dialect schema.Dialect) {
 				tx, err := db.BeginTx(context.Background(), nil)
 				require.NoError(t, err)
 				t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
-				return db, tx
+				return conn, tx
 			},
 			stored: numbers(observer),
-		}, transactions.Bun(db))
+		}, buntx.Transactor(db))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidings-go/tidings/internal/drivers"
 	"github.com/tidings-go/tidings/internal/savepoint"
+	"github.com/tidings-go/tidings/internal/sqltx"
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
@@ -148,6 +149,9 @@ func inTest(ctx context.Context, b *testhook.Base, outer *txState, body func(con
 }
 
 func init() {
+	sqltx.TxFunc = func(db *sql.DB, opts *sql.TxOptions) func(context.Context, func(context.Context) error) error {
+		return sqlTx(db, opts)
+	}
 	testhook.WithTx = func(ctx context.Context, db, tx any) (context.Context, func() error) {
 		s := txState{db: db, value: tx, fate: &savepoint.Fate{}}
 		return enter(ctx, s), s.fate.Check

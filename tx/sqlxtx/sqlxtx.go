@@ -8,6 +8,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/tidings-go/tidings"
+	"github.com/tidings-go/tidings/internal/sqltx"
 	"github.com/tidings-go/tidings/internal/testhook"
 )
 
@@ -40,13 +41,15 @@ func Transactor(db *sqlx.DB) tidings.Transactor {
 	return transactor(db, nil)
 }
 
-// transactor lets tidings.InTx run the transactions, and adds the *sqlx.Tx to them.
+// transactor adds the *sqlx.Tx to the transactions of tidings.InTx.
 func transactor(db *sqlx.DB, opts *sql.TxOptions) tidings.Transactor {
+	run := sqltx.TxFunc(db.DB, opts)
 	return tidings.Transactor{DB: db.DB, Run: func(ctx context.Context, body func(context.Context) error) error {
 		if err := checkTest(ctx, db); err != nil {
 			return err
 		}
-		return tidings.InTx(ctx, db.DB, opts, func(ctx context.Context, tx *sql.Tx) error {
+		return run(ctx, func(ctx context.Context) error {
+			tx, _ := tidings.TxFrom[*sql.Tx](ctx, db.DB)
 			return body(tidings.WithTx(ctx, db.DB, wrap(db, tx)))
 		})
 	}}

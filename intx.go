@@ -22,7 +22,9 @@ import (
 // another isolation level is an error. Inside an InTx on another db, it begins a
 // separate transaction.
 //
-// InTx returns the error of fn, or of beginning, committing or rolling back. If it
+// InTx returns the error of fn, or of beginning, committing or rolling back. The drivers
+// bun/driver/pgdriver and go-sql-driver/mysql may report a commit that did not happen: with
+// them, InTx runs a statement before the COMMIT that fails then. If it
 // cannot set or release a savepoint, it returns an error and rolls its scope back; if
 // it cannot roll back to a savepoint, the outer transaction can no longer commit.
 // InTx is safe to call concurrently and inside a handler.

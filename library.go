@@ -40,14 +40,17 @@ type Library[T any] struct {
 // roll back to a savepoint, it rolls back all of the transaction. In a context of
 // [tidingstest.Sandbox], the transaction of the test replaces db.
 //
-// This is the Transactor of a *sqlx.DB:
+// This is the Transactor of an *ent.Client, for which ent needs the feature sql/execquery:
 //
-//	tidings.NewTransactor(db.DB, tidings.Library[*sqlx.Tx]{
-//		Begin:    func(ctx context.Context) (*sqlx.Tx, error) { return db.BeginTxx(ctx, nil) },
-//		Exec:     func(ctx context.Context, tx *sqlx.Tx, s string) error { _, err := tx.ExecContext(ctx, s); return err },
-//		Commit:   func(_ context.Context, tx *sqlx.Tx) error { return tx.Commit() },
-//		Rollback: func(_ context.Context, tx *sqlx.Tx) error { return tx.Rollback() },
+//	tidings.NewTransactor(client, tidings.Library[*ent.Tx]{
+//		Begin:    client.Tx,
+//		Exec:     func(ctx context.Context, tx *ent.Tx, s string) error { _, err := tx.ExecContext(ctx, s); return err },
+//		Commit:   func(_ context.Context, tx *ent.Tx) error { return tx.Commit() },
+//		Rollback: func(_ context.Context, tx *ent.Tx) error { return tx.Rollback() },
 //	})
+//
+// Package tidingstest/txtest tests a Transactor. For pgx, GORM, bun and sqlx there are
+// modules: tx/pgxtx, tx/gormtx, tx/buntx and tx/sqlxtx.
 //
 // NewTransactor panics if db cannot stand for a database, or a function is missing.
 //

@@ -19,14 +19,16 @@ import (
 // context of the outer transaction may not have ended. Use [context.WithoutCancel]
 // for that if the library does not.
 //
-// This is a TxFunc for bun, whose RunInTx method sets the savepoints:
+// [NewTransactor] makes a TxFunc that does all of this from the functions of a library.
+// Write one yourself only to add to it, for example retries:
 //
-//	func(ctx context.Context, body func(context.Context) error) error {
-//		run := func(_ context.Context, tx bun.Tx) error { return body(tidings.WithTx(ctx, db, tx)) }
-//		if tx, ok := tidings.TxFrom[bun.Tx](ctx, db); ok {
-//			return tx.RunInTx(context.WithoutCancel(ctx), nil, run)
+//	func(ctx context.Context, body func(context.Context) error) (err error) {
+//		for range 3 {
+//			if err = of.Run(ctx, body); err == nil || !isSerializationFailure(err) {
+//				break
+//			}
 //		}
-//		return db.RunInTx(ctx, nil, run)
+//		return err
 //	}
 type TxFunc func(ctx context.Context, body func(context.Context) error) error
 

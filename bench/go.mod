@@ -18,6 +18,7 @@ require (
 	github.com/hallgren/eventsourcing/eventstore/sql v0.7.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jilio/ebu v0.17.0
+	github.com/jmoiron/sqlx v1.4.0
 	github.com/kelindar/event v1.5.2
 	github.com/maniartech/signals v1.3.1
 	github.com/mehdihadeli/go-mediatr v1.4.0
@@ -32,6 +33,10 @@ require (
 	github.com/tidings-go/tidings v0.0.0
 	github.com/tidings-go/tidings/durable v0.0.0
 	github.com/tidings-go/tidings/eventlog v0.0.0
+	github.com/uptrace/bun v1.3.0
+	github.com/uptrace/bun/dialect/pgdialect v1.3.0
+	gorm.io/driver/postgres v1.6.3
+	gorm.io/gorm v1.31.2
 	modernc.org/sqlite v1.60.1
 )
 
@@ -67,16 +72,22 @@ require (
 	github.com/jcmturner/gofork v1.7.6 // indirect
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // indirect
 	github.com/jcmturner/rpc/v2 v2.0.3 // indirect
+	github.com/jinzhu/inflection v1.0.0 // indirect
+	github.com/jinzhu/now v1.1.5 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect
 	github.com/nats-io/jwt/v2 v2.8.2 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
+	github.com/puzpuzpuz/xsync/v3 v3.5.1 // indirect
 	github.com/rabbitmq/amqp091-go v1.10.0 // indirect
 	github.com/rcrowley/go-metrics v0.0.0-20250401214520-65e299d6c5c9 // indirect
+	github.com/tmthrgd/go-hex v0.0.0-20190904060850-447a3041c3bc // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
 	github.com/vmihailenco/msgpack v4.0.4+incompatible // indirect
+	github.com/vmihailenco/msgpack/v5 v5.4.1 // indirect
+	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
 	github.com/xdg-go/pbkdf2 v1.0.0 // indirect
 	github.com/xdg-go/scram v1.2.0 // indirect
 	github.com/xdg-go/stringprep v1.0.4 // indirect
@@ -123,7 +134,10 @@ require (
 	github.com/tidings-go/tidings/relay/kafka v0.0.0
 	github.com/tidings-go/tidings/relay/nats v0.0.0
 	github.com/tidings-go/tidings/relay/redis v0.0.0
+	github.com/tidings-go/tidings/tx/buntx v0.0.0
+	github.com/tidings-go/tidings/tx/gormtx v0.0.0
 	github.com/tidings-go/tidings/tx/pgxtx v0.0.0
+	github.com/tidings-go/tidings/tx/sqlxtx v0.0.0
 	github.com/tidwall/gjson v1.19.0 // indirect
 	github.com/tidwall/match v1.2.0 // indirect
 	github.com/tidwall/pretty v1.2.1 // indirect
@@ -158,3 +172,9 @@ replace github.com/tidings-go/tidings/relay/nats => ../relay/nats
 replace github.com/tidings-go/tidings/relay/redis => ../relay/redis
 
 replace github.com/tidings-go/tidings/tx/pgxtx => ../tx/pgxtx
+
+replace github.com/tidings-go/tidings/tx/gormtx => ../tx/gormtx
+
+replace github.com/tidings-go/tidings/tx/buntx => ../tx/buntx
+
+replace github.com/tidings-go/tidings/tx/sqlxtx => ../tx/sqlxtx

@@ -19,7 +19,7 @@ func checkNestingRefused(r *rig) {
 			return nil
 		})
 		if err == nil || called {
-			return fmt.Errorf("Transact inside of Transact called its function (%v) and returned %w", called, orNil(err))
+			return fmt.Errorf("a Transact inside another called its function (%v) and returned %w", called, orNil(err))
 		}
 		return r.insert(ctx, 2)
 	}))

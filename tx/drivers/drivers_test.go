@@ -15,8 +15,6 @@ import (
 	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
-	_ "github.com/ncruces/go-sqlite3/driver"
-	_ "github.com/ncruces/go-sqlite3/embed"
 	"github.com/stretchr/testify/require"
 	_ "github.com/uptrace/bun/driver/pgdriver"
 	_ "modernc.org/sqlite"
@@ -36,17 +34,19 @@ type database struct {
 	failCommit string
 }
 
+// drivers opens a database of its own with each driver.
+var drivers = map[string]func(t *testing.T) database{
+	"modernc":  sqlite("sqlite", "_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)"),
+	"pgx":      postgres("pgx"),
+	"pq":       postgres("postgres"),
+	"pgdriver": postgres("pg"),
+	"MariaDB":  mariadb,
+}
+
 // each runs test with each driver.
 func each(t *testing.T, test func(t *testing.T, open func(t *testing.T) database)) {
 	t.Helper()
-	for name, open := range map[string]func(t *testing.T) database{
-		"modernc":  sqlite("sqlite", "_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)"),
-		"ncruces":  sqlite("sqlite3", "_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)"),
-		"pgx":      postgres("pgx"),
-		"pq":       postgres("postgres"),
-		"pgdriver": postgres("pg"),
-		"MariaDB":  mariadb,
-	} {
+	for name, open := range drivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, open)

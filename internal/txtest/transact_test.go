@@ -309,15 +309,26 @@ func TestPublishFromSeveralGoroutinesOfOneTransaction(t *testing.T) {
 	r.On(tidings.AfterCommit, "", inOrder(&after))
 	require.NoError(t, r.Transact(t.Context(), func(ctx context.Context) error {
 		var wg sync.WaitGroup
+		// What is published while a savepoint is set belongs to it, in any goroutine.
+		var savepoint sync.RWMutex
+		publish := func(n int) error {
+			savepoint.RLock()
+			defer savepoint.RUnlock()
+			return r.Publish(ctx, n)
+		}
+		rollBack := func() error {
+			savepoint.Lock()
+			defer savepoint.Unlock()
+			return tidings.Transact(ctx, txtest.Bare, func(context.Context) error { return txtest.ErrTx })
+		}
 		for g := range goroutines {
 			wg.Go(func() {
 				for i := range each {
-					if err := r.Publish(ctx, g*each+i); err != nil {
+					if err := publish(g*each + i); err != nil {
 						t.Error(err)
 					}
-					if i%10 == 0 { // scopes come and go at the same time
-						err := tidings.Transact(ctx, txtest.Bare, func(ctx context.Context) error { return txtest.ErrTx })
-						if !errors.Is(err, txtest.ErrTx) {
+					if i%10 == 0 { // savepoints come and go
+						if err := rollBack(); !errors.Is(err, txtest.ErrTx) {
 							t.Error(err)
 						}
 					}

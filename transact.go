@@ -45,8 +45,9 @@ type Transactor struct {
 // separate.
 //
 // An event belongs to the transaction or savepoint that was begun last on the database
-// of its context, whichever context of that transaction it is published with: also with
-// one that a library has kept, such as the Statement.Context of GORM in a model hook.
+// of its context, whichever context of that transaction it is published with, and in
+// whichever goroutine: also with a context that a library has kept, such as the
+// Statement.Context of GORM in a model hook.
 //
 // Transact returns nil if and only if the transaction has committed, or has joined
 // the outer one. If ctx has ended, the error also wraps that of ctx, whatever the driver

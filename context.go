@@ -279,15 +279,21 @@ func (n *node) scopeOn(db any) (*txScope, error) {
 	if !innermost.Open() {
 		return nil, ErrTxDone
 	}
-	for s := n.transactions(); s != nil; s = s.next {
+	own := n.transactions().scopeOf(db)
+	if own != nil && !own.Open() {
+		return nil, ErrTxDone
+	}
+	return own, nil
+}
+
+// scopeOf returns the innermost scope of db, entered or pending, or nil.
+func (s *txState) scopeOf(db any) *txScope {
+	for ; s != nil; s = s.next {
 		if s.own != nil && s.db == db {
-			if !s.own.Open() {
-				return nil, ErrTxDone
-			}
-			return s.own, nil
+			return s.own
 		}
 	}
-	return nil, nil // of another database
+	return nil
 }
 
 // scopeWithin returns the innermost scope if it is inside outer, and outer otherwise.
@@ -298,19 +304,14 @@ func (n *node) scopeWithin(outer *txScope) *txScope {
 	return outer
 }
 
-// of returns the innermost state with a *sql.Tx of db, or nil, and whether a scope of db
-// was entered.
-func (s *txState) of(db *sql.DB) (tx *txState, entered bool) {
-	for ; s != nil && (tx == nil || !entered); s = s.next {
-		if s.db != any(db) {
-			continue
-		}
-		entered = entered || s.own != nil && s.pending == nil
-		if _, ok := s.value.(*sql.Tx); ok && tx == nil {
-			tx = s
+// sqlTxOf returns the innermost state with a *sql.Tx of db, or nil.
+func (s *txState) sqlTxOf(db *sql.DB) *txState {
+	for ; s != nil; s = s.next {
+		if _, ok := s.value.(*sql.Tx); ok && s.db == any(db) {
+			return s
 		}
 	}
-	return tx, entered
+	return nil
 }
 
 // entered reports whether a scope of db was entered.

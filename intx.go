@@ -33,8 +33,7 @@ func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(context.
 		return errors.New("tidings: InTx with a nil database or function")
 	}
 	return transact(ctx, Transactor{db, sqlTx(db, opts)}, func(ctx context.Context) error {
-		outer, _ := nodeFrom(ctx).tx.of(db)
-		return fn(ctx, outer.value.(*sql.Tx))
+		return fn(ctx, nodeFrom(ctx).tx.sqlTxOf(db).value.(*sql.Tx))
 	})
 }
 
@@ -48,17 +47,16 @@ func SQL(db *sql.DB) Transactor {
 // sqlTx returns the TxFunc of InTx.
 func sqlTx(db *sql.DB, opts *sql.TxOptions) TxFunc {
 	return func(ctx context.Context, body func(context.Context) error) error {
-		outer, entered := nodeFrom(ctx).transactions().of(db)
+		transactions := nodeFrom(ctx).transactions()
+		outer, entered := transactions.sqlTxOf(db), transactions.entered(db)
 		switch {
 		case outer != nil && entered:
 			return outer.savepoint(ctx, opts, body)
 		case entered:
 			return errors.New("tidings: InTx inside a transaction of this database whose *sql.Tx is not in ctx: let the TxFunc, or the code that calls NewTxHook, add it with WithTx")
 		}
-		for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-			if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(db) {
-				return inTest(ctx, b, &txState{value: tx, db: db, fate: &savepoint.Fate{}}, body)
-			}
+		if tx, b := testhook.TxOf[*sql.Tx](ctx, db); b != nil {
+			return inTest(ctx, b, &txState{value: tx, db: db, fate: &savepoint.Fate{}}, body)
 		}
 		if outer != nil {
 			return errors.New("tidings: InTx with a *sql.Tx of this database in ctx, added by WithTx without NewTxHook: events would be delivered although that may roll back")

@@ -82,13 +82,10 @@ func (l *connected[T]) run(ctx context.Context, body func(context.Context) error
 	case entered:
 		return fmt.Errorf("tidings: a transaction inside one of the same database whose %v is not in ctx: let the TxFunc, or the code that calls NewTxHook, add it with WithTx", reflect.TypeFor[T]())
 	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if b.DB != l.db {
-			continue
-		}
-		tx, ok := b.Tx.(T)
+	if of, b := testhook.TxOf[any](ctx, l.db); b != nil {
+		tx, ok := of.(T)
 		if !ok {
-			return fmt.Errorf("tidings: a transaction of a test that is a %T, where one that is a %v was expected: pass that to package tidingstest", b.Tx, reflect.TypeFor[T]())
+			return fmt.Errorf("tidings: a transaction of a test that is a %T, where one that is a %v was expected: pass that to package tidingstest", of, reflect.TypeFor[T]())
 		}
 		b.Mu.Lock()
 		defer b.Mu.Unlock()

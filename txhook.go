@@ -249,10 +249,8 @@ func init() {
 		}
 	}
 	txend.Attach = func(ctx context.Context, db any, attach func() any) any {
-		for s := nodeFrom(ctx).transactions(); s != nil; s = s.next {
-			if s.own != nil && s.db == db {
-				return s.own.Queue().Attached(attach)
-			}
+		if s := nodeFrom(ctx).transactions().scopeOf(db); s != nil {
+			return s.Queue().Attached(attach)
 		}
 		return nil
 	}

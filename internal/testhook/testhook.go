@@ -54,6 +54,17 @@ func BaseFrom(ctx context.Context) *Base {
 	return b
 }
 
+// TxOf returns the innermost Base of ctx whose DB is db and whose Tx has type T, and that
+// Tx. It returns nil if there is none.
+func TxOf[T any](ctx context.Context, db any) (tx T, b *Base) {
+	for b = BaseFrom(ctx); b != nil; b = b.Outer {
+		if found, ok := b.Tx.(T); ok && b.DB == db {
+			return found, b
+		}
+	}
+	return tx, nil
+}
+
 // WithTx does what tidings.WithTx does, for a transaction that a test has begun on
 // db; the caller then calls tidings.NewTxHook. Code inside that begins a transaction
 // on db gets a savepoint. The returned function returns an error if the transaction

@@ -58,15 +58,13 @@ func transactor(db *bun.DB, opts *sql.TxOptions) tidings.Transactor {
 // check returns an error if ctx is in a transaction in which InTx with opts is impossible.
 func check(ctx context.Context, db *sql.DB, opts *sql.TxOptions) error {
 	_, found := tidings.TxFrom[bun.Tx](ctx, db)
-	for b := testhook.BaseFrom(ctx); b != nil && !found; b = b.Outer {
-		if b.DB == any(db) {
-			if _, found = b.Tx.(bun.Tx); !found {
-				return fmt.Errorf("tx/buntx: InTx in a test whose transaction is a %T: begin it with BeginTx of the *bun.DB, and pass the *sql.DB and the bun.Tx to tidingstest.Commit", b.Tx)
+	if !found {
+		if tx, b := testhook.TxOf[any](ctx, db); b != nil {
+			if _, ok := tx.(bun.Tx); !ok {
+				return fmt.Errorf("tx/buntx: InTx in a test whose transaction is a %T: begin it with BeginTx of the *bun.DB, and pass the *sql.DB and the bun.Tx to tidingstest.Commit", tx)
 			}
 			return nil
 		}
-	}
-	if !found {
 		if _, ok := tidings.TxFrom[*sql.Tx](ctx, db); ok {
 			return errors.New("tx/buntx: InTx inside a transaction of this database that has a *sql.Tx only, which bun cannot take over: begin the outer transaction with buntx.InTx, or use buntx.From here")
 		}

@@ -24,16 +24,11 @@ func From(ctx context.Context, db *bun.DB) bun.IDB {
 	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, db.DB); ok {
 		return joined{db, tx}
 	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if b.DB != any(db.DB) {
-			continue
-		}
-		switch tx := b.Tx.(type) {
-		case bun.Tx:
-			return tx
-		case *sql.Tx:
-			return joined{db, tx}
-		}
+	if tx, b := testhook.TxOf[bun.Tx](ctx, db.DB); b != nil {
+		return tx
+	}
+	if tx, b := testhook.TxOf[*sql.Tx](ctx, db.DB); b != nil {
+		return joined{db, tx}
 	}
 	return db
 }

@@ -84,10 +84,8 @@ func From(ctx context.Context, db *gorm.DB) *gorm.DB {
 	if err := checkTest(ctx, sqlDB); err != nil {
 		return failed(ctx, db, err)
 	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if tx, ok := b.Tx.(*sql.Tx); ok && b.DB == any(sqlDB) {
-			return bind(ctx, db, sqlDB, tx)
-		}
+	if tx, b := testhook.TxOf[*sql.Tx](ctx, sqlDB); b != nil {
+		return bind(ctx, db, sqlDB, tx)
 	}
 	return db.WithContext(ctx)
 }

@@ -85,10 +85,8 @@ func From(ctx context.Context, db DB) Querier {
 	if tx, ok := tidings.TxFrom[pgx.Tx](ctx, db); ok {
 		return tx
 	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if tx, ok := b.Tx.(pgx.Tx); ok && b.DB == any(db) {
-			return tx
-		}
+	if tx, b := testhook.TxOf[pgx.Tx](ctx, db); b != nil {
+		return tx
 	}
 	return db
 }

@@ -58,10 +58,8 @@ func transactor(db *sqlx.DB, opts *sql.TxOptions) tidings.Transactor {
 // checkTest returns an error if a test has replaced db by a *sqlx.Tx. tidings.InTx would
 // not find the *sql.Tx in it, and would begin a transaction beside that of the test.
 func checkTest(ctx context.Context, db *sqlx.DB) error {
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if _, ok := b.Tx.(*sqlx.Tx); ok && b.DB == any(db.DB) {
-			return errors.New("tx/sqlxtx: InTx in a test that has passed a *sqlx.Tx to tidingstest: pass the *sql.Tx in it, and the *sql.DB")
-		}
+	if _, b := testhook.TxOf[*sqlx.Tx](ctx, db.DB); b != nil {
+		return errors.New("tx/sqlxtx: InTx in a test that has passed a *sqlx.Tx to tidingstest: pass the *sql.Tx in it, and the *sql.DB")
 	}
 	return nil
 }
@@ -95,16 +93,11 @@ func From(ctx context.Context, db *sqlx.DB) Ext {
 	if tx, ok := tidings.TxFrom[*sql.Tx](ctx, db.DB); ok {
 		return wrap(db, tx)
 	}
-	for b := testhook.BaseFrom(ctx); b != nil; b = b.Outer {
-		if b.DB != any(db.DB) {
-			continue
-		}
-		switch tx := b.Tx.(type) {
-		case *sqlx.Tx:
-			return tx
-		case *sql.Tx:
-			return wrap(db, tx)
-		}
+	if tx, b := testhook.TxOf[*sqlx.Tx](ctx, db.DB); b != nil {
+		return tx
+	}
+	if tx, b := testhook.TxOf[*sql.Tx](ctx, db.DB); b != nil {
+		return wrap(db, tx)
 	}
 	return db
 }

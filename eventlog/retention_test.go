@@ -3,7 +3,9 @@ package eventlog_test
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,8 +100,9 @@ func TestDeleteBeforeCanBeInterrupted(t *testing.T) {
 	each(t, func(t *testing.T, h harness) {
 		log, bus := h.attached(t)
 		history(t, log, 12)
-		ctx, cancel := context.WithCancel(t.Context())
+		cancelled, cancel := context.WithCancel(t.Context())
 		defer cancel()
+		ctx := &sleeper{Context: cancelled, sleeps: make(chan struct{})}
 		type result struct {
 			deleted int64
 			err     error
@@ -110,6 +113,7 @@ func TestDeleteBeforeCanBeInterrupted(t *testing.T) {
 			done <- result{deleted, err}
 		}()
 		require.Eventually(t, func() bool { return h.count(t, "SELECT count(*) FROM tidings_events") == 7 }, patience, time.Millisecond)
+		<-ctx.sleeps // it has read what the database answered
 		// Between two batches nobody waits.
 		require.NoError(t, h.inTx(t.Context(), func(ctx context.Context) error {
 			return tidings.Publish(ctx, bus, Accepted{Number: "meanwhile"})
@@ -129,6 +133,20 @@ func TestDeleteBeforeCanBeInterrupted(t *testing.T) {
 		_, err = log.DeleteBefore(t.Context(), day(99))
 		require.ErrorContains(t, err, "eventlog: deleting events: ")
 	})
+}
+
+// A sleeper is a context that closes sleeps when the log waits with it between two batches.
+type sleeper struct {
+	context.Context
+	once   sync.Once
+	sleeps chan struct{}
+}
+
+func (s *sleeper) Done() <-chan struct{} {
+	if strings.Contains(string(debug.Stack()), "eventlog.sleep(") {
+		s.once.Do(func() { close(s.sleeps) })
+	}
+	return s.Context.Done()
 }
 
 func TestDeleteBeforeLetsWritersThrough(t *testing.T) {

@@ -122,7 +122,8 @@ func (c *faultChild) hear(t *testing.T, word string) string {
 		select {
 		case line, ok := <-c.lines:
 			if !ok {
-				t.Fatalf("the child has ended instead of saying %q; it said %q", word, c.heard)
+				ended := c.cmd.Wait()
+				t.Fatalf("the child has ended (%v) instead of saying %q; it said %q, and on stderr:\n%s", ended, word, c.heard, c.stderr.String())
 			}
 			c.heard = append(c.heard, line)
 			if rest, ok := strings.CutPrefix(line, "> "+word); ok {
@@ -157,6 +158,16 @@ func (c *faultChild) diedOfRiver(t *testing.T) bool {
 	require.Error(t, c.cmd.Wait())
 	require.Contains(t, c.stderr.String(), "panic: completion subscriber received a job that wasn't finalized, river bug")
 	return true
+}
+
+// alive returns c, or if it has died of River, another child like it.
+func (c *faultChild) alive(t *testing.T, h harness) *faultChild {
+	t.Helper()
+	if !c.diedOfRiver(t) {
+		return c
+	}
+	h.name = c.plan.DB
+	return startWorking(t, h, c.plan)
 }
 
 // tell sends a line to the child, which gets it from await.

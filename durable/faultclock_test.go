@@ -130,7 +130,11 @@ func TestFaultSkewedClocks(t *testing.T) {
 			right.kill(t)
 			right = next
 		}
-		allDone(t, h)
+		allDone(t, h, func() {
+			for _, c := range []**faultChild{&behind, &ahead, &right} {
+				*c = (*c).alive(t, h)
+			}
+		})
 		calls := behind.stop(t) + ahead.stop(t) + right.stop(t)
 		var each []string
 		for _, name := range []string{"behind", "right", "ahead"} {

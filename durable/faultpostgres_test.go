@@ -62,11 +62,8 @@ func TestFaultPostgresStops(t *testing.T) {
 	died := 0
 	allDone(t, h, func() {
 		for i, c := range workers {
-			if c.diedOfRiver(t) {
+			if workers[i] = c.alive(t, h); workers[i] != c {
 				died++
-				of := h
-				plan.Name, of.name = c.plan.Name, c.plan.DB
-				workers[i] = startWorking(t, of, plan)
 			}
 		}
 	})
